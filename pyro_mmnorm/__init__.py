@@ -1,0 +1,40 @@
+"""Multimodal normative modelling with product-of-experts variational autoencoders in Pyro.
+
+Names are imported on first use, so that ``import pyro_mmnorm`` is cheap.
+"""
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Batch": "cohort",
+    "Cohort": "cohort",
+    "Config": "config",
+    "InputError": "errors",
+    "MMVAE": "vae",
+    "ModelConfig": "config",
+    "NormativeModel": "deviations",
+    "TrainConfig": "config",
+    "fit": "training",
+    "load": "deviations",
+    "read_cohort": "io",
+    "read_config": "config",
+    "run": "pipeline",
+    "score": "pipeline",
+    "simulate": "simulate",
+    "to_datatree": "datatree",
+}
+
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

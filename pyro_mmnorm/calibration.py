@@ -1,0 +1,259 @@
+"""Calibration: raw z -> z and conformal p, fitted on held-out controls (numpy and scipy only)."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import special
+
+from pyro_mmnorm.regression import ShrunkRegression
+
+__all__ = ["CALIBRATORS", "Conformal", "GaussianCalibrator", "mean_square", "squeezed_variance", "student_t_to_normal"]
+
+type Floats = NDArray[np.float64]
+
+ARRAYS = ("log_ratio", "coef", "inverse", "pattern", "variance", "count")
+LARGE_DF = 1e5
+"""From here on a t value of 5 is within 0.0003 of normal; larger degrees of freedom are taken as this."""
+
+
+def student_t_to_normal(t: ArrayLike, df: ArrayLike) -> Floats:
+    r"""The z-score with the tail probability of a t value, :math:`\Phi^{-1}(F_\nu(t))`; finite and monotone far out.
+
+    Where :math:`P(T > |t|)` underflows, its logarithm :math:`\log \tfrac12 I_x(\nu/2, 1/2)`, :math:`x = \nu / (\nu + t^2)`,
+    comes from the hypergeometric series of the incomplete beta function.
+
+    Args:
+        t: Values of a Student t variable; NaN stays NaN.
+        df: Degrees of freedom, broadcast against t.
+
+    Returns:
+        z of the shape of t.
+
+    References:
+        DLMF 8.17.8, https://dlmf.nist.gov/8.17
+
+    Examples:
+        >>> student_t_to_normal([0.0, 2.0, -100.0], 50.0).round(3)
+        array([  0.   ,   1.961, -14.879])
+    """
+    t, df = np.broadcast_arrays(np.asarray(t, float), np.minimum(df, LARGE_DF))
+    a, square = df / 2, t**2
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        x = df / (df + square)
+        series = special.hyp2f1(a + 0.5, 1.0, a + 1.0, x)
+        far = np.log(0.5) + a * np.log(x) + 0.5 * np.log1p(-x) - np.log(a) - special.betaln(a, 0.5) + np.log(series)
+        tail = special.stdtr(df, -np.abs(t))
+        log_tail = np.where(tail > 1e-290, np.log(tail), far)
+    return np.where(t == 0, 0.0, -np.sign(t) * special.ndtri_exp(log_tail))
+
+
+def squeezed_variance(variance: Floats, df: Floats) -> tuple[float, float]:
+    r"""Degrees of freedom and location of the scaled inverse chi-square that variances of many regions come from.
+
+    .. math:: s_j^2 \sim \sigma_j^2 \chi^2_{\nu_j} / \nu_j, \qquad \sigma_j^2 \sim \nu_0 s_0^2 / \chi^2_{\nu_0}
+
+    by the first two moments of log variances.
+
+    Args:
+        variance: Estimated variances, [d].
+        df: Their degrees of freedom, [d].
+
+    Returns:
+        nu_0 (infinite when the variances differ by no more than chance) and s_0^2.
+
+    References:
+        Smyth (2004), Linear models and empirical Bayes methods for assessing differential expression,
+        https://doi.org/10.2202/1544-6115.1027
+
+    Examples:
+        >>> squeezed_variance(np.ones(10), np.full(10, 50.0))[0]
+        inf
+    """
+    e = np.log(variance) - special.digamma(df / 2) + np.log(df / 2)
+    excess = e.var(ddof=1) - special.polygamma(1, df / 2).mean() if len(e) > 1 else 0.0
+    if excess <= 0:
+        return np.inf, float(np.exp(e.mean()))
+    half = _inverse_trigamma(float(excess))
+    return 2 * half, float(np.exp(e.mean() + special.digamma(half) - np.log(half)))
+
+
+def _inverse_trigamma(y: float) -> float:
+    """x with trigamma(x) = y, by Newton's method on 1 / trigamma, which is nearly linear."""
+    x = 0.5 + 1 / y
+    for _ in range(50):
+        tri = special.polygamma(1, x)
+        step = tri * (1 - tri / y) / special.polygamma(2, x)
+        x += step
+        if abs(step) < 1e-10 * x:
+            break
+    return float(x)
+
+
+def mean_square(z: ArrayLike) -> Floats:
+    """Mean z^2 over the observed regions of each person, the omnibus score; [n, d] in, [n] out, NaN where none is observed."""
+    z = np.asarray(z, float)
+    seen = np.isfinite(z)
+    count = seen.sum(-1)
+    total: Floats = np.where(seen, z, 0.0) ** 2 @ np.ones(z.shape[-1])
+    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conformal:
+    r"""Two-sided conformal p-values against calibration people.
+
+    .. math:: p = \frac{1 + \#\{i : s_i \ge s\}}{n_{\mathrm{cal}} + 1}
+
+    where the scores s_i of the calibration people are leave-one-out, so that they and a new healthy person's score
+    are exchangeable. The smallest p is 1 / (n_cal + 1).
+
+    Args:
+        scores: |z| of the calibration people per region, sorted along axis 0 with NaN last, [n_cal, d].
+        count: Observed people per region, [d].
+
+    References:
+        Vovk, Gammerman & Shafer (2005), Algorithmic learning in a random world, https://doi.org/10.1007/b106715
+
+    Examples:
+        >>> Conformal.fit(np.arange(1.0, 100.0)[:, None])(np.array([[99.5], [50.0]])).ravel()
+        array([0.01, 0.51])
+    """
+
+    scores: Floats
+    count: NDArray[np.int64]
+
+    @classmethod
+    def fit(cls, scores: ArrayLike) -> Self:
+        """From leave-one-out scores, [n_cal, d], NaN where not observed."""
+        scores = np.sort(np.asarray(scores, float), axis=0)
+        return cls(scores=scores, count=np.isfinite(scores).sum(0))
+
+    def __call__(self, scores: ArrayLike) -> Floats:
+        """p-values of new scores, [n, d]; NaN stays NaN."""
+        scores = np.asarray(scores, float)
+        p = np.full(scores.shape, np.nan)
+        for j, count in enumerate(self.count):
+            below = np.searchsorted(self.scores[:count, j], scores[:, j], side="left")
+            p[:, j] = (1 + count - below) / (count + 1)
+        return np.where(np.isfinite(scores), p, np.nan)
+
+    @property
+    def largest_score(self) -> Floats:
+        """The largest calibration score of each region, [d]; beyond it p is at its smallest."""
+        return np.nanmax(self.scores, axis=0, initial=0.0)
+
+    @property
+    def smallest(self) -> float:
+        """The smallest p that any region can reach."""
+        return 1 / (int(self.count.max()) + 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GaussianCalibrator:
+    r"""Location and scale of raw z per region, smooth in the covariates, in the small-sample form with leverage.
+
+    .. math::
+        t_{ij} = \frac{r_{ij} - m_j(c_i)}{s_j \sqrt{1 + h_j(c_i)}}, \qquad z_{ij} = \Phi^{-1}(F_{t_{\nu}}(t_{ij}))
+
+    m_j is a `ShrunkRegression` on the covariates (its columns cost nothing where they explain nothing), s_j^2 is
+    shrunk towards the variances of the other regions, and the t distribution has the degrees of freedom of both.
+
+    Args:
+        location: The regression of raw z on the covariates.
+        prior_df, prior_variance: Of the shrunken variances.
+        conformal: Two-sided, per region, from leave-one-out z.
+        omnibus: The same for the mean z^2 of a person.
+
+    Examples:
+        >>> rng = np.random.default_rng(0)
+        >>> raw, c = 0.3 + 0.6 * rng.normal(size=(100, 5)), np.zeros((100, 0))
+        >>> z = GaussianCalibrator.fit(raw, c, {})(0.3 + 0.6 * rng.normal(size=(1000, 5)), np.zeros((1000, 0)))
+        >>> bool(abs(z.std() - 1) < 0.05)
+        True
+    """
+
+    location: ShrunkRegression
+    prior_df: float
+    prior_variance: float
+    conformal: Conformal
+    omnibus: Conformal
+
+    @classmethod
+    def fit(cls, raw: ArrayLike, design: ArrayLike, groups: Mapping[str, slice]) -> Self:
+        """Fit on calibration people.
+
+        Args:
+            raw: Raw z, [n, d], NaN where not observed.
+            design: Encoded covariates, [n, c].
+            groups: covariate -> its columns.
+        """
+        location = ShrunkRegression.fit(design, raw, groups)
+        df, variance = squeezed_variance(location.variance, location.count.astype(float))
+        mean, factor, left_out = location.left_out(design, raw)
+        z = _z(np.asarray(raw, float) - mean, factor, left_out, location.count - 1, df, variance)
+        return cls(
+            location=location,
+            prior_df=df,
+            prior_variance=variance,
+            conformal=Conformal.fit(np.abs(z)),
+            omnibus=Conformal.fit(mean_square(z)[:, None]),
+        )
+
+    def __call__(self, raw: ArrayLike, design: ArrayLike) -> Floats:
+        """Calibrated z of new people, [n, d]; NaN where raw is NaN."""
+        mean, h = self.location.predict(design)
+        residual = np.asarray(raw, float) - mean
+        return _z(residual, 1 + h, self.location.variance, self.location.count, self.prior_df, self.prior_variance)
+
+    def raw_at(self, z: float, design: ArrayLike) -> Floats:
+        """Raw z whose calibrated z is `z`, [n, d], to draw centiles and intervals in the units of the table."""
+        mean, h = self.location.predict(design)
+        scale, df = _squeezed(self.location.variance, self.location.count, self.prior_df, self.prior_variance)
+        t = special.stdtrit(np.minimum(df, LARGE_DF), special.ndtr(z))
+        return mean + t * np.sqrt(scale * (1 + h))
+
+    def refit(self, raw: Floats, design: Floats) -> Self:
+        """The same strengths of shrinkage on other people, for the bootstrap."""
+        location = self.location.refit(design, raw)
+        df, variance = squeezed_variance(location.variance, location.count.astype(float))
+        return type(self)(
+            location=location, prior_df=df, prior_variance=variance, conformal=self.conformal, omnibus=self.omnibus
+        )
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Everything that has to be kept, by name."""
+        arrays = {f"location.{name}": getattr(self.location, name) for name in ARRAYS}
+        arrays["prior"] = np.array([self.prior_df, self.prior_variance])
+        return arrays | {"conformal": self.conformal.scores, "omnibus": self.omnibus.scores}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], groups: Mapping[str, slice]) -> Self:
+        """The inverse of `to_arrays`."""
+        fields = {name.removeprefix("location."): x for name, x in arrays.items() if name.startswith("location.")}
+        return cls(
+            location=ShrunkRegression(groups=dict(groups), **fields),
+            prior_df=float(arrays["prior"][0]),
+            prior_variance=float(arrays["prior"][1]),
+            conformal=Conformal.fit(arrays["conformal"]),
+            omnibus=Conformal.fit(arrays["omnibus"]),
+        )
+
+
+def _squeezed(variance: Floats, df: ArrayLike, prior_df: float, prior_variance: float) -> tuple[Floats, Floats]:
+    """Shrunken variance and its degrees of freedom."""
+    df = np.asarray(df, float)
+    if np.isinf(prior_df):
+        return np.full_like(variance, prior_variance), np.full_like(variance, np.inf)
+    return (prior_df * prior_variance + df * variance) / (prior_df + df), np.broadcast_to(prior_df + df, variance.shape)
+
+
+def _z(residual: Floats, factor: Floats, variance: Floats, df: ArrayLike, prior_df: float, prior_variance: float) -> Floats:
+    scale, df = _squeezed(variance, df, prior_df, prior_variance)
+    return student_t_to_normal(residual / np.sqrt(scale * factor), df)
+
+
+type Calibrator = Callable[[Floats, Floats, Mapping[str, slice]], GaussianCalibrator]
+CALIBRATORS: dict[str, Calibrator] = {"gaussian": GaussianCalibrator.fit}

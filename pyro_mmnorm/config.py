@@ -1,0 +1,293 @@
+"""Frozen records for a whole run; strict YAML in, YAML out."""
+
+import difflib
+import re
+import reprlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    ValidationError,
+    model_validator,
+)
+
+from pyro_mmnorm.errors import InputError
+from pyro_mmnorm.strict_yaml import load_tree
+
+__all__ = [
+    "Config",
+    "CovariateConfig",
+    "DataConfig",
+    "DeviationConfig",
+    "GroupsConfig",
+    "ModalityConfig",
+    "ModelConfig",
+    "ReferenceConfig",
+    "SplitConfig",
+    "TrainConfig",
+    "parse_config",
+    "read_config",
+    "shipped_config",
+]
+
+
+class Record(BaseModel, frozen=True, extra="forbid"):
+    """A frozen record that knows no key but its own."""
+
+
+class ModalityConfig(Record):
+    """The tables of one modality."""
+
+    tables: list[str] = Field(min_length=1, description="joined by id, side by side")
+    include: list[str] = Field(["*"], description="name patterns of the regions to keep")
+    exclude: list[str] = Field([], description="name patterns of columns to leave out, beside the known totals")
+    totals: Literal["set_aside", "keep"] = Field(
+        "set_aside", description="sums, ratios, vessels and hypointensities of FreeSurfer tables"
+    )
+    zeros: Literal["missing", "keep"] = Field(
+        "missing", description="an exact 0 in a column of otherwise positive sizes is a failed parcel: not observed"
+    )
+
+
+class CovariateConfig(Record):
+    """One covariate: where it lies and how it enters the model."""
+
+    column: str
+    kind: Literal["spline", "linear", "category"]
+
+
+class ReferenceConfig(Record):
+    """Who is healthy."""
+
+    column: str
+    values: list[str | int | float | bool] = Field(min_length=1)
+
+
+class GroupsConfig(Record):
+    """The groups that findings are told by, in order."""
+
+    column: str
+    order: list[str | int | float | bool] = Field([], description="empty: the order of the alphabet")
+
+
+class SplitConfig(Record):
+    """Who trains, who calibrates, who is only tested: by column, or by fractions of the reference subjects."""
+
+    column: str | None = Field(None, description="values train, calibrate, test, target")
+    calibrate: float = Field(0.2, gt=0, lt=1)
+    test: float = Field(0.2, gt=0, lt=1)
+    stratify: str | None = Field(None, description="participants column; None: the covariate named site, if any")
+
+    @model_validator(mode="after")
+    def _leaves_someone_to_train(self) -> "SplitConfig":
+        if self.calibrate + self.test >= 1:
+            raise ValueError(f"calibrate {self.calibrate} + test {self.test} leave no one to train; a sum below 1")
+        return self
+
+
+def _long_covariates(value: object) -> object:
+    """`age: spline` is short for `age: {column: age, kind: spline}`."""
+    if not isinstance(value, Mapping):
+        return value
+    return {name: {"column": name, "kind": v} if isinstance(v, str) else v for name, v in value.items()}
+
+
+class DataConfig(Record):
+    """What is read, and who is who."""
+
+    root: str = Field(".", description="folder of the tables, from this file; ${NAME:-default} reads the environment")
+    participants: str
+    id: str
+    modalities: dict[str, ModalityConfig] = Field(min_length=1)
+    covariates: Annotated[dict[str, CovariateConfig], BeforeValidator(_long_covariates)] = {}
+    reference: ReferenceConfig | Literal["everyone"] = Field(description="who is healthy; everyone: no patients")
+    groups: GroupsConfig | None = None
+    scores: dict[str, Literal["higher_is_worse", "higher_is_better"]] = {}
+    adjust: list[str] = Field([], description="columns that findings are also adjusted for, such as image quality")
+    exclude_subjects: dict[str, list[str | int | float | bool]] = Field(
+        {}, description="column -> values that set a subject aside, such as quality flags"
+    )
+    missing_covariates: Literal["error", "set_aside"] = "error"
+    split: SplitConfig = SplitConfig()
+
+
+class ModelConfig(Record):
+    """The generative model and its guide."""
+
+    fusion: str = "poe"
+    likelihood: str | dict[str, str] = Field("normal", description="one name, or a name per modality")
+    prior: str = "normal"
+    latent_dim: PositiveInt = 16
+    hidden: list[PositiveInt] = [64, 32]
+    beta: PositiveFloat = Field(1.0, description="weight of the KL term (poutine.scale needs > 0)")
+    members: PositiveInt = Field(1, description="ensemble members, trained side by side")
+    modality_weights: dict[str, NonNegativeFloat] = Field({}, description="lambda per modality, 1 where not named")
+
+
+class TrainConfig(Record):
+    """One fit."""
+
+    epochs: PositiveInt = Field(300, description="at most; early stopping usually ends sooner")
+    batch_size: PositiveInt = 256
+    learning_rate: PositiveFloat = 2e-3
+    start: Literal["linear", "random"] = Field(
+        "linear", description="linear: networks begin at factor analysis; random: at random weights"
+    )
+    warmup_epochs: NonNegativeInt = Field(0, description="epochs over which the KL weight rises linearly to beta")
+    weight_decay: NonNegativeFloat = 1e-4
+    early_stopping: bool = True
+    patience: PositiveInt = Field(30, description="epochs without a better validation loss before stopping")
+    resample: Literal["none", "bootstrap", "folds"] = Field(
+        "none", description="each member's own sample; folds: member e never sees fold e, and stops early on it"
+    )
+    validation: float = Field(0.1, gt=0, lt=0.5, description="share of training controls that early stopping watches")
+
+    def beta_at(self, epoch: int, beta: float) -> float:
+        """The KL weight of `epoch` (counted from 0): rises linearly to `beta`, starting above 0."""
+        return beta * min(1.0, (epoch + 1) / max(1, self.warmup_epochs))
+
+
+class DeviationConfig(Record):
+    """Which deviations, from how many draws."""
+
+    kinds: list[Literal["reconstruction"]] = Field(["reconstruction"], min_length=1)
+    primary: Literal["reconstruction"] = "reconstruction"
+    draws: PositiveInt = Field(256, description="draws of the latents per subject; a power of two suits the Sobol set")
+    calibrator: str = "gaussian"
+
+    @model_validator(mode="after")
+    def _primary_is_a_kind(self) -> "DeviationConfig":
+        if self.primary not in self.kinds:
+            raise ValueError(f"primary {self.primary!r} is not among kinds; one of {self.kinds}")
+        return self
+
+
+class Config(Record):
+    """A whole run."""
+
+    seed: NonNegativeInt = 1
+    out: str = Field("runs/run", description="run folder, relative to where the command is called")
+    data: DataConfig
+    model: ModelConfig = ModelConfig()
+    train: TrainConfig = TrainConfig()
+    deviations: DeviationConfig = DeviationConfig()
+
+    def to_yaml(self) -> str:
+        """The resolved configuration as YAML."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _known_keys(path: Sequence[str | int]) -> list[str]:
+    """The keys of the record at `path`, in which free names, such as that of a modality, are passed over."""
+    record: type[BaseModel] = Config
+    for part in path:
+        field = record.model_fields.get(str(part))
+        record = (_record_of(field.annotation) if field else None) or record
+    return list(record.model_fields)
+
+
+def _record_of(annotation: object) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    found = (_record_of(part) for part in getattr(annotation, "__args__", ()))
+    return next((record for record in found if record), None)
+
+
+_BRANCH = re.compile(r"[A-Z]\w+Config|str|int|float|bool|literal\[.*|(dict|list)\[.*")
+"""What pydantic adds to a path to tell the parts of a union apart."""
+
+
+def _key(fault: Mapping[str, Any]) -> str:
+    return ".".join(str(part) for part in fault["loc"] if not _BRANCH.fullmatch(str(part)))
+
+
+def _expected(fault: Mapping[str, Any]) -> str:
+    text = re.sub(r"^(Input|List|Dictionary|Keys) should (be|have) | after validation, not \d+$", "", fault["msg"])
+    return re.sub(r"a valid dictionary( or instance of \w+)?", "a mapping", text)
+
+
+def _told(error: ValidationError, where: str) -> InputError:
+    """The most telling fault of a pydantic report, in our words: a misspelt key before the one it leaves missing."""
+    faults = error.errors()
+    fault = next((fault for fault in faults if fault["type"] == "extra_forbidden"), faults[0])
+    key = _key(fault)
+    if fault["type"] == "extra_forbidden":
+        *parents, last = fault["loc"]
+        known = _known_keys(parents)
+        close = difflib.get_close_matches(str(last), known, n=1)
+        hint = f"did you mean {close[0]!r}" if close else "remove it"
+        return InputError(f"{where}: {key}", "unknown key", f"one of {', '.join(known)}", hint)
+    if fault["type"] == "missing":
+        return InputError(f"{where}: {key}", "nothing there", "a value: this key is compulsory", "add it")
+    if fault["type"] == "value_error":  # of a validator above, which writes `got; expected`
+        got, _, expected = fault["msg"].removeprefix("Value error, ").partition("; ")
+        return InputError(f"{where}: {key}", got, expected, "mend this value")
+    expected = " or ".join(dict.fromkeys(_expected(other) for other in faults if _key(other) == key))
+    return InputError(f"{where}: {key}", reprlib.repr(fault["input"]), expected, "mend this value")
+
+
+def parse_config(text: str, *, overrides: Sequence[str] = (), where: str = "configuration") -> Config:
+    """A run's configuration from YAML text.
+
+    Args:
+        text: The YAML.
+        overrides: `key.path=value` pairs, applied on top.
+        where: Name of the source for error messages.
+
+    Raises:
+        InputError: On YAML that cannot be read, an unknown or missing key, a key given twice, or a value out of range.
+
+    Examples:
+        >>> config = parse_config('''
+        ... data:
+        ...   participants: people.csv
+        ...   id: id
+        ...   modalities: {thickness: {tables: [thickness.csv]}}
+        ...   reference: {column: diagnosis, values: [CN]}
+        ... ''', overrides=["model.latent_dim=8"])
+        >>> config.model.latent_dim
+        8
+    """
+    tree = load_tree(text, overrides=overrides, where=where)
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        raise _told(error, where) from error
+
+
+def read_config(path: str | Path, *, overrides: Sequence[str] = ()) -> Config:
+    """A run's configuration from a YAML file; `data.root` comes back as an absolute path.
+
+    A relative `data.root` is looked for beside the file, and then in the working folder.
+
+    Raises:
+        InputError: As `parse_config`, and when the file is missing.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(str(path), "no such file", "a YAML configuration", "check the path")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(str(path), f"no UTF-8: {error.reason}", "text in UTF-8", "save it as UTF-8") from error
+    config = parse_config(text, overrides=overrides, where=str(path))
+    root = Path(config.data.root).expanduser()
+    beside = (path.parent / root).resolve()
+    root = root.resolve() if root.is_dir() and not beside.is_dir() else beside
+    return config.model_copy(update={"data": config.data.model_copy(update={"root": str(root)})})
+
+
+def shipped_config(name: str, *, overrides: Sequence[str] = ()) -> Config:
+    """A configuration that comes with the package, such as `demo.yaml`; in a checkout they lie in configs/."""
+    here = Path(__file__).parent
+    folder = here / "configs" if (here / "configs").is_dir() else here.parent / "configs"
+    return read_config(folder / name, overrides=overrides)

@@ -1,0 +1,27 @@
+"""The one error that bad input raises."""
+
+__all__ = ["InputError"]
+
+
+class InputError(ValueError):
+    """Input that cannot be used, told in four parts: where, what was got, what was expected, what to do.
+
+    A ``ValueError``, so that callers who know nothing of this package can still catch it; the command line
+    turns it into exit code 2.
+
+    Args:
+        where: File, configuration key, argument or modality that holds the fault.
+        got: What was found there.
+        expected: What would have been right.
+        todo: What the user can do about it.
+
+    Examples:
+        >>> raise InputError("data.id", "column 'sub' is absent", "a column of participants.tsv", "set data.id")
+        Traceback (most recent call last):
+        ...
+        pyro_mmnorm.errors.InputError: data.id: column 'sub' is absent; expected a column of participants.tsv. Set data.id.
+    """
+
+    def __init__(self, where: str, got: str, expected: str, todo: str) -> None:
+        self.where, self.got, self.expected, self.todo = where, got, expected, todo
+        super().__init__(f"{where}: {got}; expected {expected}. {todo[:1].upper()}{todo[1:]}.")

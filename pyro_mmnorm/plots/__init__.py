@@ -1,0 +1,27 @@
+"""Figures: results in, matplotlib Axes out."""
+
+from pyro_mmnorm.plots.calibration import coverage_curve, group_forest, pit_histogram, qq, sd_by_region, z_against
+from pyro_mmnorm.plots.findings import (
+    group_heatmap,
+    region_bars,
+    score_scatter,
+    significance_frequency,
+    subject_boxes,
+)
+from pyro_mmnorm.plots.training import active_units, history_curves
+
+__all__ = [
+    "active_units",
+    "coverage_curve",
+    "group_forest",
+    "group_heatmap",
+    "history_curves",
+    "pit_histogram",
+    "qq",
+    "region_bars",
+    "score_scatter",
+    "sd_by_region",
+    "significance_frequency",
+    "subject_boxes",
+    "z_against",
+]

@@ -1,0 +1,212 @@
+"""Page: one self-contained report.html from a run folder."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+import yaml
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from scipy import stats
+
+from pyro_mmnorm.findings import TEST_CONTROLS
+from pyro_mmnorm.plots.findings import group_of
+from pyro_mmnorm.plots.training import best_epoch
+from pyro_mmnorm.report.figures import Picture, draw, write_atomically
+from pyro_mmnorm.report.results import RunResults
+from pyro_mmnorm.report.tables import Table, calibration_tables, columns_of, finding_tables, interval, number, pairs
+from pyro_mmnorm.report.verdict import groups_outside, verdict
+
+__all__ = ["build_report"]
+
+TOP_REGIONS, TOP_PEOPLE, FEW_UNITS = 15, 20, 2
+
+REGION_COLUMNS = {
+    "modality": ["modality"],
+    "n": ["n"],
+    "mean z": ["mean_z", "mean_z_low", "mean_z_high"],
+    "controls' mean z": ["mean_z_controls"],
+    "Hedges g": ["hedges_g", "hedges_g_low", "hedges_g_high"],
+    "Welch q": ["welch_q"],
+    "Mann-Whitney q": ["mannwhitney_q"],
+    "people with p\u00a0<\u00a00.05": ["share_significant", "share_significant_low", "share_significant_high"],
+    "controls with p\u00a0<\u00a00.05": ["share_significant_controls"],
+    "poster's rule": ["share_poster_rule"],
+}
+PEOPLE_COLUMNS = {
+    "group": ["shown_group"],
+    "regions": ["n_observed"],
+    "mean |z|": ["mean_abs_z"],
+    "mean z": ["mean_z"],
+    "|z| > 1.96": ["n_outliers"],
+    "q < 0.05": ["n_significant"],
+    "severity index": ["dsi"],
+    "omnibus p": ["omnibus_p"],
+    "most deviant regions": ["largest"],
+}
+JUDGED = ("overall", "groups", "warnings", "verdict", "bounds")
+STEP_COLUMNS = {"seconds": ["seconds"], "peak memory (MiB)": ["peak_memory_mib"]}
+
+
+class Note(NamedTuple):
+    """A paragraph; `tone` good, unclear or bad makes it a coloured box."""
+
+    text: str
+    tone: str = ""
+    points: Sequence[str] = ()
+
+
+class Section(NamedTuple):
+    """A part of the page with a heading of its own."""
+
+    id: str
+    heading: str
+    notes: list[Note]
+    tables: list[Table]
+    pictures: Sequence[Picture] = ()
+    code: str = ""
+
+
+def build_report(run_dir: str | Path) -> Path:
+    """Draw the figures of a run and write its page.
+
+    Args:
+        run_dir: Folder with the files of a run; `figures/*.png` and `report.html` are written there.
+
+    Returns:
+        Path of report.html, which opens from disk without a network.
+
+    Raises:
+        InputError: When the folder or a compulsory file is missing, or a file holds something else.
+
+    Examples:
+        >>> build_report("no/such/run")
+        Traceback (most recent call last):
+        ...
+        pyro_mmnorm.errors.InputError: no/such/run: no config.yaml; expected a run folder. ...
+    """
+    run = RunResults.read(run_dir)
+    pictures, left_out = draw(run)
+    sections = [_run(run), _calibration(run), _findings(run), _people(run), _training(run), _provenance(run, left_out)]
+    sections = [section._replace(pictures=pictures.get(section.id, ())) for section in sections]
+    environment = Environment(
+        loader=PackageLoader("pyro_mmnorm", "report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = environment.get_template("page.html.j2").render(title=_title(run), lead=_lead(run), sections=sections)
+    path = run.path / "report.html"
+    write_atomically(path, page.encode())
+    return path
+
+
+def _title(run: RunResults) -> str:
+    return f"Normative deviations: {run.path.resolve().name}"
+
+
+def _lead(run: RunResults) -> str:
+    people = run.subjects["split"].value_counts()
+    names = {"target": "people", "test": TEST_CONTROLS}
+    who = [f"{people[split]:,} {name}" for split, name in names.items() if split in people]
+    return (
+        f"How far {run.z.shape[1]:,} brain regions ({', '.join(run.modalities.index)}) lie from what is expected "
+        f"in {' and '.join(who)}."
+    )
+
+
+def _run(run: RunResults) -> Section:
+    told, config = run.provenance, run.config
+    scored = group_of(run.subjects).value_counts().reindex([TEST_CONTROLS, *run.groups]).dropna().astype(int)
+    tables = [
+        pairs("People by split", ("split", "n"), run.counts),
+        pairs("Scored people", ("group", "n"), scored.to_dict()),
+        pairs("Regions", ("modality", "regions"), run.modalities.to_dict()),
+        pairs("Model", ("part", "setting"), config.get("model", {})),
+        pairs("Deviations", ("part", "setting"), config.get("deviations", {})),
+    ]
+    notes = [Note(f"Noted: {text}.".replace("..", ".")) for text in told.get("notes", [])]
+    return Section("run", "What was run", notes, tables)
+
+
+def _calibration(run: RunResults) -> Section:
+    result, reliability = verdict(run.reliability), run.reliability
+    notes = [Note(result.sentence, result.tone, result.evidence)]
+    if outside := [str(text) for text in reliability.get("warnings", groups_outside(reliability))]:
+        notes.append(Note("Read with care:", "unclear", outside))
+    shares_of = run.extrapolated.reindex([TEST_CONTROLS, *run.groups]).dropna()
+    if len(shares_of):
+        shares = [f"{group} {number('share_', float(share))}" for group, share in shares_of.items()]
+        notes.append(Note(f"Cells beyond the calibration range, whose z is extrapolated: {', '.join(shares)}."))
+    rest = {key: value for key, value in reliability.items() if key not in JUDGED}
+    tables = calibration_tables(reliability) + finding_tables(rest)
+    return Section("calibration", "Is it calibrated?", notes, tables)
+
+
+def _findings(run: RunResults) -> Section:
+    notes = [] if run.groups else [Note("Only test controls were scored: there are no groups to compare.")]
+    if isinstance(primary := run.findings.get("primary"), Mapping):
+        figures = f"{interval('', primary)}, n {number('n', primary.get('n'))}, p {number('p', primary.get('p'))}"
+        notes.append(Note(f"Primary endpoint: {primary.get('endpoint', 'not named')}: {figures}."))
+    notes += [Note(str(text)) for text in run.findings.get("notes", [])]
+    findings = {key: value for key, value in run.findings.items() if key != "notes"}
+    tables = [_top_regions(run.regions, group) for group in run.groups if "mean_z" in run.regions]
+    return Section("findings", "Findings by group", notes, finding_tables(findings) + tables)
+
+
+def _top_regions(regions: pd.DataFrame, group: str) -> Table:
+    rows = regions[regions["group"] == group].set_index(["modality", "region"])
+    controls = regions[regions["group"] == TEST_CONTROLS].set_index(["modality", "region"])
+    rows = rows.assign(mean_z_controls=controls["mean_z"].reindex(rows.index)).reset_index("modality")
+    if "sd_z" in rows:
+        half = stats.t.ppf(0.975, np.maximum(rows["n"] - 1, 1)) * rows["sd_z"] / np.sqrt(rows["n"])
+        rows = rows.assign(mean_z_low=rows["mean_z"] - half, mean_z_high=rows["mean_z"] + half)
+    top = rows.sort_values("mean_z", key=np.abs, ascending=False).head(TOP_REGIONS)
+    caption = f"{group}: the {len(top)} regions of {len(rows)} with the largest mean z of either sign"
+    return columns_of(top, REGION_COLUMNS, caption, "region")
+
+
+def _people(run: RunResults) -> Section:
+    split, who = ("target", "people") if run.groups else ("test", TEST_CONTROLS)
+    scored = run.subjects[run.subjects["split"] == split]
+    top = scored.sort_values("mean_abs_z", ascending=False, kind="stable").head(TOP_PEOPLE)
+    largest = [_largest(run.z.loc[name]) for name in top.index]
+    top = top.assign(shown_group=group_of(top), largest=largest)
+    caption = f"The {len(top)} of {len(scored):,} {who} with the largest mean |z|"
+    note = Note("Calibrated controls have mean |z| 0.798. A large one can also be a bad scan: look at the image first.")
+    return Section("people", "Most deviant people", [note], [columns_of(top, PEOPLE_COLUMNS, caption, "id")])
+
+
+def _largest(z: pd.Series, top: int = 3) -> str:
+    """The regions with the largest |z| of one person."""
+    z = z.dropna()
+    return "; ".join(f"{region}\u00a0{number('z', float(z[region]))}" for region in z.abs().nlargest(top).index)
+
+
+def _training(run: RunResults) -> Section:
+    history = run.history
+    if history.empty:
+        return Section("training", "Training", [Note("No history: nothing was trained in this run.")], [])
+    best = history.iloc[best_epoch(history)]
+    seconds = f" in {history['seconds'].sum():,.0f} s" if "seconds" in history else ""
+    notes = [Note(f"{len(history)} epochs{seconds}; the weights of epoch {best['epoch']:.0f} are kept.")]
+    if "active_units" in history:
+        told = f"{best['active_units']:.0f} of {run.latent_dim} latents are in use."
+        collapsed = f"The posterior has collapsed: {told} z says little more than a regression on the covariates would."
+        notes.append(Note(collapsed, "bad") if best["active_units"] < FEW_UNITS else Note(told))
+    return Section("training", "Training", notes, [])
+
+
+def _provenance(run: RunResults, left_out: list[str]) -> Section:
+    told = run.provenance
+    software = {key: told[key] for key in ("seed", "platform") if key in told} | told.get("versions", {})
+    steps = pd.DataFrame.from_dict(told.get("steps", {}), orient="index")
+    tables = [
+        pairs("Software and seed", ("package", "version"), software),
+        columns_of(steps, STEP_COLUMNS, "Wall time and memory", "step"),
+        pairs("Inputs", ("file", "SHA-256"), told.get("inputs", {})),
+    ]
+    code = yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True)
+    return Section("provenance", "Provenance", [Note(text) for text in left_out], tables, code=code)

@@ -1,0 +1,251 @@
+"""Associations of a score with other columns: adjustment, correlations, trends over stages (numpy and scipy only)."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import special, stats
+
+from pyro_mmnorm.errors import InputError
+from pyro_mmnorm.statistics.intervals import FEWEST, Estimate, bootstrap_interval, observed
+
+__all__ = ["adjusted", "correlation", "steiger_test", "trend"]
+
+type Floats = NDArray[np.float64]
+
+NORMAL_95 = float(special.ndtri(0.975))
+
+
+def adjusted(score: ArrayLike, nuisance: Mapping[str, ArrayLike], fit_on: ArrayLike) -> Floats:
+    """What is left of a score after linear regression on nuisance columns, fitted on some of the people, [n].
+
+    Args:
+        score: [n], NaN where not observed.
+        nuisance: Column by name, [n] each: numbers, or text, which enters as one indicator a level; empty where NaN,
+            None or ''. A column that does not vary among the people fitted on takes nothing away.
+        fit_on: True for the people that the coefficients come from, such as controls, [n].
+
+    Returns:
+        Residuals, with mean 0 among the people fitted on; NaN where the score or a nuisance cell is empty, and where a
+        text level occurs that nobody fitted on has, which has no coefficient.
+
+    Raises:
+        InputError: When columns differ in length, or too few complete people are there to fit on.
+
+    Examples:
+        >>> adjusted([1.0, 2.0, 3.0, 5.0, 9.0], {"age": [60, 61, 62, 63, 64]}, [True, True, True, True, False]).round(2)
+        array([ 0.2, -0.1, -0.4,  0.3,  3. ])
+    """
+    score, fit_on = observed(score, "score"), np.asarray(fit_on, bool)
+    if len(fit_on) != len(score):
+        got = f"{len(fit_on)} marks for {len(score)} people"
+        raise InputError("fit_on", got, "one a person", "align them by id")
+    return _residuals(score[:, None], _design(nuisance, fit_on), fit_on)[0][:, 0]
+
+
+def correlation(
+    x: ArrayLike,
+    y: ArrayLike,
+    *,
+    method: Literal["pearson", "spearman"] = "pearson",
+    given: Mapping[str, ArrayLike] | None = None,
+) -> Estimate:
+    r"""Correlation of two columns, or their partial correlation given others, with its 95 % interval.
+
+    .. math:: \tanh\left(\operatorname{artanh} r \pm 1.96 \sqrt{\frac{v}{n - k - 3}}\right), \qquad
+        t = r \sqrt{\frac{n - k - 2}{1 - r^2}}
+
+    with v = 1 (Fisher) for Pearson and 1 + r^2 / 2 (Bonett and Wright) for Spearman, and k independent columns taken
+    out. The partial one is the correlation of the residuals; for Spearman of ranks, the numbers in `given` ranked too.
+
+    Args:
+        x, y: [n], NaN where not observed; people who lack one of them, or a cell of `given`, are left out.
+        method: pearson or spearman.
+        given: Columns to take out, as `nuisance` of `adjusted`.
+
+    Raises:
+        InputError: When columns differ in length, fewer than k + 4 people have everything, or a column does not vary.
+
+    References:
+        Fisher (1915), https://doi.org/10.1093/biomet/10.4.507; Bonett & Wright (2000), Sample size requirements for
+        estimating Pearson, Kendall and Spearman correlations, https://doi.org/10.1007/BF02294183
+
+    Examples:
+        >>> correlation([1, 2, 3, 4, 5], [2, 1, 4, 3, 5]).value
+        0.8
+        >>> correlation([1, 2, 3, 4, np.nan], [1, 4, 9, 16, 25], method="spearman").value
+        1.0
+    """
+    if method not in ("pearson", "spearman"):
+        raise InputError("correlation", f"method {method!r}", "pearson or spearman", "use one of them")
+    pair = _side_by_side([x, y], "correlation")
+    design = _design(given or {}, np.ones(len(pair), bool))
+    complete = np.isfinite(pair).all(1) & np.isfinite(design).all(1)
+    pair, design = pair[complete], design[complete]
+    if method == "spearman":
+        pair, design = (stats.rankdata(part, axis=0) for part in (pair, design))
+    r, n, k = _correlation(pair, design)
+    with np.errstate(divide="ignore"):
+        t, centre = r * np.sqrt((n - k - 2) / np.float64(1 - r**2)), np.arctanh(r)
+    factor = 1 + r**2 / 2 if method == "spearman" else 1.0
+    half = NORMAL_95 * np.sqrt(factor / (n - k - 3))
+    low, high = np.tanh([centre - half, centre + half])
+    given_told = f", given {' and '.join(given)}" if given else ""
+    test = f"{method.capitalize()}{given_told}"
+    return Estimate(
+        value=r,
+        low=float(low),
+        high=float(high),
+        n=n,
+        test=test,
+        p=float(2 * special.stdtr(n - k - 2, -abs(t))),
+    )
+
+
+def steiger_test(shared: ArrayLike, first: ArrayLike, second: ArrayLike) -> Estimate:
+    r"""Does one column correlate more with `first` than with `second`, in the same people? Pearson, first minus second.
+
+    .. math:: z = (\operatorname{artanh} r_1 - \operatorname{artanh} r_2) \sqrt{\frac{n - 3}{2 (1 - s)}}, \qquad
+        s = \frac{r_{12} (1 - 2 \bar r^2) - \frac12 \bar r^2 (1 - 2 \bar r^2 - r_{12}^2)}{(1 - \bar r^2)^2}
+
+    with r_12 the correlation of first and second, and the mean of r_1 and r_2 in s. The interval of r_1 - r_2 is Zou's.
+    Turn a column around beforehand where only the strength matters.
+
+    Args:
+        shared: The column in both correlations, such as a cognitive score, [n].
+        first, second: Two scores to be compared, [n] each; who lacks one of the three is left out.
+
+    Raises:
+        InputError: When columns differ in length, fewer than 4 people have all three, a column does not vary, or two of
+            the columns are the same but for scale.
+
+    References:
+        Steiger (1980), Tests for comparing elements of a correlation matrix, https://doi.org/10.1037/0033-2909.87.2.245;
+        Zou (2007), Toward using confidence intervals to compare correlations,
+        https://doi.org/10.1037/1082-989X.12.4.399
+
+    Examples:
+        >>> rng = np.random.default_rng(0)
+        >>> score = rng.normal(size=200)
+        >>> better, worse = score + rng.normal(size=200), score + 3 * rng.normal(size=200)
+        >>> steiger_test(score, better, worse).p < 0.001
+        True
+    """
+    table = _side_by_side([shared, first, second], "Steiger")
+    table = table[np.isfinite(table).all(1)]
+    pairs = [correlation(table[:, i], table[:, j]) for i, j in ((0, 1), (0, 2), (1, 2))]
+    (one, two), (r1, r2, r12) = pairs[:2], (pair.value for pair in pairs)
+    if max(abs(r1), abs(r2), abs(r12)) > 1 - 1e-12:
+        todo = "compare different scores"
+        raise InputError("Steiger", "two columns that are the same but for scale", "three different ones", todo)
+    square = ((r1 + r2) / 2) ** 2
+    s = (r12 * (1 - 2 * square) - square * (1 - 2 * square - r12**2) / 2) / (1 - square) ** 2
+    z = (np.arctanh(r1) - np.arctanh(r2)) * np.sqrt((one.n - 3) / (2 * (1 - s)))
+    shared_part = (r12 - r1 * r2 / 2) * (1 - r1**2 - r2**2 - r12**2) + r12**3
+    c = shared_part / ((1 - r1**2) * (1 - r2**2))
+    below, above = (
+        np.sqrt(a**2 + b**2 - 2 * c * a * b) for a, b in ((r1 - one.low, two.high - r2), (one.high - r1, r2 - two.low))
+    )
+    return Estimate(
+        value=r1 - r2,
+        low=float(r1 - r2 - below),
+        high=float(r1 - r2 + above),
+        n=one.n,
+        test="Steiger, interval of Zou",
+        p=float(2 * special.ndtr(-abs(z))),
+    )
+
+
+def trend(score: ArrayLike, stage: ArrayLike, *, rng: np.random.Generator, repeats: int = 1000) -> Estimate:
+    """Least-squares slope of a score over the stages 0, 1, 2, ...: its change from one stage to the next.
+
+    The interval is a percentile bootstrap: people are drawn within their stage, so the stages keep their sizes.
+
+    Args:
+        score: [n], NaN where not observed.
+        stage: Place of each person's group in the order, [n].
+        rng: Source of the draws.
+        repeats: Number of draws.
+
+    Raises:
+        InputError: When the two differ in length, or fewer than 3 people or two stages were observed.
+
+    Examples:
+        >>> trend([0.8, 0.9, 1.0, 1.1, 1.2, 1.3], [0, 0, 1, 1, 2, 2], rng=np.random.default_rng(0)).value.__round__(3)
+        0.2
+    """
+    table = _side_by_side([score, stage], "trend")
+    table = table[np.isfinite(table).all(1)]
+    sizes = np.unique(table[:, 1], return_counts=True)[1]
+    if len(sizes) < 2:
+        raise InputError("trend", f"{len(sizes)} stages", "at least two", "leave the trend out")
+    one = bootstrap_interval(_slope, table[:, 0], table[:, 1], rng=rng, repeats=repeats, strata=table[:, 1])
+    return replace(one, sizes=tuple(int(size) for size in sizes))
+
+
+def _slope(y: Floats, x: Floats) -> float:
+    centred = x - x.mean()
+    return float(centred @ y / (centred @ centred))
+
+
+def _side_by_side(columns: list[ArrayLike], where: str) -> Floats:
+    """Columns as a table, [n, k]."""
+    arrays = [observed(column, where) for column in columns]
+    if len({len(array) for array in arrays}) > 1:
+        got = f"columns of {[len(array) for array in arrays]} people"
+        raise InputError(where, got, "the same people in all", "align them by id")
+    return np.stack(arrays, axis=1)
+
+
+def _design(nuisance: Mapping[str, ArrayLike], fit_on: NDArray[np.bool_]) -> Floats:
+    """Nuisance columns as numbers, [n, k]; NaN where a cell is empty or has a level that nobody fitted on has."""
+    n = len(fit_on)
+    parts = [np.empty((n, 0))]
+    for name, given in nuisance.items():
+        column = np.asarray(given)
+        if column.shape != (n,):
+            got = f"shape {column.shape} for {n} people"
+            raise InputError(f"column {name!r}", got, "one cell a person", "align them by id")
+        numeric = column.dtype.kind in "biuf"
+        parts.append(observed(column, f"column {name!r}")[:, None] if numeric else _indicators(column, fit_on))
+    return np.concatenate(parts, axis=1)
+
+
+def _indicators(column: NDArray[np.object_], fit_on: NDArray[np.bool_]) -> Floats:
+    """A 0/1 column for every level among the people fitted on, [n, levels]; NaN for other levels and empty cells."""
+    text = np.array(["" if cell is None or cell != cell else str(cell) for cell in column.tolist()], object)
+    levels = np.array(sorted({"", *text[fit_on]})[1:] or [""], object)
+    known = np.isin(text, levels[levels != ""])[:, None]
+    return np.where(known, (text[:, None] == levels).astype(float), np.nan)
+
+
+def _residuals(y: Floats, design: Floats, fit_on: NDArray[np.bool_]) -> tuple[Floats, int]:
+    """Residuals of every column of y, [n, ...], and the number of independent columns among the people fitted on."""
+    fit = fit_on & np.isfinite(y).all(1) & np.isfinite(design).all(1)
+    few, rank = int(fit.sum()), 0
+    if few >= FEWEST:
+        x, usable = design[:, (design[fit] != design[fit][:1]).any(0)], np.isfinite(design).all(1, keepdims=True)
+        standard = np.where(usable, (x - x[fit].mean(0)) / x[fit].std(0), 0.0)
+        mean = y[fit].mean(0)
+        coefficients, _, independent, _ = np.linalg.lstsq(standard[fit], y[fit] - mean)
+        rank = int(independent)
+    if few < rank + FEWEST:
+        got = f"{few} complete people to fit {rank} columns on"
+        raise InputError("adjustment", got, f"at least {rank + FEWEST}", "adjust for fewer columns")
+    return np.where(usable, y - mean - standard @ coefficients, np.nan), rank
+
+
+def _correlation(pair: Floats, design: Floats) -> tuple[float, int, int]:
+    """Pearson correlation of the residuals of a pair of columns, people, and independent columns taken out."""
+    residual, k = _residuals(pair, design, np.ones(len(pair), bool))
+    if len(pair) < k + 4:
+        got = f"{len(pair)} people with everything and {k} columns to take out"
+        raise InputError("correlation", got, f"at least {k + 4} people", "leave this correlation out")
+    if (residual.std(0) <= 1e-9 * np.maximum(pair.std(0), 1e-3 * np.abs(pair).max(0))).any():
+        todo = "leave this correlation out"
+        raise InputError("correlation", "a column in which nothing varies", "columns that vary", todo)
+    centred = residual - residual.mean(0)
+    a, b = (centred / np.linalg.norm(centred, axis=0)).T
+    return float(np.clip(a @ b, -1.0, 1.0)), len(pair), k

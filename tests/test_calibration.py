@@ -1,0 +1,116 @@
+"""Calibration: small samples, exchangeable conformal p, tails, round trip."""
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from pyro_mmnorm.calibration import (
+    Conformal,
+    GaussianCalibrator,
+    mean_square,
+    squeezed_variance,
+    student_t_to_normal,
+)
+
+
+@pytest.mark.parametrize("df", [5.0, 100.0, 1000.0])
+def test_t_values_keep_their_tail_probability(df):
+    t = np.array([-12.0, -3.0, -0.2, 0.0, 1.0, 8.0, 25.0])
+    z = student_t_to_normal(t, df)
+    np.testing.assert_allclose(stats.norm.logsf(np.abs(z)), stats.t.logsf(np.abs(t), df), rtol=1e-9)
+    assert np.array_equal(np.sign(z), np.sign(t))
+
+
+@pytest.mark.parametrize("df", [3.0, 106.0, 1e4, np.inf])
+def test_far_t_values_stay_finite_and_in_order(df):
+    z = student_t_to_normal(np.concatenate([np.linspace(0, 60, 2001), np.geomspace(61, 1e6, 200)]), df)
+    assert np.isfinite(z).all()
+    assert (np.diff(z) > 0).all()
+
+
+def test_squeezed_variance_finds_the_prior_of_many_variances():
+    # 4000 regions: standard error of log nu_0 about 0.05, so 15 % is three of them
+    rng = np.random.default_rng(0)
+    truth = 20 * 2.0 / rng.chisquare(20, 4000)
+    found = truth * rng.chisquare(50, 4000) / 50
+    df, variance = squeezed_variance(found, np.full(4000, 50.0))
+    assert df == pytest.approx(20, rel=0.15)
+    assert variance == pytest.approx(2.0, rel=0.03)
+
+
+def healthy(rng, n, effects, noise):
+    sites = len(effects)
+    site = np.eye(sites)[rng.integers(0, sites, n)]
+    age = rng.normal(size=(n, 2))
+    return site @ effects + noise * rng.normal(size=(n, len(noise))), np.column_stack([age, site])
+
+
+GROUPS = {"age": slice(0, 2), "site": slice(2, 22)}
+
+
+def test_a_hundred_people_and_twenty_sites_give_unit_sd():
+    # mean of 20 cohorts, each of 3000 x 60 cells: SE of the SD about 0.004; the plug-in form gives 1.05 to 1.3
+    sds, plugin = [], []
+    for seed in range(20):
+        rng = np.random.default_rng(seed)
+        effects, noise = rng.normal(size=(20, 60)) * 0.3, np.exp(0.2 * rng.normal(size=60))
+        cal, test = healthy(rng, 106, effects, noise), healthy(rng, 3000, effects, noise)
+        calibrator = GaussianCalibrator.fit(*cal, GROUPS)
+        sds.append(calibrator(*test).std())
+        free = np.linalg.lstsq(cal[1], cal[0], rcond=None)[0]
+        plugin.append(((test[0] - test[1] @ free) / (cal[0] - cal[1] @ free).std(0)).std())
+    assert np.mean(sds) == pytest.approx(1, abs=0.015)
+    assert np.mean(plugin) > 1.1
+
+
+def test_conformal_p_of_healthy_people_are_valid_region_and_omnibus():
+    # 200 splits; P(p <= a) <= a + 3 SD / sqrt(200), failure rate about 1e-3 a line if the p were exactly uniform
+    rng = np.random.default_rng(7)
+    region, omnibus = [], []
+    loadings = rng.normal(size=(5, 20)) * 0.5
+    for _ in range(200):
+        effects, noise = rng.normal(size=(20, 20)) * 0.3, np.ones(20)
+        (x, c), (y, e) = healthy(rng, 106, effects, noise), healthy(rng, 300, effects, noise)
+        x, y = x + rng.normal(size=(106, 5)) @ loadings, y + rng.normal(size=(300, 5)) @ loadings
+        calibrator = GaussianCalibrator.fit(x, c, GROUPS)
+        z = calibrator(y, e)
+        region.append([(calibrator.conformal(np.abs(z)) <= a).mean() for a in (0.01, 0.05, 0.1)])
+        omnibus.append([(calibrator.omnibus(mean_square(z)[:, None]) <= a).mean() for a in (0.01, 0.05, 0.1)])
+    for shares in (np.array(region), np.array(omnibus)):
+        bound = np.array([0.01, 0.05, 0.1]) + 3 * shares.std(0) / np.sqrt(200)
+        assert (shares.mean(0) <= bound).all()
+
+
+def test_conformal_p_counts_scores_at_least_as_large():
+    p = Conformal.fit(np.array([[1.0], [2.0], [3.0], [np.nan]]))(np.array([[2.0], [0.5], [9.0], [np.nan]]))
+    np.testing.assert_allclose(p[:, 0], [3 / 4, 1, 1 / 4, np.nan])
+
+
+def test_z_grows_with_raw_and_misses_stay_missing():
+    rng = np.random.default_rng(0)
+    raw, design = rng.normal(size=(60, 3)), np.zeros((60, 0))
+    calibrator = GaussianCalibrator.fit(raw, design, {})
+    grid = np.repeat(np.linspace(-30, 30, 301)[:, None], 3, 1)
+    z = calibrator(grid, np.zeros((301, 0)))
+    assert np.isfinite(z).all()
+    assert (np.diff(z, axis=0) > 0).all()
+    grid[5, 1] = np.nan
+    again = calibrator(grid, np.zeros((301, 0)))
+    assert np.array_equal(np.isnan(again), np.isnan(grid))
+
+
+def test_raw_at_is_the_inverse():
+    rng = np.random.default_rng(0)
+    calibrator = GaussianCalibrator.fit(*healthy(rng, 106, rng.normal(size=(20, 4)), np.ones(4)), GROUPS)
+    design = healthy(rng, 5, np.zeros((20, 4)), np.ones(4))[1]
+    for want in (-2.0, 0.0, 1.5):
+        np.testing.assert_allclose(calibrator(calibrator.raw_at(want, design), design), want, atol=1e-8)
+
+
+def test_kept_arrays_give_the_same_calibrator():
+    rng = np.random.default_rng(0)
+    x, c = healthy(rng, 106, rng.normal(size=(20, 4)), np.ones(4))
+    calibrator = GaussianCalibrator.fit(x, c, GROUPS)
+    again = GaussianCalibrator.from_arrays(calibrator.to_arrays(), GROUPS)
+    assert np.array_equal(calibrator(x, c), again(x, c))
+    assert np.array_equal(calibrator.conformal(np.abs(x)), again.conformal(np.abs(x)))

@@ -1,0 +1,150 @@
+"""What the documents say is true: their code runs, their commands, links and files exist."""
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from functools import cache
+from pathlib import Path
+
+import pytest
+import yaml
+
+import pyro_mmnorm
+from pyro_mmnorm.config import parse_config, read_config
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/**/*.md"))]
+CONFIGS = sorted(ROOT.glob("configs/**/*.yaml"))
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PATH = re.compile(r"(?P<indent> *)(?P<name>[\w.]+/?)(?: |$)")
+LINK = re.compile(r"\]\((?!https?:|#)(?P<target>[^)#\s]+)")
+COMMAND = re.compile(r"\bmmnorm (?P<name>[a-z]+)(?P<rest>[^\n`|#]*)")
+MACHINE = r"/(tmp|work|root|home)/|pypi\.org|pythonhosted\.org"
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """The fenced blocks of one language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+
+
+def tree(text: str) -> set[str]:
+    """Every path that the tree of CONTRIBUTING.md draws, two spaces a level."""
+    paths, parents = set(), []
+    for line in blocks(text, "text")[0].splitlines():
+        match = PATH.match(line)
+        if not match or len(match["indent"]) > 2 * len(parents):
+            continue  # a note that runs on
+        depth = len(match["indent"]) // 2
+        parents = [*parents[:depth], match["name"]] if match["name"].endswith("/") else parents[:depth]
+        paths.add("".join(parents) + ("" if match["name"].endswith("/") else match["name"]))
+    return paths
+
+
+def tracked() -> list[str]:
+    """The files that a commit of everything would hold."""
+    command = ["git", "-C", str(ROOT), "ls-files", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    return [name for name in listed.stdout.splitlines() if (ROOT / name).is_file()]
+
+
+@cache
+def mmnorm(*arguments: str) -> str:
+    """What the command line prints."""
+    code = "import sys; from pyro_mmnorm.cli import main; sys.exit(main())"
+    asked = [sys.executable, "-c", code, *arguments]
+    plain = os.environ | {"COLUMNS": "300", "NO_COLOR": "1", "TERM": "dumb"}
+    done = subprocess.run(asked, capture_output=True, text=True, check=False, env=plain)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_python_blocks_compile(document):
+    for block in blocks(document.read_text(encoding="utf-8"), "python"):
+        compile(block, document.name, "exec")
+
+
+def test_readme_example_runs(tmp_path, monkeypatch):
+    """The tables, the configuration and the Python of the README belong together."""
+    monkeypatch.chdir(tmp_path)
+    [command] = [line for block in blocks(README, "sh") for line in block.splitlines() if "mmnorm simulate" in line]
+    arguments = command.removeprefix("mmnorm ").partition("#")[0].split()
+    mmnorm(*arguments, "--healthy", "200", "--patients", "20")
+    (tmp_path / "my.yaml").write_text(blocks(README, "yaml")[0], encoding="utf-8")
+    for block in blocks(README, "python"):
+        exec(compile(block, "README.md", "exec"), {})
+
+
+def test_contributing_example_runs():
+    """The likelihood of CONTRIBUTING.md passes its own test; a fresh process keeps it out of the others' way."""
+    code = "".join(blocks((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), "python"))
+    tests = re.findall(r"^def (test_\w+)", code, flags=re.MULTILINE)
+    assert tests
+    calls = "".join(f"\n{name}()" for name in tests)
+    asked = [sys.executable, "-W", "error", "-c", code + calls]
+    done = subprocess.run(asked, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_yaml_blocks_are_configurations(document):
+    for block in blocks(document.read_text(encoding="utf-8"), "yaml"):
+        parse_config(block)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_configurations_load(path):
+    assert read_config(path).data.modalities
+
+
+@pytest.mark.parametrize("name", sorted({match["name"] for match in COMMAND.finditer(README)}))
+def test_commands_exist(name):
+    rests = [match["rest"] for match in COMMAND.finditer(README) if match["name"] == name]
+    options = {option for rest in rests for option in re.findall(r"--[a-z-]+", rest)}
+    told = mmnorm(name, "--help")
+    assert [option for option in sorted(options) if option not in told] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(document):
+    prose = re.sub(r"^```.*?^```", "", document.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    targets = [match["target"] for match in LINK.finditer(prose)]
+    assert [target for target in targets if not (document.parent / target).exists()] == []
+
+
+def test_the_tree_is_true():
+    drawn = tree((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
+    assert sorted(path for path in drawn if not (ROOT / path).exists()) == []
+    files = {path.relative_to(ROOT).as_posix() for path in (ROOT / "pyro_mmnorm").rglob("*") if path.is_file()}
+    assert sorted(path for path in files - drawn if "__pycache__" not in path) == []
+
+
+def test_a_tree_is_read_with_its_folders():
+    text = "```text\na/\n  b.py    one\n          more\n  c/      two\n    d.py\ntests/\n```"
+    assert tree(text) == {"a/", "a/b.py", "a/c/", "a/c/d.py", "tests/"}
+
+
+def test_versions_agree():
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+    assert pyro_mmnorm.__version__ == version
+    assert f"## [{version}]" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))["version"] == version
+
+
+def test_the_check_runs_what_the_readme_says():
+    script = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
+    first = [line.partition("#")[0].strip() for line in blocks(README, "sh")[0].splitlines()]
+    assert first == ["uv run mmnorm demo", "uv run pytest"]
+    assert "uv run pytest" in script
+    assert any(line.startswith("uv run mmnorm demo ") for line in script)
+
+
+def test_no_lock_file_and_no_machine_is_tracked():
+    files = tracked()
+    assert "uv.lock" not in [Path(name).name for name in files]
+    texts = {name: (ROOT / name).read_text(encoding="utf-8", errors="ignore") for name in files}
+    assert [name for name, text in texts.items() if re.search(MACHINE, text)] == []

@@ -1,0 +1,158 @@
+"""fit(): it learns, stops, restores, watches for faults, and leaves no trace behind."""
+
+import dataclasses
+import logging
+
+import numpy as np
+import pyro
+import pytest
+import torch
+from pyro.infer import TraceMeanField_ELBO
+
+import pyro_mmnorm as mm
+from pyro_mmnorm import training
+from pyro_mmnorm.errors import InputError
+
+
+def small(cohort, **parts):
+    return mm.MMVAE.for_cohort(cohort, **{"latent_dim": 3, "hidden": (8,), **parts})
+
+
+def test_training_lowers_the_validation_loss_and_history_tells_it(cohort):
+    model = small(cohort)
+    history = mm.fit(model, cohort.train, mm.TrainConfig(epochs=40, start="random", learning_rate=0.01), progress=False)
+    assert history["validation_loss"].iloc[-5:].mean() < history["validation_loss"].iloc[0] - 1
+    expected = {"epoch", "loss", "validation_loss", "kl", "active_units", "beta", "seconds"}
+    assert expected | {"log_likelihood_cortical", "log_likelihood_hippocampal"} <= set(history)
+    assert np.isfinite(history).all().all()
+
+
+def test_the_linear_start_begins_where_a_random_start_ends(cohort):
+    losses = {}
+    for start, epochs in (("linear", 1), ("random", 60)):
+        config = mm.TrainConfig(epochs=epochs, start=start, learning_rate=1e-6 if start == "linear" else 0.005)
+        history = mm.fit(small(cohort), cohort.train, config, progress=False)
+        losses[start] = history["validation_loss"].min()
+    assert losses["linear"] < losses["random"] + 0.3
+
+
+def test_the_best_weights_are_restored(cohort):
+    model = small(cohort)
+    # steps this large ruin the linear start at once, so the best epoch is the start itself
+    history = mm.fit(model, cohort.train, mm.TrainConfig(epochs=12, patience=5, learning_rate=0.5), progress=False)
+    batch = model.preprocess(cohort.train)
+    _, watch = training._split_rows(len(batch), 1, mm.TrainConfig(), 0)
+    logs, kl, _ = training.elbo_terms(model, batch[watch[0]], training.VALIDATION_DRAWS)
+    assert (kl - sum(logs.values())).mean().item() < history["validation_loss"].min()
+    assert len(history) < 12
+
+
+def test_warm_up_raises_beta_linearly_from_above_zero():
+    config = mm.TrainConfig(warmup_epochs=4)
+    assert [config.beta_at(epoch, 2.0) for epoch in range(6)] == [0.5, 1.0, 1.5, 2.0, 2.0, 2.0]
+
+
+def test_no_validation_without_early_stopping(cohort):
+    history = mm.fit(small(cohort), cohort.train, mm.TrainConfig(epochs=2, early_stopping=False), progress=False)
+    assert "validation_loss" not in history
+    assert len(history) == 2
+
+
+def test_folds_leave_each_person_out_of_exactly_one_member():
+    rows, watch = training._split_rows(103, 5, mm.TrainConfig(resample="folds"), 0)
+    assert rows.shape[0] == watch.shape[0] == 5
+    for own, held in zip(rows, watch, strict=True):
+        assert not set(own.tolist()) & set(held.tolist())
+    assert len(set(watch.flatten().tolist())) == watch.numel()
+
+
+def test_bootstrap_members_see_samples_of_their_own():
+    rows, watch = training._split_rows(100, 3, mm.TrainConfig(resample="bootstrap"), 0)
+    assert len({tuple(r.tolist()) for r in rows}) == 3
+    assert not set(rows.flatten().tolist()) & set(watch.flatten().tolist())
+
+
+def test_members_train_side_by_side(cohort):
+    model = small(cohort, members=3)
+    config = mm.TrainConfig(epochs=3, resample="folds")
+    history = mm.fit(model, cohort.train, config, progress=False)
+    assert np.isfinite(history).all().all()
+    assert model.posterior(model.preprocess(cohort.test)).batch_shape == (3, len(cohort.test))
+
+
+@pytest.mark.parametrize("members", [1, 3])
+@pytest.mark.parametrize("beta", [0.3, 1.0])
+def test_the_lean_elbo_and_its_gradients_are_pyros_own(cohort, members, beta):
+    model = small(cohort, members=members, modality_weights={"cortical": 0.4})
+    batch = model.preprocess(cohort.train)
+    batch.observed["cortical"][3, 1] = False
+    results = []
+    for elbo in (training.MeanFieldELBO(), TraceMeanField_ELBO()):
+        torch.manual_seed(0)
+        model.zero_grad()
+        loss = elbo.differentiable_loss(model.generate, model.infer, batch, beta=beta)
+        loss.backward()
+        results.append([loss.detach(), *(p.grad.clone() for p in model.parameters())])
+    for a, b in zip(*results, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-3)  # float32 sums in another order
+
+
+def test_a_loss_that_is_no_number_names_the_site(cohort):
+    model = small(cohort)
+
+    class Broken(torch.nn.Module):
+        def forward(self, z, c):
+            return pyro.distributions.Normal(z.new_full((*z.shape[:-1], 5), torch.nan), 1.0, validate_args=False)
+
+    model.likelihoods["hippocampal"] = Broken()
+    config = mm.TrainConfig(epochs=1, start="random", early_stopping=False)
+    with pyro.validation_enabled(False), pytest.raises(FloatingPointError, match="epoch 1: site 'x_hippocampal'"):
+        mm.fit(model, cohort.train, config, progress=False)
+
+
+def test_fitting_leaves_no_trace_in_the_process(cohort):
+    torch.manual_seed(11)
+    before, threads = torch.random.get_rng_state(), torch.get_num_threads()
+    settings = pyro.settings.get()
+    mm.fit(small(cohort), cohort.train, mm.TrainConfig(epochs=1), progress=False)
+    assert torch.equal(before, torch.random.get_rng_state())
+    assert torch.get_num_threads() == threads
+    assert pyro.settings.get() == settings
+    assert not list(pyro.get_param_store())
+
+
+def test_a_model_it_cannot_train_is_refused(cohort):
+    model = small(cohort)
+    with pytest.raises(InputError, match="folds with 1 member"):
+        mm.fit(model, cohort.train, mm.TrainConfig(resample="folds"), progress=False)
+    model.likelihoods["cortical"].net = torch.nn.Linear(9, 12)
+    with pytest.raises(InputError, match="networks without a skip path"):
+        mm.fit(model, cohort.train, progress=False)
+    model.preprocess = None
+    with pytest.raises(InputError, match="a model without preprocessing"):
+        mm.fit(model, cohort.train, progress=False)
+
+
+def test_devices_are_named(monkeypatch):
+    assert training.device_of("cpu").type == "cpu"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert training.device_of("auto").type == "cpu"
+    with pytest.raises(InputError, match="device: 'cuda'; expected a machine with a CUDA device"):
+        training.device_of("cuda")
+    with pytest.raises(InputError, match="device: 'tpu'"):
+        training.device_of("tpu")
+
+
+def test_a_cohort_with_missing_cells_trains(cohort):
+    values = {m: frame.copy() for m, frame in cohort.values.items()}
+    values["cortical"].iloc[::3, 2] = np.nan
+    values["hippocampal"].iloc[::4] = np.nan
+    holed = dataclasses.replace(cohort, values=values)
+    history = mm.fit(small(holed), holed.train, mm.TrainConfig(epochs=2), progress=False)
+    assert np.isfinite(history).all().all()
+
+
+def test_it_is_quiet_when_not_on_a_terminal(cohort, capfd, caplog):
+    with caplog.at_level(logging.INFO):
+        mm.fit(small(cohort), cohort.train, mm.TrainConfig(epochs=1))
+    assert capfd.readouterr().err == ""

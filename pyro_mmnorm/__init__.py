@@ -23,7 +23,7 @@ _HOME = {
     "read_config": "config",
     "run": "pipeline",
     "score": "pipeline",
-    "simulate": "simulate",
+    "simulate": "simulation",
     "to_datatree": "datatree",
 }
 

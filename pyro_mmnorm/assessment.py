@@ -1,6 +1,7 @@
 """The calibration report: are the z-scores of test controls standard normal, overall and in every group."""
 
 from collections.abc import Mapping
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -67,7 +68,9 @@ def assess(
     return {"verdict": _verdict(overall), "warnings": warnings, "bounds": BOUNDS, "overall": overall, "groups": groups}
 
 
-def _groups(covariates: pd.DataFrame, kinds: Mapping[str, str], seen: NDArray[np.bool_], modality: Floats) -> list[dict[str, Any]]:
+def _groups(
+    covariates: pd.DataFrame, kinds: Mapping[str, str], seen: NDArray[np.bool_], modality: Floats
+) -> list[dict[str, Any]]:
     """Who (people, [n]) and what (modalities, [M]) belongs to each group; the first is everything."""
     names = list(dict.fromkeys(modality.tolist()))
     everyone, everything = np.ones(len(covariates), bool), np.ones(len(names), bool)
@@ -86,7 +89,11 @@ def _groups(covariates: pd.DataFrame, kinds: Mapping[str, str], seen: NDArray[np
 
 def _tertiles(x: pd.Series) -> pd.Series:
     cuts = np.unique(np.quantile(x, [1 / 3, 2 / 3]))
-    labels = [f"below {cuts[0]:.4g}", *(f"{a:.4g} to {b:.4g}" for a, b in zip(cuts[:-1], cuts[1:], strict=True)), f"{cuts[-1]:.4g} and above"]
+    labels = [
+        f"below {cuts[0]:.4g}",
+        *(f"{a:.4g} to {b:.4g}" for a, b in pairwise(cuts)),
+        f"{cuts[-1]:.4g} and above",
+    ]
     return pd.Series(np.array(labels)[np.searchsorted(cuts, x, side="right")], index=x.index)
 
 
@@ -113,7 +120,12 @@ def _sums(z: Floats, modality: Floats) -> Floats:
 
 def _figures(sums: Floats, masks: list[dict[str, Any]], weights: Floats) -> dict[str, Floats]:
     """name -> one value a group."""
-    total = np.stack([np.einsum("n,nmq,m->q", weights * mask["people"], sums, mask["modalities"].astype(float), optimize=True) for mask in masks])
+    total = np.stack(
+        [
+            np.einsum("n,nmq,m->q", weights * mask["people"], sums, mask["modalities"].astype(float), optimize=True)
+            for mask in masks
+        ]
+    )
     figures = moments(total[:, :5])
     share = total[:, 5:] / np.where(total[:, :1] > 0, total[:, :1], np.nan)
     names = [f"beyond_{t}" for t in TAILS] + [f"coverage_{round(100 * level)}" for level in COVERAGE_LEVELS]
@@ -139,12 +151,13 @@ def _told(block: dict[str, Any], name: str) -> str:
 
 def _sentence(block: dict[str, Any]) -> str:
     return (
-        f"z of {block['by']} {block['level']} (n = {block['n']}) has mean {_told(block, 'mean')}, SD {_told(block, 'sd')} and "
-        f"{100 * block['beyond_1.96']['value']:.1f} % beyond 1.96: read its deviations with care."
+        f"z of {block['by']} {block['level']} (n = {block['n']}) has mean {_told(block, 'mean')}, "
+        f"SD {_told(block, 'sd')} and {100 * block['beyond_1.96']['value']:.1f} % beyond 1.96: take care."
     )
 
 
 def _verdict(overall: dict[str, Any]) -> str:
     good = all(low <= overall[name]["value"] <= high for name, (low, high) in BOUNDS.items())
-    figures = f"mean {_told(overall, 'mean')}, SD {_told(overall, 'sd')}, beyond 1.96: {100 * overall['beyond_1.96']['value']:.1f} % (nominal 5 %)"
+    beyond = f"beyond 1.96: {100 * overall['beyond_1.96']['value']:.1f} % (nominal 5 %)"
+    figures = f"mean {_told(overall, 'mean')}, SD {_told(overall, 'sd')}, {beyond}"
     return f"{'Calibrated' if good else 'Not calibrated'} on {overall['n']} test controls: {figures}."

@@ -75,7 +75,9 @@ class FactorAnalysis:
     noise: Floats
 
     @classmethod
-    def of_covariance(cls, covariance: ArrayLike, factors: int, *, iterations: int = 100, tolerance: float = 1e-4) -> Self:
+    def of_covariance(
+        cls, covariance: ArrayLike, factors: int, *, iterations: int = 100, tolerance: float = 1e-4
+    ) -> Self:
         """Alternate the best loadings for a noise and the noise that is left over, until the noise settles.
 
         Args:

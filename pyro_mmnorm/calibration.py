@@ -15,6 +15,7 @@ __all__ = ["CALIBRATORS", "Conformal", "GaussianCalibrator", "mean_square", "squ
 type Floats = NDArray[np.float64]
 
 ARRAYS = ("log_ratio", "coef", "inverse", "pattern", "variance", "count")
+TINY = 1e-290
 LARGE_DF = 1e5
 """From here on a t value of 5 is within 0.0003 of normal; larger degrees of freedom are taken as this."""
 
@@ -22,8 +23,8 @@ LARGE_DF = 1e5
 def student_t_to_normal(t: ArrayLike, df: ArrayLike) -> Floats:
     r"""The z-score with the tail probability of a t value, :math:`\Phi^{-1}(F_\nu(t))`; finite and monotone far out.
 
-    Where :math:`P(T > |t|)` underflows, its logarithm :math:`\log \tfrac12 I_x(\nu/2, 1/2)`, :math:`x = \nu / (\nu + t^2)`,
-    comes from the hypergeometric series of the incomplete beta function.
+    Where :math:`P(T > |t|)` underflows, its logarithm :math:`\log \tfrac12 I_x(\nu/2, 1/2)`, :math:`x =
+    \nu / (\nu + t^2)`, comes from the hypergeometric series of the incomplete beta function.
 
     Args:
         t: Values of a Student t variable; NaN stays NaN.
@@ -40,13 +41,12 @@ def student_t_to_normal(t: ArrayLike, df: ArrayLike) -> Floats:
         array([  0.   ,   1.961, -14.879])
     """
     t, df = np.broadcast_arrays(np.asarray(t, float), np.minimum(df, LARGE_DF))
-    a, square = df / 2, t**2
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        x = df / (df + square)
-        series = special.hyp2f1(a + 0.5, 1.0, a + 1.0, x)
-        far = np.log(0.5) + a * np.log(x) + 0.5 * np.log1p(-x) - np.log(a) - special.betaln(a, 0.5) + np.log(series)
-        tail = special.stdtr(df, -np.abs(t))
-        log_tail = np.where(tail > 1e-290, np.log(tail), far)
+    tail = special.stdtr(df, -np.abs(t))
+    log_tail = np.log(np.maximum(tail, TINY), where=tail > TINY, out=np.full(t.shape, np.nan))
+    far = tail <= TINY
+    a, x = df[far] / 2, df[far] / (df[far] + t[far] ** 2)
+    series = special.hyp2f1(a + 0.5, 1.0, a + 1.0, x)
+    log_tail[far] = np.log(0.5 * series / a) + a * np.log(x) + 0.5 * np.log1p(-x) - special.betaln(a, 0.5)
     return np.where(t == 0, 0.0, -np.sign(t) * special.ndtri_exp(log_tail))
 
 
@@ -84,16 +84,16 @@ def _inverse_trigamma(y: float) -> float:
     """x with trigamma(x) = y, by Newton's method on 1 / trigamma, which is nearly linear."""
     x = 0.5 + 1 / y
     for _ in range(50):
-        tri = special.polygamma(1, x)
-        step = tri * (1 - tri / y) / special.polygamma(2, x)
+        tri = float(special.polygamma(1, x))
+        step = tri * (1 - tri / y) / float(special.polygamma(2, x))
         x += step
         if abs(step) < 1e-10 * x:
             break
-    return float(x)
+    return x
 
 
 def mean_square(z: ArrayLike) -> Floats:
-    """Mean z^2 over the observed regions of each person, the omnibus score; [n, d] in, [n] out, NaN where none is observed."""
+    """Mean z^2 over each person's observed regions, the omnibus score; [n, d] in, [n] out, NaN where there is none."""
     z = np.asarray(z, float)
     seen = np.isfinite(z)
     count = seen.sum(-1)
@@ -250,10 +250,13 @@ def _squeezed(variance: Floats, df: ArrayLike, prior_df: float, prior_variance: 
     return (prior_df * prior_variance + df * variance) / (prior_df + df), np.broadcast_to(prior_df + df, variance.shape)
 
 
-def _z(residual: Floats, factor: Floats, variance: Floats, df: ArrayLike, prior_df: float, prior_variance: float) -> Floats:
+def _z(
+    residual: Floats, factor: Floats, variance: Floats, df: ArrayLike, prior_df: float, prior_variance: float
+) -> Floats:
     scale, df = _squeezed(variance, df, prior_df, prior_variance)
     return student_t_to_normal(residual / np.sqrt(scale * factor), df)
 
 
 type Calibrator = Callable[[Floats, Floats, Mapping[str, slice]], GaussianCalibrator]
 CALIBRATORS: dict[str, Calibrator] = {"gaussian": GaussianCalibrator.fit}
+"""Name in the configuration -> how a calibrator is fitted: (raw z, design, groups) -> calibrator."""

@@ -33,8 +33,8 @@ def atomic_write(path: str | Path, content: bytes | str) -> Path:
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
-        os.chmod(name, 0o644)
-        os.replace(name, path)
+        Path(name).chmod(0o644)
+        Path(name).replace(path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
@@ -70,12 +70,24 @@ def read(folder: str | Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
         sums = json.loads(files[SUMS])
         for name in (ARRAYS, RECORD):
             if sums[name] != sha256(files[name]):
-                raise InputError(str(folder / name), "altered since it was saved", "the checksum in sha256.json", "restore the file, or train again")
+                raise InputError(
+                    str(folder / name),
+                    "altered since it was saved",
+                    "the checksum in sha256.json",
+                    "restore the file, or train again",
+                )
         record, arrays = json.loads(files[RECORD]), load_arrays(files[ARRAYS])
     except (json.JSONDecodeError, SafetensorError, KeyError) as error:
-        raise InputError(str(folder), f"a file that cannot be read ({error})", "a folder of NormativeModel.save", "restore it") from error
+        raise InputError(
+            str(folder), f"a file that cannot be read ({error})", "a folder of NormativeModel.save", "restore it"
+        ) from error
     if record.get("format") != FORMAT:
-        raise InputError(str(folder), f"format {record.get('format')!r}", f"format {FORMAT}", "load it with the version that saved it")
+        raise InputError(
+            str(folder),
+            f"format {record.get('format')!r}",
+            f"format {FORMAT}",
+            "load it with the version that saved it",
+        )
     return arrays, record
 
 
@@ -84,15 +96,30 @@ def tensors(arrays: Mapping[str, NDArray[Any]], prefix: str, like: Mapping[str, 
     found = {name.removeprefix(prefix): torch.from_numpy(x) for name, x in arrays.items() if name.startswith(prefix)}
     if set(found) != set(like):
         odd = sorted(set(found) ^ set(like))
-        raise InputError("model weights", f"{len(odd)} names differ, such as {odd[0]!r}", "the model's own names", "restore the folder")
+        raise InputError(
+            "model weights",
+            f"{len(odd)} names differ, such as {odd[0]!r}",
+            "the model's own names",
+            "restore the folder",
+        )
     for name, x in found.items():
         if x.shape != like[name].shape or x.dtype != like[name].dtype or not torch.isfinite(x).all():
             want = f"finite {like[name].dtype} of shape {tuple(like[name].shape)}"
-            raise InputError(f"model weights: {name}", f"{x.dtype} of shape {tuple(x.shape)}, or not finite", want, "restore the folder")
+            raise InputError(
+                f"model weights: {name}",
+                f"{x.dtype} of shape {tuple(x.shape)}, or not finite",
+                want,
+                "restore the folder",
+            )
     return found
 
 
 def _content(path: Path) -> bytes:
     if not path.is_file():
-        raise InputError(str(path), "no such file", "a model folder with arrays.safetensors, model.json and sha256.json", "check the path")
+        raise InputError(
+            str(path),
+            "no such file",
+            "a model folder with arrays.safetensors, model.json and sha256.json",
+            "check the path",
+        )
     return path.read_bytes()

@@ -24,9 +24,12 @@ app = typer.Typer(
     help="How far does each region of each person's brain lie from what is expected at that age and sex?\n\n"
     "Start with `mmnorm demo`. With tables of your own: `mmnorm inspect CONFIG`, then `mmnorm run CONFIG`.",
 )
+"""The commands of `mmnorm`."""
 
 OUT = Annotated[Path | None, typer.Option(help="Folder to write.")]
-SET = Annotated[list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override a key; may be repeated.")]
+SET = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override a key; may be repeated.")
+]
 QUIET = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
 DEVICE = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 OVERWRITE = Annotated[bool, typer.Option(help="Replace what an earlier run wrote.")]
@@ -118,7 +121,7 @@ def score(
 
 @app.command(epilog="Example: mmnorm inspect configs/abide.yaml")
 @_told
-def inspect(config: Annotated[Path, typer.Argument(help="YAML file.")], set_: SET = None, quiet: QUIET = False) -> None:
+def inspect(config: Annotated[Path, typer.Argument(help="YAML file.")], set_: SET = None, quiet: QUIET = False) -> None:  # noqa: ARG001
     """What would be read: subjects, regions, missing cells, sites, problems; fits nothing."""
     from pyro_mmnorm.config import read_config
 
@@ -147,10 +150,12 @@ def simulate(
 
 
 def _simulate(out: Path, healthy: int, patients: int, seed: int, overwrite: bool) -> None:
-    from pyro_mmnorm.simulate import poster
+    from pyro_mmnorm.simulation import poster
 
     if out.is_dir() and any(out.iterdir()) and not overwrite:
-        raise InputError(str(out), "a folder that is not empty", "a new or empty one", "choose another --out, or give --overwrite")
+        raise InputError(
+            str(out), "a folder that is not empty", "a new or empty one", "choose another --out, or give --overwrite"
+        )
     poster(healthy=healthy, patients=patients, seed=seed).write(out)
 
 
@@ -175,7 +180,9 @@ def demo(
 
 @app.command(epilog="Example: mmnorm report runs/abide")
 @_told
-def report(run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")], quiet: QUIET = False) -> None:
+def report(
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")], quiet: QUIET = False
+) -> None:
     """Build report.html again from the files of a run."""
     from pyro_mmnorm.report import build_report
 
@@ -187,3 +194,7 @@ def report(run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="Folder o
 def main() -> None:
     """Entry point of `mmnorm`."""
     app()
+
+
+if __name__ == "__main__":
+    main()

@@ -27,7 +27,7 @@ def to_datatree(norm: NormativeModel, cohort: Cohort, *, draws: int = 500, seed:
         seed: Of the draws.
 
     Returns:
-        Groups prior, prior_predictive, posterior, posterior_predictive, log_likelihood, observed_data and constant_data;
+        Groups prior, prior_predictive, posterior, posterior_predictive, log_likelihood, observed_data, constant_data;
         dims chain (of length 1), draw, subject, latent and region_<modality>. Regions are in the units of the tables,
         NaN where not observed. Draws of a variational posterior are independent: R-hat and effective sample size say
         nothing about them.
@@ -74,7 +74,9 @@ def _one_member(z: Tensor, members: int) -> Tensor:
     return z[s, s % members]
 
 
-def _likelihood(norm: NormativeModel, modality: str, z: Tensor, batch: Batch) -> tuple[TorchDistributionMixin, Tensor | None]:
+def _likelihood(
+    norm: NormativeModel, modality: str, z: Tensor, batch: Batch
+) -> tuple[TorchDistributionMixin, Tensor | None]:
     """The likelihood of each draw, and which member each draw belongs to."""
     members = norm.model.members
     if members == 1:

@@ -1,7 +1,7 @@
 """NormativeModel: a trained model and its calibrators; deviations of any person from the norm."""
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 
@@ -25,6 +25,7 @@ from pyro_mmnorm.vae import MMVAE
 __all__ = ["KINDS", "NormativeModel", "load"]
 
 KINDS = ("reconstruction",)
+"""Kinds of deviation: how z is drawn for a person."""
 BUDGET_CELLS = 2**21  # draws x members x subjects x regions held at once: 16 MiB an array of float64
 
 
@@ -57,9 +58,13 @@ class NormativeModel:
 
     def __init__(self, model: MMVAE, *, draws: int = 256, calibrator: str = "gaussian", seed: int = 0) -> None:
         if model.preprocess is None:
-            raise InputError("NormativeModel", "a model without preprocessing", "one of MMVAE.for_cohort", "build it so")
+            raise InputError(
+                "NormativeModel", "a model without preprocessing", "one of MMVAE.for_cohort", "build it so"
+            )
         if calibrator not in CALIBRATORS:
-            raise InputError("deviations.calibrator", repr(calibrator), f"one of {sorted(CALIBRATORS)}", "use one of these")
+            raise InputError(
+                "deviations.calibrator", repr(calibrator), f"one of {sorted(CALIBRATORS)}", "use one of these"
+            )
         self.model, self.draws, self.calibrator, self.seed = model, draws, calibrator, seed
         self.preprocess = model.preprocess
         self.calibrators: dict[str, GaussianCalibrator] = {}
@@ -95,7 +100,10 @@ class NormativeModel:
             chunks = [self._raw_chunk(model, part, member) for part in _chunks(batch, self.draws * model.members)]
         z, loc, scale = (np.concatenate(part) for part in zip(*chunks, strict=True))
         seen = np.concatenate([batch.observed[m].numpy() for m in self.preprocess.regions], 1)
-        units = [np.concatenate([np.asarray(part[m]) for m in self.preprocess.regions]) for part in (self.preprocess.scale, self.preprocess.loc)]
+        units = [
+            np.concatenate([np.asarray(part[m]) for m in self.preprocess.regions])
+            for part in (self.preprocess.scale, self.preprocess.loc)
+        ]
         dims = ("subject", "region")
         return xr.Dataset(
             {
@@ -116,7 +124,7 @@ class NormativeModel:
 
         Returns:
             z: calibrated z-score; z_raw: before calibration; p: two-sided conformal p; q: Benjamini-Hochberg over the
-            person's regions of the p-value of z; expected, sd: mean and SD of what the norm expects, in the units of the
+            person's regions of the p-value of z; expected, sd: mean and SD that the norm expects, in the units of the
             table; extrapolated: raw z beyond the range of the calibration people; omnibus, omnibus_p (subject): mean
             z^2 and its conformal p; mse (subject): mean squared reconstruction error in training SDs.
 
@@ -124,7 +132,12 @@ class NormativeModel:
             InputError: Before `calibrate`, or for people that the model cannot place.
         """
         if kind not in self.calibrators:
-            raise InputError("deviations", f"kind {kind!r} is not calibrated", f"one of {sorted(self.calibrators)}", "call calibrate first")
+            raise InputError(
+                "deviations",
+                f"kind {kind!r} is not calibrated",
+                f"one of {sorted(self.calibrators)}",
+                "call calibrate first",
+            )
         raw = self.raw(cohort, kind)
         return self.calibrated(raw, self.preprocess.design(cohort), kind, cohort)
 
@@ -136,7 +149,15 @@ class NormativeModel:
         centre, low, high = (calibrator.raw_at(at, design) for at in (0.0, -1.0, 1.0))
         q = benjamini_hochberg(2 * special.ndtr(-np.abs(z)), axis=1)
         omnibus = mean_square(z)
-        observed = np.concatenate([cohort.values[m][list(r)].to_numpy(float) if m in cohort.values else np.full((len(cohort), len(r)), np.nan) for m, r in self.preprocess.regions.items()], 1)
+        observed = np.concatenate(
+            [
+                cohort.values[m][list(r)].to_numpy(float)
+                if m in cohort.values
+                else np.full((len(cohort), len(r)), np.nan)
+                for m, r in self.preprocess.regions.items()
+            ],
+            1,
+        )
         unit = np.concatenate([np.asarray(self.preprocess.scale[m]) for m in self.preprocess.regions])
         error = (observed - raw["expected"].to_numpy()) / unit
         return raw.assign(

@@ -16,10 +16,8 @@ class InputError(ValueError):
         todo: What the user can do about it.
 
     Examples:
-        >>> raise InputError("data.id", "column 'sub' is absent", "a column of participants.tsv", "set data.id")
-        Traceback (most recent call last):
-        ...
-        pyro_mmnorm.errors.InputError: data.id: column 'sub' is absent; expected a column of participants.tsv. Set data.id.
+        >>> print(InputError("data.id", "column 'sub' is absent", "a column of the table", "set data.id"))
+        data.id: column 'sub' is absent; expected a column of the table. Set data.id.
     """
 
     def __init__(self, where: str, got: str, expected: str, todo: str) -> None:

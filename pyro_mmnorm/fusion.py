@@ -45,3 +45,4 @@ def poe(loc: Tensor, scale: Tensor, present: Tensor) -> TorchDistributionMixin:
 
 
 FUSIONS: dict[str, Fusion] = {"poe": poe}
+"""Name in the configuration -> fusion rule."""

@@ -42,6 +42,7 @@ class Gaussian(nn.Module):
 
 
 LIKELIHOODS: dict[str, type[Gaussian]] = {"normal": Gaussian}
+"""Name in the configuration -> likelihood, built as (net, regions, members)."""
 
 
 @singledispatch

@@ -4,13 +4,26 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-__all__ = ["COVERAGE_LEVELS", "MACE_LEVELS", "TAILS", "coverage", "mace", "mace_null", "moments", "region_spread", "tail_share"]
+__all__ = [
+    "COVERAGE_LEVELS",
+    "MACE_LEVELS",
+    "TAILS",
+    "coverage",
+    "mace",
+    "mace_null",
+    "moments",
+    "region_spread",
+    "tail_share",
+]
 
 type Floats = NDArray[np.float64]
 
 COVERAGE_LEVELS = (0.5, 0.8, 0.9, 0.95, 0.99)
+"""Central intervals whose coverage is told."""
 TAILS = (1.96, 2.58, 3.29)
+"""Bounds whose two-sided nominal shares are 5, 1 and 0.1 %."""
 MACE_LEVELS = (0.01, 0.05, *np.arange(0.1, 0.95, 0.1).round(1), 0.95, 0.99)
+"""Centiles that the mean absolute centile error is taken over."""
 
 
 def coverage(z: ArrayLike, level: float) -> Floats:
@@ -31,7 +44,9 @@ def tail_share(z: ArrayLike, bound: float) -> Floats:
 
 
 def mace(z: ArrayLike) -> Floats:
-    r"""Mean absolute centile error per region, :math:`\frac1L \sum_q |q - \#\{\Phi(z) \le q\} / n|`; [n, d] in, [d] out.
+    r"""Mean absolute centile error per region; [n, d] in, [d] out.
+
+    .. math:: \frac1L \sum_q |q - \#\{\Phi(z) \le q\} / n|
 
     The levels q are 1, 5, 10, 20, ..., 90, 95 and 99 %. Chance alone gives a value above 0: see `mace_null`.
     """
@@ -44,7 +59,9 @@ def mace(z: ArrayLike) -> Floats:
 
 
 def mace_null(n: int) -> float:
-    r"""Expected MACE of n perfectly calibrated people, :math:`\frac1L \sum_q \sqrt{2 q (1 - q) / (\pi n)}` (normal approximation).
+    r"""Expected MACE of n perfectly calibrated people, by the normal approximation.
+
+    .. math:: \frac1L \sum_q \sqrt{2 q (1 - q) / (\pi n)}
 
     Examples:
         >>> round(mace_null(100), 3)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -55,8 +56,7 @@ class Network(nn.Module):
         widths = [inputs, *hidden]
         self.skip = Linear(inputs, outputs, seeds)
         self.hidden = nn.ModuleList(
-            Linear(a, b, [seed + 7919 * (i + 1) for seed in seeds])
-            for i, (a, b) in enumerate(zip(widths[:-1], widths[1:], strict=True))
+            Linear(a, b, [seed + 7919 * (i + 1) for seed in seeds]) for i, (a, b) in enumerate(pairwise(widths))
         )
         self.last = Linear(widths[-1], outputs, seeds) if hidden else None
         if self.last is not None:

@@ -1,4 +1,4 @@
-"""The steps of a run in order; the only place that knows the order, and (with io and report) the only one that writes."""
+"""The steps of a run in order: the only place that knows the order."""
 
 import contextlib
 import io as streams
@@ -59,9 +59,16 @@ class RunFolder:
             raise InputError(str(self.path), "a file", "a folder, or nothing", "choose another --out")
         used = self.path.is_dir() and any(self.path.iterdir())
         if used and not (resume or overwrite):
-            raise InputError(str(self.path), "a folder that is not empty", "a new or empty one", "choose another --out, or give --resume or --overwrite")
+            raise InputError(
+                str(self.path),
+                "a folder that is not empty",
+                "a new or empty one",
+                "choose another --out, or give --resume or --overwrite",
+            )
         if used and not (self.path / "config.yaml").is_file():
-            raise InputError(str(self.path), "no config.yaml in it", "the folder of an earlier run", "choose another --out")
+            raise InputError(
+                str(self.path), "no config.yaml in it", "the folder of an earlier run", "choose another --out"
+            )
 
     def begin(self, config: Config) -> bool:
         """Make or clear the folder and write its configuration; True when a trained model of the same one is there."""
@@ -71,7 +78,9 @@ class RunFolder:
         if self.resume and kept.is_file():
             before = parse_config(kept.read_text(encoding="utf-8"), where=str(kept))
             if before.model_copy(update={"out": config.out}) != config:
-                raise InputError(str(kept), "another configuration", "the one of this run", "choose another --out, or --overwrite")
+                raise InputError(
+                    str(kept), "another configuration", "the one of this run", "choose another --out, or --overwrite"
+                )
         self.write("config.yaml", config.to_yaml())
         return (self.path / "model" / "sha256.json").is_file() and (self.path / "history.csv").is_file()
 
@@ -188,7 +197,7 @@ def score(run_dir: str | Path, config: Config, *, out: str | Path, overwrite: bo
     folder.write_netcdf("deviations.nc", dev)
     one = dev.sel(kind=primary)
     folder.write_table("z.csv", _z_table(one))
-    folder.write_table("subjects.csv", subject_table(one, cohort.split, cohort.group))
+    folder.write_table("subjects.csv", _with_people(subject_table(one, cohort.split, cohort.group), cohort))
     _write_provenance(folder, config, cohort, norm)
     return folder.path
 
@@ -196,17 +205,25 @@ def score(run_dir: str | Path, config: Config, *, out: str | Path, overwrite: bo
 def _model(config: Config, cohort: Cohort) -> MMVAE:
     parts = config.model.model_dump()
     if unknown := set(parts["modality_weights"]) - set(cohort.values):
-        raise InputError("model.modality_weights", f"{sorted(unknown)}", f"some of {sorted(cohort.values)}", "mend the names")
+        raise InputError(
+            "model.modality_weights", f"{sorted(unknown)}", f"some of {sorted(cohort.values)}", "mend the names"
+        )
     return MMVAE.for_cohort(cohort, seed=config.seed, **parts)
 
 
-def _train(config: Config, cohort: Cohort, model: MMVAE, folder: RunFolder, device: str, progress: bool | None) -> NormativeModel:
+def _train(
+    config: Config, cohort: Cohort, model: MMVAE, folder: RunFolder, device: str, progress: bool | None
+) -> NormativeModel:
     for m, names in model.preprocess.set_aside.items() if model.preprocess else ():
         if names:
-            logger.info("%s: %d regions constant among the training controls set aside: %s", m, len(names), ", ".join(names[:5]))
+            logger.info(
+                "%s: %d regions constant among the training controls set aside: %s", m, len(names), ", ".join(names[:5])
+            )
     history = fit(model, cohort.train, config.train, seed=config.seed, device=device, progress=progress)
     _warn_of_collapse(model, history)
-    norm = NormativeModel(model, draws=config.deviations.draws, calibrator=config.deviations.calibrator, seed=config.seed)
+    norm = NormativeModel(
+        model, draws=config.deviations.draws, calibrator=config.deviations.calibrator, seed=config.seed
+    )
     norm.calibrate(cohort.calibrate, tuple(config.deviations.kinds))
     folder.write_table("history.csv", history, index=False)
     norm.save(folder.path / "model")
@@ -216,21 +233,24 @@ def _train(config: Config, cohort: Cohort, model: MMVAE, folder: RunFolder, devi
 def _warn_of_collapse(model: MMVAE, history: pd.DataFrame) -> None:
     if "active_units" in history and (active := history["active_units"].iloc[-1]) < 1:
         logger.warning(
-            "%d of %d latents active: the posterior has collapsed, and z-scores are those of a regression on covariates. "
-            "Use a learned sigma (likelihood: normal), start: linear, or a smaller beta.",
+            "%d of %d latents active: the posterior has collapsed, and z-scores are those of a regression on the "
+            "covariates. Use a learned sigma (likelihood: normal), start: linear, or a smaller beta.",
             active,
             model.latent_dim,
         )
 
 
 def _z_table(dev: xr.Dataset) -> pd.DataFrame:
-    return pd.DataFrame(dev["z"].to_numpy(), index=pd.Index(dev["subject"].to_numpy(), name="id"), columns=dev["region"].to_numpy())
+    return pd.DataFrame(
+        dev["z"].to_numpy(), index=pd.Index(dev["subject"].to_numpy(), name="id"), columns=dev["region"].to_numpy()
+    )
 
 
 def _assessment(norm: NormativeModel, cohort: Cohort, kind: str, seed: int) -> dict[str, Any]:
     raws = [norm.raw(part, kind) for part in (cohort.calibrate, cohort.test)]
     calibrate, test = (
-        (raw["z_raw"].to_numpy(), norm.preprocess.design(part)) for raw, part in zip(raws, (cohort.calibrate, cohort.test), strict=True)
+        (raw["z_raw"].to_numpy(), norm.preprocess.design(part))
+        for raw, part in zip(raws, (cohort.calibrate, cohort.test), strict=True)
     )
     modality = raws[0]["modality"].to_numpy()
     calibrator = norm.calibrators[kind]
@@ -239,9 +259,16 @@ def _assessment(norm: NormativeModel, cohort: Cohort, kind: str, seed: int) -> d
     return report | {"calibrator": {"name": norm.calibrator, **smallest}}
 
 
+def _with_people(subjects: pd.DataFrame, cohort: Cohort) -> pd.DataFrame:
+    """The subject table with covariates and scores beside it."""
+    return subjects.join(
+        [frame.drop(columns=subjects.columns, errors="ignore") for frame in (cohort.covariates, cohort.scores)]
+    )
+
+
 def _write_findings(folder: RunFolder, dev: xr.Dataset, cohort: Cohort, seed: int) -> None:
     subjects = subject_table(dev, cohort.split, cohort.group)
-    folder.write_table("subjects.csv", subjects)
+    folder.write_table("subjects.csv", _with_people(subjects, cohort))
     folder.write_table("regions.csv", region_table(dev, cohort.split, cohort.group, cohort.groups), index=False)
     folder.write_json(
         "findings.json",

@@ -84,7 +84,9 @@ class Term:
         x = column.to_numpy(float)
         knots = np.unique(np.percentile(x, KNOT_CENTILES)) if kind == "spline" else np.array([])
         if x.min() == x.max():
-            raise InputError(f"covariate {name!r}", f"{x[0]:g} for every training control", "values that differ", "leave it out")
+            raise InputError(
+                f"covariate {name!r}", f"{x[0]:g} for every training control", "values that differ", "leave it out"
+            )
         if kind == "spline" and len(knots) < 3:
             todo = f"write {name}: {{column: {name}, kind: linear}}"
             raise InputError(f"covariate {name!r}", "fewer than 3 distinct knots", "a spline's worth of values", todo)
@@ -104,12 +106,15 @@ class Term:
         if self.kind == "category":
             unseen = column[~column.isin(self.levels)]
             if len(unseen):
+                names = sorted(set(unseen))[:3]
                 close = difflib.get_close_matches(str(unseen.iloc[0]), self.levels, n=1)
                 raise InputError(
                     f"covariate {self.name!r}",
-                    f"{len(unseen)} subjects of {sorted(set(unseen))[:3]}, such as {unseen.index[0]!r}, unseen in training",
+                    f"{len(unseen)} subjects of {names} unseen in training, such as {unseen.index[0]!r}",
                     f"one of {list(self.levels)}",
-                    f"did you mean {close[0]!r}" if close else "set those subjects aside, or train with controls of that category",
+                    f"did you mean {close[0]!r}"
+                    if close
+                    else "set those subjects aside, or train with controls of that category",
                 )
             return (column.to_numpy()[:, None] == np.array(self.levels, dtype=object)).astype(float)
         x = column.to_numpy(float)
@@ -151,7 +156,7 @@ class Preprocess:
             if not usable.any():
                 got = "no region that varies over the training controls"
                 raise InputError(f"modality {m!r}", got, "at least one", "check its table, or leave the modality out")
-            regions[m], aside[m] = tuple(frame.columns[usable]), tuple(frame.columns[~usable])
+            regions[m], aside[m] = tuple(frame.columns[usable]), (*frame.columns[~usable], *cohort.set_aside.get(m, {}))
             loc[m], scale[m] = tuple(frame.mean()[usable].tolist()), tuple(spread[usable].tolist())
         terms = tuple(Term.fit(cohort.covariates[name], kind) for name, kind in cohort.kinds.items())
         return cls(regions=regions, set_aside=aside, loc=loc, scale=scale, terms=terms)
@@ -181,7 +186,12 @@ class Preprocess:
         values, observed = {}, {}
         unknown = sorted(set(cohort.values) - set(self.regions))
         if unknown or not set(cohort.values) & set(self.regions):
-            raise InputError("modalities", f"{sorted(cohort.values)}", f"some of {sorted(self.regions)}", "rename or remove the others")
+            raise InputError(
+                "modalities",
+                f"{sorted(cohort.values)}",
+                f"some of {sorted(self.regions)}",
+                "rename or remove the others",
+            )
         for m, names in self.regions.items():
             x = self._ordered(m, names, cohort)
             seen = np.isfinite(x)
@@ -203,7 +213,9 @@ class Preprocess:
         extra = [name for name in frame if name not in names and name not in self.set_aside[m]]
         if missing or extra:
             got = "; ".join(
-                f"{len(part)} regions {word}, such as {part[0]!r}" for part, word in ((missing, "missing"), (extra, "unknown")) if part
+                f"{len(part)} regions {word}, such as {part[0]!r}"
+                for part, word in ((missing, "missing"), (extra, "unknown"))
+                if part
             )
             todo = "give the missing ones (empty where not observed) and exclude the unknown ones"
             raise InputError(f"modality {m!r}", got, f"the {len(names)} regions of the training, in any order", todo)
@@ -213,7 +225,9 @@ class Preprocess:
         """Encoded covariates, [n, c]."""
         absent = [term.name for term in self.terms if term.name not in cohort.covariates]
         if absent:
-            raise InputError("covariates", f"{absent} absent", f"{[t.name for t in self.terms]}", "give them for every subject")
+            raise InputError(
+                "covariates", f"{absent} absent", f"{[t.name for t in self.terms]}", "give them for every subject"
+            )
         parts = [term(cohort.covariates[term.name]) for term in self.terms]
         return np.concatenate([np.zeros((len(cohort), 0)), *parts], axis=1)
 
@@ -228,7 +242,13 @@ class Preprocess:
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Self:
         """The inverse of `to_record`."""
+
         def tuples(part: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
             return {m: tuple(x) for m, x in part.items()}
-        terms = tuple(Term(**{k: tuple(v) if isinstance(v, list) else v for k, v in t.items()}) for t in record["terms"])
+
+        def term(part: Mapping[str, Any]) -> Term:
+            fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in part.items()}
+            return Term(**fields)
+
+        terms = tuple(term(part) for part in record["terms"])
         return cls(**{k: tuples(record[k]) for k in ("regions", "set_aside", "loc", "scale")}, terms=terms)

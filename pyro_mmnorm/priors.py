@@ -31,3 +31,4 @@ class StandardNormal(nn.Module):
 
 
 PRIORS: dict[str, type[StandardNormal]] = {"normal": StandardNormal}
+"""Name in the configuration -> prior, built as (latent_dim)."""

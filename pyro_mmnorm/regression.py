@@ -1,8 +1,8 @@
-"""Shrunk regression on covariates, many regions at once, with leverage and leave-one-out residuals (numpy and scipy)."""
+"""Shrunk regression of many regions on covariates, with leverage and leave-one-out residuals (numpy and scipy)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -26,8 +26,8 @@ class ShrunkRegression:
 
     with b = (1, encoded covariates), B_j its rows where region j was observed, Lambda = diag(1 / tau_g^2) and one
     tau_g per covariate g (and one for the intercept), pooled over regions. A new person's value has variance
-    :math:`\sigma_j^2 (1 + h_j(c))`; a person of the fit, left out, has the residual :math:`r_{ij} / (1 - h_j(c_i))` with
-    variance :math:`\sigma_j^2 / (1 - h_j(c_i))`. The tau_g maximise the leave-one-out Gaussian log score.
+    :math:`\sigma_j^2 (1 + h_j(c))`; a person of the fit, left out, has the residual :math:`r_{ij} / (1 - h_j(c_i))`
+    with variance :math:`\sigma_j^2 / (1 - h_j(c_i))`. The tau_g maximise the leave-one-out Gaussian log score.
 
     Args:
         groups: covariate -> its columns in the design.
@@ -64,12 +64,17 @@ class ShrunkRegression:
         b, y = _with_intercept(design), np.asarray(y, float)
         gram = _Gram.of(b[:TUNING_ROWS], y[:TUNING_ROWS])
         start = np.full(1 + len(groups), -3.0)
+        options: Any = {"xatol": 0.1, "fatol": 1e-5, "maxfev": 60 * len(start)}
+
+        def loss(log_ratio: Floats) -> float:
+            return gram.loss(_penalty(log_ratio, groups, b.shape[1]))
+
         best = minimize(
-            lambda t: gram.loss(_penalty(t, groups, b.shape[1])),
+            loss,
             start,
             method="Nelder-Mead",
             bounds=[LOG_RATIO_RANGE] * len(start),
-            options={"xatol": 0.1, "fatol": 1e-5, "maxfev": 60 * len(start)},
+            options=options,
         )
         return cls._at(best.x, b, y, groups)
 
@@ -97,7 +102,7 @@ class ShrunkRegression:
         return b @ self.coef, _leverage(b, self.inverse)[:, self.pattern]
 
     def left_out(self, design: ArrayLike, y: ArrayLike) -> tuple[Floats, Floats, Floats]:
-        """Mean, leverage-form variance factor and sigma_j^2 for each person of the fit, that person left out; [n, d] each."""
+        """Mean, variance factor 1 + h and sigma_j^2 for each person of the fit, that person left out; [n, d] each."""
         b, y = _with_intercept(design), np.asarray(y, float)
         h = _leverage(b, self.inverse)[:, self.pattern]
         residual = y - b @ self.coef

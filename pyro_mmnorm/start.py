@@ -1,17 +1,23 @@
 """The linear start: networks set to factor analysis, so that training begins where linear methods end."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pyro_mmnorm.baselines import FactorAnalysis, shrunk_covariance
 from pyro_mmnorm.cohort import Batch
 from pyro_mmnorm.errors import InputError
-from pyro_mmnorm.nets import Encoder, Network
+from pyro_mmnorm.nets import Network
 from pyro_mmnorm.regression import ShrunkRegression
 from pyro_mmnorm.vae import MMVAE
 
 __all__ = ["start_linear"]
+
+type Floats = NDArray[np.float64]
 
 LEAST_PRECISION = 1e-3
 
@@ -23,7 +29,9 @@ def start_linear(model: MMVAE, batch: Batch, rows: Tensor) -> None:
     With x = B c + W z + noise of variance psi and :math:`W \psi^{-1} W^\top` diagonal, the posterior of z given
     everything is exactly the product of the experts
 
-    .. math:: \sigma_m^{-2} = \sum_{j \in m} w_j^2 / \psi_j, \qquad \mu_m = \sigma_m^2 \sum_{j \in m} w_j (x_j - B_j c) / \psi_j
+    .. math::
+        \sigma_m^{-2} = \sum_{j \in m} w_j^2 / \psi_j, \qquad
+        \mu_m = \sigma_m^2 \sum_{j \in m} w_j (x_j - B_j c) / \psi_j
 
     and the decoder's skip path is (W, B). The perceptrons start at zero, so training begins at this optimum of the
     linear model and learns what is not linear. Covariate effects are shrunk (`ShrunkRegression`), and so are the
@@ -36,17 +44,18 @@ def start_linear(model: MMVAE, batch: Batch, rows: Tensor) -> None:
     """
     nets = [part.net for part in (*model.encoders.values(), *model.likelihoods.values())]
     if model.preprocess is None or not all(isinstance(net, Network) for net in nets):
-        raise InputError("train.start", "networks without a skip path", "networks of MMVAE.for_cohort", "use start: random")
+        raise InputError(
+            "train.start", "networks without a skip path", "networks of MMVAE.for_cohort", "use start: random"
+        )
     for e, own in enumerate(rows):
-        _start_member(model, batch[own], e)
+        _start_member(model, model.preprocess.groups, batch[own], e)
 
 
-def _start_member(model: MMVAE, batch: Batch, e: int) -> None:
+def _start_member(model: MMVAE, groups: Mapping[str, slice], batch: Batch, e: int) -> None:
     c = batch.covariates.double().numpy()
     parts = [torch.where(batch.observed[m], batch.values[m], torch.nan).double().numpy() for m in model.encoders]
     x = np.concatenate(parts, 1)
-    assert model.preprocess is not None
-    covariates = ShrunkRegression.fit(c, x, model.preprocess.groups)
+    covariates = ShrunkRegression.fit(c, x, groups)
     fit = FactorAnalysis.of_covariance(shrunk_covariance(x - covariates.predict(c)[0]), model.latent_dim)
     begin = 0
     for m, part in zip(model.encoders, parts, strict=True):
@@ -61,14 +70,14 @@ def _member(parameter: Tensor, e: int) -> Tensor:
     return parameter[e] if parameter.dim() == 3 else parameter
 
 
-def _set_decoder(likelihood: torch.nn.Module, w: np.ndarray, noise: np.ndarray, effect: np.ndarray, e: int) -> None:
+def _set_decoder(likelihood: Any, w: Floats, noise: Floats, effect: Floats, e: int) -> None:
     skip = likelihood.net.skip
     _member(skip.weight, e).copy_(torch.from_numpy(np.concatenate([w, effect[1:]])))
     _member(skip.bias, e).copy_(torch.from_numpy(effect[:1]))
     _member(likelihood.log_scale, e).copy_(torch.from_numpy(0.5 * np.log(noise)))
 
 
-def _set_encoder(encoder: Encoder, w: np.ndarray, noise: np.ndarray, effect: np.ndarray, e: int) -> None:
+def _set_encoder(encoder: Any, w: Floats, noise: Floats, effect: Floats, e: int) -> None:
     k, d = w.shape
     precision = np.maximum((w**2 / noise).sum(1), LEAST_PRECISION)
     gain = (w / noise).T / precision

@@ -71,19 +71,19 @@ class MeanFieldELBO(TraceMeanField_ELBO):
         for name, site in nodes.items():
             if site["type"] != "sample" or poutine.util.site_is_subsample(site):
                 continue
-            if site["is_observed"]:
-                loss = loss - _scaled(site["fn"].log_prob(site["value"]), site)
-            else:
-                q = guided.nodes[name]
-                loss = loss + _divergence(q, site)
+            loss = loss - _log_prob(site) if site["is_observed"] else loss + _divergence(guided.nodes[name], site)
         return loss
 
 
-def _scaled(x: Tensor, site: dict[str, Any]) -> Tensor:
+def _scaled(x: Tensor, site: Any) -> Tensor:
     return scale_and_mask(x, site["scale"], site["mask"]).sum()
 
 
-def _divergence(q: dict[str, Any], p: dict[str, Any]) -> Tensor:
+def _log_prob(site: Any) -> Tensor:
+    return _scaled(site["fn"].log_prob(site["value"]), site)
+
+
+def _divergence(q: Any, p: Any) -> Tensor:
     """KL of the guide's site to the model's, by one draw where no closed form is known."""
     try:
         return _scaled(torch.distributions.kl_divergence(q["fn"], p["fn"]), q)
@@ -131,7 +131,9 @@ def fit(
     """
     config = config or TrainConfig()
     if model.preprocess is None:
-        raise InputError("fit", "a model without preprocessing", "one of MMVAE.for_cohort", "build it so, or write your own SVI loop")
+        raise InputError(
+            "fit", "a model without preprocessing", "one of MMVAE.for_cohort", "build it so, or write your own SVI loop"
+        )
     place = device_of(device)
     batch = model.preprocess(cohort)
     rows, watch = _split_rows(len(batch), model.members, config, seed)
@@ -156,10 +158,10 @@ def _split_rows(n: int, members: int, config: TrainConfig, seed: int) -> tuple[T
         if members < 2:
             raise InputError("train.resample", "folds with 1 member", "at least 2 members", "set model.members")
         fold = torch.arange(n)[order.argsort()] % members
-        watch = [torch.where(fold == e)[0] for e in range(members)]
+        folds = [torch.where(fold == e)[0] for e in range(members)]
         least = n // members
         rows = [torch.where(fold != e)[0][: n - least - 1 if n % members else n - least] for e in range(members)]
-        return torch.stack(rows), torch.stack([w[:least] for w in watch])
+        return torch.stack(rows), torch.stack([f[:least] for f in folds])
     held = round(n * config.validation) if config.early_stopping else 0
     rest, watch = order[held:].sort().values, order[:held].sort().values
     if config.resample == "bootstrap":
@@ -169,7 +171,13 @@ def _split_rows(n: int, members: int, config: TrainConfig, seed: int) -> tuple[T
 
 
 def _bar(config: TrainConfig, progress: bool | None) -> tqdm:
-    return tqdm(range(config.epochs), desc="training", unit="epoch", disable=None if progress is None else not progress, leave=False)
+    return tqdm(
+        range(config.epochs),
+        desc="training",
+        unit="epoch",
+        disable=None if progress is None else not progress,
+        leave=False,
+    )
 
 
 def elbo_terms(model: MMVAE, batch: Batch, draws: int) -> tuple[dict[str, Tensor], Tensor, Tensor]:
@@ -212,7 +220,7 @@ class Loop:
         """Train on `rows`, [members, a], for as long as `epochs` lasts or until nothing gets better."""
         history: list[dict[str, float]] = []
         if self.watched is not None:
-            self._watch(-1)
+            self._watch(self.watched, -1)
         with contextlib.closing(epochs), _distributions_checked_once():
             for epoch in epochs:
                 row = self._epoch(rows, epoch)
@@ -239,7 +247,7 @@ class Loop:
         losses = [self.step(self.gather(shuffled[:, begin : begin + size]), beta, epoch) for begin in starts]
         row = {"epoch": epoch + 1, "loss": float(np.mean(losses)), "beta": beta}
         if self.watched is not None:
-            row |= self._watch(epoch)
+            row |= self._watch(self.watched, epoch)
         return row | {"seconds": time.perf_counter() - began}
 
     def step(self, batch: Batch, beta: float, epoch: int) -> float:
@@ -254,11 +262,10 @@ class Loop:
         pyro.enable_validation(False)  # the first step was checked
         return value
 
-    def _watch(self, epoch: int) -> dict[str, float]:
+    def _watch(self, watched: Batch, epoch: int) -> dict[str, float]:
         """Figures of the validation part; keeps each member's best weights."""
-        assert self.watched is not None
         members = self.model.members
-        logs, kl, mean = elbo_terms(self.model, self.watched, VALIDATION_DRAWS)
+        logs, kl, mean = elbo_terms(self.model, watched, VALIDATION_DRAWS)
         total = self.model.beta * kl - sum(w * logs[m] for m, w in self.model.weights.items())
         active = (mean.var(-2) > ACTIVE_VARIANCE).sum(-1)
         figures = {"validation_loss": total.mean(-1), "kl": kl.mean(-1), "active_units": active.double()}
@@ -292,5 +299,7 @@ def _blame(model: MMVAE, batch: Batch, beta: float, epoch: int) -> str:
         part.compute_log_prob()
         for name, site in part.nodes.items():
             if site["type"] == "sample" and not torch.isfinite(site["log_prob_sum"]):
-                return f"{where}: site {name!r} has log-probability {site['log_prob_sum']:.3g}; expected a number. {todo}"
+                return (
+                    f"{where}: site {name!r} has log-probability {site['log_prob_sum']:.3g}; expected a number. {todo}"
+                )
     return f"{where}: the loss is not finite, though every site is; expected a number. {todo}"

@@ -5,7 +5,6 @@ from contextlib import ExitStack
 from typing import Any, Self
 
 import pyro
-import pyro.distributions as dist
 import torch
 from pyro import poutine
 from pyro.distributions.torch_distribution import TorchDistributionMixin
@@ -29,7 +28,8 @@ class MMVAE(nn.Module):
         z \sim p(z), \quad x_m \mid z, c \sim p(x_m \mid f_m(z, c)), \quad
         q(z \mid X, c) \propto p(z) \prod_{m\ \mathrm{present}} \tilde q_m(z \mid x_m, c)
 
-        \mathrm{ELBO} = E_q \Big[ \sum_m \lambda_m \log p(x_m \mid z, c) \Big] - \beta\, \mathrm{KL}(q(z \mid X, c) \| p(z))
+        \mathrm{ELBO} = E_q \Big[ \sum_m \lambda_m \log p(x_m \mid z, c) \Big]
+            - \beta\, \mathrm{KL}(q(z \mid X, c) \| p(z))
 
     Args:
         encoders: modality -> module (values [n, d], covariates [n, c]) -> (location, scale), [n, k] each.
@@ -61,11 +61,13 @@ class MMVAE(nn.Module):
         super().__init__()
         self.encoders, self.likelihoods = nn.ModuleDict(encoders), nn.ModuleDict(likelihoods)
         self.fuse, self.prior = fuse, prior
-        self.weights = {m: 1.0 for m in likelihoods} | dict(weights or {})
+        self.weights = dict.fromkeys(likelihoods, 1.0) | dict(weights or {})
         self.beta, self.members, self.preprocess = beta, members, preprocess
         self.record: dict[str, Any] = {}
         if unknown := set(self.weights) - set(likelihoods):
-            raise InputError("modality_weights", f"{sorted(unknown)}", f"some of {sorted(likelihoods)}", "mend the names")
+            raise InputError(
+                "modality_weights", f"{sorted(unknown)}", f"some of {sorted(likelihoods)}", "mend the names"
+            )
 
     @classmethod
     def for_cohort(cls, cohort: Cohort, *, seed: int = 0, **parts: Any) -> Self:
@@ -119,7 +121,9 @@ class MMVAE(nn.Module):
             members=members,
             preprocess=preprocess,
         )
-        model.record = dict(fusion=fusion, likelihood=likelihood, prior=prior, latent_dim=k, hidden=list(hidden), beta=beta)
+        model.record = dict(
+            fusion=fusion, likelihood=likelihood, prior=prior, latent_dim=k, hidden=list(hidden), beta=beta
+        )
         model.record |= dict(modality_weights=dict(modality_weights or {}), members=members)
         return model
 
@@ -129,7 +133,7 @@ class MMVAE(nn.Module):
         return int(self.record["latent_dim"])
 
     def posterior(self, batch: Batch) -> TorchDistributionMixin:
-        """q(z | X, c), batch shape [n] or [members, n], event shape [k]; a modality without an observed cell drops out."""
+        """q(z | X, c), batch shape [n] or [members, n], event shape [k]; a modality nobody observed drops out."""
         experts = [encode(self._visible(batch, m), batch.covariates) for m, encode in self.encoders.items()]
         loc, scale = (torch.stack(part, -2) for part in zip(*experts, strict=True))
         present = torch.stack([batch.observed[m].any(-1) for m in self.encoders], -1)

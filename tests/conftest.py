@@ -7,7 +7,7 @@ import pytest
 
 @pytest.fixture(scope="session")
 def frames():
-    """Tables of 260 people: two modalities, six latent factors' worth of correlation, ages, sexes, two sites, a few patients."""
+    """Tables of 260 people: two modalities with three common factors, ages, sexes, two sites, a few patients."""
     rng = np.random.default_rng(4)
     n, sizes = 260, {"cortical": 12, "hippocampal": 5}
     ids = pd.Index([f"sub-{i:03d}" for i in range(n)], name="participant_id")

@@ -20,7 +20,7 @@ LAYERS = (
     "cells, metrics, regression, strict_yaml, threads",
     "admission, regions, splits",
     "calibration, cohort, config, draws, fusion, nets, statistics",
-    "assessment, baselines, findings, io, likelihoods, preprocess, priors, simulate",
+    "assessment, baselines, findings, io, likelihoods, preprocess, priors, simulation",
     "vae",
     "start",
     "checkpoint, training",

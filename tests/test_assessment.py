@@ -45,7 +45,9 @@ def test_small_levels_are_pooled():
     raw, design = rng.normal(size=(100, 5)), np.zeros((100, 0))
     calibrator = GaussianCalibrator.fit(raw, design, {})
     covariates = pd.DataFrame({"site": [f"s{i % 10}" for i in range(100)]})
-    report = assess(calibrator, (raw, design), (raw, design), covariates, {"site": "category"}, np.array(["a"] * 5), repeats=5)
+    report = assess(
+        calibrator, (raw, design), (raw, design), covariates, {"site": "category"}, np.array(["a"] * 5), repeats=5
+    )
     assert [g["level"] for g in report["groups"] if g["by"] == "site"] == ["10 levels under 20 people, pooled"]
 
 
@@ -55,6 +57,14 @@ def test_patterns_of_missing_modalities_are_groups():
     calibrator = GaussianCalibrator.fit(raw, design, {})
     holed = raw.copy()
     holed[:40, 3:] = np.nan
-    report = assess(calibrator, (raw, design), (holed, design), pd.DataFrame(index=range(100)), {}, np.array(list("aaabb")), repeats=5)
+    report = assess(
+        calibrator,
+        (raw, design),
+        (holed, design),
+        pd.DataFrame(index=range(100)),
+        {},
+        np.array(list("aaabb")),
+        repeats=5,
+    )
     found = {g["level"]: g["n"] for g in report["groups"] if g["by"] == "modalities present"}
     assert found == {"a": 40, "a + b": 60}

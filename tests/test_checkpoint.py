@@ -62,7 +62,9 @@ def test_weights_of_another_shape_dtype_or_no_number_are_refused(x, match):
 
 def test_weights_of_other_names_are_refused():
     with pytest.raises(InputError, match="1 names differ, such as 'v'"):
-        checkpoint.tensors({"model.w": np.zeros(1, np.float32), "model.v": np.zeros(1)}, "model.", {"w": torch.zeros(1)})
+        checkpoint.tensors(
+            {"model.w": np.zeros(1, np.float32), "model.v": np.zeros(1)}, "model.", {"w": torch.zeros(1)}
+        )
 
 
 def test_an_interrupted_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
@@ -71,7 +73,7 @@ def test_an_interrupted_write_leaves_the_old_file_and_no_other(tmp_path, monkeyp
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(checkpoint.os, "replace", interrupted)
+    monkeypatch.setattr(checkpoint.Path, "replace", interrupted)
     with pytest.raises(KeyboardInterrupt):
         checkpoint.atomic_write(path, "new")
     assert [p.name for p in tmp_path.iterdir()] == ["x.json"]

@@ -88,7 +88,7 @@ def test_calling_out_of_turn_is_refused(norm, cohort):
         norm.raw(cohort.test, "sideways")
     with pytest.raises(InputError, match="3 controls; expected at least 10"):
         norm.calibrate(cohort.calibrate[cohort.calibrate.ids[:3]])
-    with pytest.raises(InputError, match="deviations.calibrator: 'magic'"):
+    with pytest.raises(InputError, match=r"deviations\.calibrator: 'magic'"):
         mm.NormativeModel(norm.model, calibrator="magic")
 
 

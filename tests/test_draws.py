@@ -22,5 +22,7 @@ def test_everybody_gets_the_same_noise_and_the_seed_decides_which():
 
 def test_log_mean_exp_does_not_underflow():
     x = torch.tensor([-1000.0, -1001.0], dtype=torch.float64)
-    torch.testing.assert_close(log_mean_exp(x + 1000, 0), torch.logsumexp(x + 1000, 0) - torch.tensor(2.0).log().double())
+    torch.testing.assert_close(
+        log_mean_exp(x + 1000, 0), torch.logsumexp(x + 1000, 0) - torch.tensor(2.0).log().double()
+    )
     assert torch.isfinite(log_mean_exp(x, 0))

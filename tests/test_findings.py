@@ -213,6 +213,13 @@ def test_the_posters_rule_finds_wide_z_where_there_is_nothing(sd, share):
     assert flagged.mean() == pytest.approx(share, abs=0.01)
 
 
+def test_the_posters_rule_corrects_within_a_region():
+    z = np.random.default_rng(8).normal(size=(30, 6)) * np.arange(1, 7)
+    for j in range(6):
+        expected = stats.false_discovery_control(stats.norm.sf(np.abs(z[:, j]))) < 0.05
+        np.testing.assert_array_equal(poster_rule(z)[:, j], expected)
+
+
 def test_a_group_without_a_place_is_refused(staged):
     dev, split, group, *_ = staged
     with pytest.raises(InputError, match="groups: target subjects of group 'AD'; expected one of"):

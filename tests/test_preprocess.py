@@ -66,13 +66,13 @@ def test_a_modality_that_the_new_people_lack_is_not_observed(cohort):
 
 def test_an_unknown_modality_is_refused(cohort):
     values = {**cohort.values, "pet": cohort.values["cortical"]}
-    with pytest.raises(InputError, match="modalities: .*'pet'.*expected some of"):
+    with pytest.raises(InputError, match=r"modalities: .*'pet'.*expected some of"):
         Preprocess.fit(cohort.train)(dataclasses.replace(cohort, values=values))
 
 
 def test_a_category_unseen_in_training_is_refused_by_name(cohort):
     covariates = cohort.covariates.assign(site=cohort.covariates["site"].replace("Bern", "Berne"))
-    with pytest.raises(InputError, match=r"covariate 'site': \d+ subjects of \['Berne'\].*Did you mean 'Bern'"):
+    with pytest.raises(InputError, match=r"covariate 'site': \d+ subjects of \['Berne'\] unseen.*Did you mean 'Bern'"):
         Preprocess.fit(cohort.train)(dataclasses.replace(cohort, covariates=covariates))
 
 

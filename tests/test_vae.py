@@ -38,7 +38,9 @@ def make_model(sizes: dict[str, int] = SIZES, **parts: object) -> MMVAE:
     model = MMVAE.build(preprocess, **{"latent_dim": 3, "hidden": (8,), **parts})
     with torch.no_grad():  # the last layers start at zero; move every weight, so that no path is idle
         for parameter in model.parameters():
-            parameter.add_(0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(parameter.numel())))
+            parameter.add_(
+                0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(parameter.numel()))
+            )
     return model
 
 
@@ -143,7 +145,9 @@ def test_an_absent_modality_is_the_same_as_a_model_without_it():
     part = make_model({m: d for m, d in SIZES.items() if m != "b"})
     part.load_state_dict({name: x for name, x in whole.state_dict().items() if ".b." not in name})
     rest = {m: batch.values[m] for m in ("a", "c")}
-    without = Batch(values=rest, observed={m: batch.observed[m] for m in rest}, covariates=batch.covariates, index=batch.index)
+    without = Batch(
+        values=rest, observed={m: batch.observed[m] for m in rest}, covariates=batch.covariates, index=batch.index
+    )
     losses = []
     for model, data in ((whole, batch), (part, without)):
         torch.manual_seed(0)

@@ -97,7 +97,9 @@ def library(batch: Batch, members: int = 1) -> Callable[[], None]:
     return step
 
 
-def step_ratio(first: Callable[[], None], second: Callable[[], None], rounds: int = 180, warm: int = 20) -> tuple[float, float, float]:
+def step_ratio(
+    first: Callable[[], None], second: Callable[[], None], rounds: int = 180, warm: int = 20
+) -> tuple[float, float, float]:
     """Interleaved medians: seconds of each and their ratio."""
     times: tuple[list[float], list[float]] = ([], [])
     for i in range(rounds + warm):
@@ -119,4 +121,4 @@ def main() -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    print(main())  # noqa: T201
+    print(main())

@@ -17,7 +17,7 @@ from scipy import stats
 import pyro_mmnorm as mm
 from pyro_mmnorm.config import parse_config
 from pyro_mmnorm.errors import InputError
-from pyro_mmnorm.simulate import Scenario, Truth, poster, simulate
+from pyro_mmnorm.simulation import Scenario, Truth, poster, simulate
 from pyro_mmnorm.splits import SPLITS
 
 FIVE = 5.0
@@ -415,13 +415,13 @@ def test_an_unknown_field_is_refused():
 
 def test_the_function_and_the_folder_share_a_name():
     """Python binds a folder, once imported, to its name in the package: that must not hide the function."""
-    folder = importlib.import_module("pyro_mmnorm.simulate")
+    folder = importlib.import_module("pyro_mmnorm.simulation")
     same(folder(healthy=20, patients=5), simulate(healthy=20, patients=5))
     same(mm.simulate(healthy=20, patients=5), simulate(healthy=20, patients=5))
 
 
 def test_no_torch_is_loaded():
-    code = "import sys, pyro_mmnorm.simulate as s; s.poster(100, 10); assert not {'torch', 'pyro'} & set(sys.modules)"
+    code = "import sys, pyro_mmnorm.simulation as s; s.poster(100, 10); assert not {'torch', 'pyro'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

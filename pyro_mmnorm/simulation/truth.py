@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pyro_mmnorm.cells import check_known
-from pyro_mmnorm.simulate.scenario import Scenario
+from pyro_mmnorm.simulation.scenario import Scenario
 
 __all__ = ["Floats", "Network", "ReferenceKind", "Truth", "conditional_z"]
 

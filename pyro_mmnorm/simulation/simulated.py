@@ -14,8 +14,8 @@ from scipy.special import ndtr, ndtri
 
 from pyro_mmnorm.cells import check_known
 from pyro_mmnorm.errors import InputError
-from pyro_mmnorm.simulate.scenario import Scenario
-from pyro_mmnorm.simulate.truth import Floats, ReferenceKind, Truth, conditional_z
+from pyro_mmnorm.simulation.scenario import Scenario
+from pyro_mmnorm.simulation.truth import Floats, ReferenceKind, Truth, conditional_z
 from pyro_mmnorm.splits import split_by_fraction
 
 if TYPE_CHECKING:

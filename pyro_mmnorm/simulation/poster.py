@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from pyro_mmnorm.simulate.scenario import Scenario
-from pyro_mmnorm.simulate.simulation import Planted, Simulation, draw_people, measure
-from pyro_mmnorm.simulate.truth import Truth
+from pyro_mmnorm.simulation.scenario import Scenario
+from pyro_mmnorm.simulation.simulated import Planted, Simulation, draw_people, measure
+from pyro_mmnorm.simulation.truth import Truth
 
 __all__ = ["poster"]
 

@@ -1,0 +1,119 @@
+"""The command line as a user meets it: exit codes, one clear line, nothing written on bad input."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+from typer.testing import CliRunner
+
+from pyro_mmnorm.cli import app
+
+COMMANDS = ("run", "score", "inspect", "simulate", "demo", "report")
+
+
+def invoke(*arguments: object):
+    return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory):
+    root = tmp_path_factory.mktemp("tables")
+    assert invoke("simulate", "--out", root / "t", "--healthy", 300, "--patients", 20, "--quiet").exit_code == 0
+    return root / "t"
+
+
+def configuration(tables, path, **changes):
+    from pathlib import Path
+
+    text = (Path(__file__).parent.parent / "configs" / "demo.yaml").read_text()
+    path.write_text(text)
+    return ["--set", f"data.root={tables}", "--set", "train.epochs=2", "--set", "deviations.draws=16"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example(command):
+    result = invoke(command, "--help")
+    assert result.exit_code == 0
+    assert f"mmnorm {command}" in result.output
+    assert "Example" in result.output
+    assert "--quiet" in result.output
+
+
+def test_help_is_there_within_a_second():
+    # the best of three: a busy machine must not fail it
+    times = []
+    for _ in range(3):
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "pyro_mmnorm.cli", "--help"], check=True, capture_output=True)
+        times.append(time.perf_counter() - began)
+    assert min(times) < 1
+
+
+def test_the_main_job_and_what_follows(tables, tmp_path):
+    config = tmp_path / "demo.yaml"
+    settings = configuration(tables, config)
+    out = tmp_path / "run"
+    result = invoke("run", config, "--out", out, *settings)
+    assert result.exit_code == 0, result.output
+    assert "test controls" in result.output
+    assert str(out / "report.html") in result.output
+    (out / "report.html").unlink()
+    assert invoke("report", out, "--quiet").output == ""
+    assert (out / "report.html").is_file()
+    scored = invoke("score", out, "--config", config, "--out", tmp_path / "s", *settings)
+    assert scored.exit_code == 0, scored.output
+    assert (tmp_path / "s" / "z.csv").is_file()
+
+
+def test_inspect_and_dry_run_write_nothing(tables, tmp_path):
+    config = tmp_path / "demo.yaml"
+    settings = configuration(tables, config)
+    for command in (["inspect", config], ["run", config, "--dry-run", "--out", tmp_path / "r"]):
+        result = invoke(*command, *settings)
+        assert result.exit_code == 0, result.output
+        assert "cortical" in result.output
+    assert [p.name for p in tmp_path.iterdir()] == ["demo.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ("data.rot=x", "data.rot: unknown key"),
+        ("model.fusion=sum", "model.fusion: 'sum'"),
+        ("data.id=nobody", "nobody"),
+        ("data.participants=absent.csv", "no such file"),
+        ("train.epochs=0", "train.epochs"),
+        ("data.reference.values=[martian]", "martian"),
+    ],
+)
+def test_bad_input_ends_with_one_line_exit_code_2_and_nothing_written(tables, tmp_path, change, line):
+    config = tmp_path / "demo.yaml"
+    settings = configuration(tables, config)
+    result = invoke("run", config, "--out", tmp_path / "r", *settings, "--set", change)
+    assert result.exit_code == 2, result.output
+    assert line in result.output
+    assert "expected" in result.output
+    assert not (tmp_path / "r").exists()
+
+
+def test_missing_files_and_wrong_usage_end_with_2(tmp_path):
+    assert invoke("run", tmp_path / "none.yaml").exit_code == 2
+    assert invoke("report", tmp_path).exit_code == 2
+    assert invoke("run").exit_code == 2
+    assert invoke("score", tmp_path, "--config", tmp_path / "none.yaml").exit_code == 2
+    (tmp_path / "x").write_text("")
+    assert invoke("simulate", "--out", tmp_path).exit_code == 2
+
+
+def test_ctrl_c_says_how_to_go_on(tables, tmp_path, monkeypatch):
+    from pyro_mmnorm import pipeline
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipeline, "run", interrupted)
+    config = tmp_path / "demo.yaml"
+    result = invoke("run", config, *configuration(tables, config))
+    assert result.exit_code == 130
+    assert "--resume" in result.output

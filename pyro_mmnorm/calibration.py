@@ -153,16 +153,21 @@ class Conformal:
 
 @dataclass(frozen=True, kw_only=True)
 class GaussianCalibrator:
-    r"""Location and scale of raw z per region, smooth in the covariates, in the small-sample form with leverage.
+    r"""Location and scale of raw z, smooth in the covariates, in the small-sample form with leverage.
 
     .. math::
-        t_{ij} = \frac{r_{ij} - m_j(c_i)}{s_j \sqrt{1 + h_j(c_i)}}, \qquad z_{ij} = \Phi^{-1}(F_{t_{\nu}}(t_{ij}))
+        t_{ij} = \frac{r_{ij} - m_j(c_i)}{g(c_i)\, s_j \sqrt{1 + h_j(c_i)}}, \qquad
+        z_{ij} = \Phi^{-1}(F_{t_{\nu}}(t_{ij}))
 
-    m_j is a `ShrunkRegression` on the covariates (its columns cost nothing where they explain nothing), s_j^2 is
-    shrunk towards the variances of the other regions, and the t distribution has the degrees of freedom of both.
+    m_j and log g are each a `ShrunkRegression` on the covariates (columns cost nothing where they explain nothing). g
+    is common to all regions: it is fitted to half the log mean square of each calibration person, left out. s_j^2 is
+    shrunk towards the variances of the other regions, and the t distribution has the degrees of freedom of both. One
+    constant in g makes the mean square of the left-out z-scores 1.
 
     Args:
         location: The regression of raw z on the covariates.
+        spread: The regression of log g.
+        level: The constant in g.
         prior_df, prior_variance: Of the shrunken variances.
         conformal: Two-sided, per region, from leave-one-out z.
         omnibus: The same for the mean z^2 of a person.
@@ -176,6 +181,8 @@ class GaussianCalibrator:
     """
 
     location: ShrunkRegression
+    spread: ShrunkRegression
+    level: float
     prior_df: float
     prior_variance: float
     conformal: Conformal
@@ -190,56 +197,85 @@ class GaussianCalibrator:
             design: Encoded covariates, [n, c].
             groups: covariate -> its columns.
         """
+        raw, design = np.asarray(raw, float), np.asarray(design, float)
         location = ShrunkRegression.fit(design, raw, groups)
-        df, variance = squeezed_variance(location.variance, location.count.astype(float))
-        mean, factor, left_out = location.left_out(design, raw)
-        z = _z(np.asarray(raw, float) - mean, factor, left_out, location.count - 1, df, variance)
-        return cls(
-            location=location,
-            prior_df=df,
-            prior_variance=variance,
-            conformal=Conformal.fit(np.abs(z)),
-            omnibus=Conformal.fit(mean_square(z)[:, None]),
-        )
-
-    def __call__(self, raw: ArrayLike, design: ArrayLike) -> Floats:
-        """Calibrated z of new people, [n, d]; NaN where raw is NaN."""
-        mean, h = self.location.predict(design)
-        residual = np.asarray(raw, float) - mean
-        return _z(residual, 1 + h, self.location.variance, self.location.count, self.prior_df, self.prior_variance)
-
-    def raw_at(self, z: float, design: ArrayLike) -> Floats:
-        """Raw z whose calibrated z is `z`, [n, d], to draw centiles and intervals in the units of the table."""
-        mean, h = self.location.predict(design)
-        scale, df = _squeezed(self.location.variance, self.location.count, self.prior_df, self.prior_variance)
-        t = special.stdtrit(np.minimum(df, LARGE_DF), special.ndtr(z))
-        return mean + t * np.sqrt(scale * (1 + h))
+        spread = ShrunkRegression.fit(design, _log_spread(location, raw, design), groups)
+        return cls._of(location, spread, raw, design)
 
     def refit(self, raw: Floats, design: Floats) -> Self:
         """The same strengths of shrinkage on other people, for the bootstrap."""
         location = self.location.refit(design, raw)
+        return self._of(location, self.spread.refit(design, _log_spread(location, raw, design)), raw, design)
+
+    @classmethod
+    def _of(cls, location: ShrunkRegression, spread: ShrunkRegression, raw: Floats, design: Floats) -> Self:
+        log_spread = _log_spread(location, raw, design)
+        location = location.refit(design, raw, np.exp(spread.predict(design)[0]))
         df, variance = squeezed_variance(location.variance, location.count.astype(float))
-        return type(self)(
-            location=location, prior_df=df, prior_variance=variance, conformal=self.conformal, omnibus=self.omnibus
+        without = spread.left_out(design, log_spread)[0]
+        g = np.exp(np.where(np.isfinite(log_spread), without, spread.predict(design)[0]))
+        mean, factor, left_out = location.left_out(design, raw, g)
+        scale, nu = _squeezed(left_out, location.count - 1, df, variance)
+        z = student_t_to_normal((raw - mean) / (g * np.sqrt(scale * factor)), nu)
+        level = float(np.sqrt(np.nanmean(z**2)))
+        return cls(
+            location=location,
+            spread=spread,
+            level=level,
+            prior_df=df,
+            prior_variance=variance,
+            conformal=Conformal.fit(np.abs(z) / level),
+            omnibus=Conformal.fit(mean_square(z / level)[:, None]),
         )
+
+    def _placed(self, design: ArrayLike) -> tuple[Floats, Floats, Floats]:
+        """Mean, SD and degrees of freedom of raw z for people with these covariates, [n, d]."""
+        g = np.exp(self.spread.predict(design)[0])
+        mean, h = self.location.predict(design, g)
+        scale, df = _squeezed(self.location.variance, self.location.count, self.prior_df, self.prior_variance)
+        return mean, self.level * g * np.sqrt(scale * (1 + h)), df
+
+    def __call__(self, raw: ArrayLike, design: ArrayLike) -> Floats:
+        """Calibrated z of new people, [n, d]; NaN where raw is NaN."""
+        mean, sd, df = self._placed(design)
+        return student_t_to_normal((np.asarray(raw, float) - mean) / sd, df)
+
+    def raw_at(self, z: float, design: ArrayLike) -> Floats:
+        """Raw z whose calibrated z is `z`, [n, d], to draw centiles and intervals in the units of the table."""
+        mean, sd, df = self._placed(design)
+        return mean + special.stdtrit(np.minimum(df, LARGE_DF), special.ndtr(z)) * sd
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Everything that has to be kept, by name."""
-        arrays = {f"location.{name}": getattr(self.location, name) for name in ARRAYS}
-        arrays["prior"] = np.array([self.prior_df, self.prior_variance])
+        parts = {"location": self.location, "spread": self.spread}
+        arrays = {f"{part}.{name}": getattr(fit, name) for part, fit in parts.items() for name in ARRAYS}
+        arrays["constants"] = np.array([self.level, self.prior_df, self.prior_variance])
         return arrays | {"conformal": self.conformal.scores, "omnibus": self.omnibus.scores}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], groups: Mapping[str, slice]) -> Self:
         """The inverse of `to_arrays`."""
-        fields = {name.removeprefix("location."): x for name, x in arrays.items() if name.startswith("location.")}
+        level, df, variance = arrays["constants"].tolist()
+        location, spread = (
+            ShrunkRegression(groups=dict(groups), **{name: arrays[f"{part}.{name}"] for name in ARRAYS})
+            for part in ("location", "spread")
+        )
         return cls(
-            location=ShrunkRegression(groups=dict(groups), **fields),
-            prior_df=float(arrays["prior"][0]),
-            prior_variance=float(arrays["prior"][1]),
+            location=location,
+            spread=spread,
+            level=level,
+            prior_df=df,
+            prior_variance=variance,
             conformal=Conformal.fit(arrays["conformal"]),
             omnibus=Conformal.fit(arrays["omnibus"]),
         )
+
+
+def _log_spread(location: ShrunkRegression, raw: Floats, design: Floats) -> Floats:
+    """Half the log mean square of each person's standardised residuals, that person left out; [n, 1]."""
+    mean, factor, variance = location.left_out(design, raw)
+    spread: Floats = 0.5 * np.log(mean_square((raw - mean) / np.sqrt(factor * variance)))[:, None]
+    return spread
 
 
 def _squeezed(variance: Floats, df: ArrayLike, prior_df: float, prior_variance: float) -> tuple[Floats, Floats]:
@@ -248,13 +284,6 @@ def _squeezed(variance: Floats, df: ArrayLike, prior_df: float, prior_variance: 
     if np.isinf(prior_df):
         return np.full_like(variance, prior_variance), np.full_like(variance, np.inf)
     return (prior_df * prior_variance + df * variance) / (prior_df + df), np.broadcast_to(prior_df + df, variance.shape)
-
-
-def _z(
-    residual: Floats, factor: Floats, variance: Floats, df: ArrayLike, prior_df: float, prior_variance: float
-) -> Floats:
-    scale, df = _squeezed(variance, df, prior_df, prior_variance)
-    return student_t_to_normal(residual / np.sqrt(scale * factor), df)
 
 
 type Calibrator = Callable[[Floats, Floats, Mapping[str, slice]], GaussianCalibrator]

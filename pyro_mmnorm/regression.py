@@ -61,7 +61,7 @@ class ShrunkRegression:
     @classmethod
     def fit(cls, design: ArrayLike, y: ArrayLike, groups: Mapping[str, slice]) -> Self:
         """Fit to `y`, [n, d] with NaN where not observed, on `design`, [n, c]; groups name the columns of design."""
-        b, y = _with_intercept(design), np.asarray(y, float)
+        b, y = _rows(design, 1.0), np.asarray(y, float)
         gram = _Gram.of(b[:TUNING_ROWS], y[:TUNING_ROWS])
         start = np.full(1 + len(groups), -3.0)
         options: Any = {"xatol": 0.1, "fatol": 1e-5, "maxfev": 60 * len(start)}
@@ -78,9 +78,9 @@ class ShrunkRegression:
         )
         return cls._at(best.x, b, y, groups)
 
-    def refit(self, design: ArrayLike, y: ArrayLike) -> Self:
-        """The same strengths of shrinkage on other people."""
-        return self._at(self.log_ratio, _with_intercept(design), np.asarray(y, float), self.groups)
+    def refit(self, design: ArrayLike, y: ArrayLike, scale: Floats | float = 1.0) -> Self:
+        """The same strengths of shrinkage on other people; their noise has SD sigma_j times `scale`, [n, 1]."""
+        return self._at(self.log_ratio, _rows(design, scale), np.asarray(y, float) / scale, self.groups)
 
     @classmethod
     def _at(cls, log_ratio: Floats, b: Floats, y: Floats, groups: Mapping[str, slice]) -> Self:
@@ -96,19 +96,19 @@ class ShrunkRegression:
             count=gram.count,
         )
 
-    def predict(self, design: ArrayLike) -> tuple[Floats, Floats]:
-        """Mean [n, d] and leverage h [n, d] of new people."""
-        b = _with_intercept(design)
-        return b @ self.coef, _leverage(b, self.inverse)[:, self.pattern]
+    def predict(self, design: ArrayLike, scale: Floats | float = 1.0) -> tuple[Floats, Floats]:
+        """Mean [n, d] and leverage h [n, d] of new people; the variance of a value is (scale sigma_j)^2 (1 + h)."""
+        b = _rows(design, scale)
+        return _rows(design, 1.0) @ self.coef, _leverage(b, self.inverse)[:, self.pattern]
 
-    def left_out(self, design: ArrayLike, y: ArrayLike) -> tuple[Floats, Floats, Floats]:
+    def left_out(self, design: ArrayLike, y: ArrayLike, scale: Floats | float = 1.0) -> tuple[Floats, Floats, Floats]:
         """Mean, variance factor 1 + h and sigma_j^2 for each person of the fit, that person left out; [n, d] each."""
-        b, y = _with_intercept(design), np.asarray(y, float)
+        b, y = _rows(design, scale), np.asarray(y, float)
         h = _leverage(b, self.inverse)[:, self.pattern]
-        residual = y - b @ self.coef
+        residual = y / scale - b @ self.coef
         n = self.count
         variance = np.maximum(n * self.variance - residual**2 / (1 - h), 0) / (n - 1)
-        return y - residual / (1 - h), 1 / (1 - h), variance
+        return y - scale * residual / (1 - h), 1 / (1 - h), variance
 
 
 @dataclass(frozen=True)
@@ -155,9 +155,11 @@ def _leverage(b: Floats, inverse: Floats) -> Floats:
     return np.stack([((b @ a) * b).sum(1) for a in inverse], 1)
 
 
-def _with_intercept(design: ArrayLike) -> Floats:
+def _rows(design: ArrayLike, scale: Floats | float) -> Floats:
+    """(1, covariates) of each person over their scale, so that the noise of every row has the same SD; [n, 1 + c]."""
     c = np.asarray(design, float)
-    return np.column_stack([np.ones(len(c)), c])
+    rows: Floats = np.column_stack([np.ones(len(c)), c]) / scale
+    return rows
 
 
 def _penalty(log_ratio: Floats, groups: Mapping[str, slice], width: int) -> Floats:

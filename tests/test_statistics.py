@@ -204,7 +204,7 @@ def test_the_interval_of_g_covers_it(n, m, sd, shift):
     """1,000 columns: coverage outside .925 to .98 in fewer than 1 of 1,000 runs.
 
     The noncentral t interval, which takes the variances for equal, covers .80 in the first case; without the variance
-    of the SD the interval covers .81 in the second, with all of it twice .99.
+    of the SD it covers .83 in the second, with twice that .985.
     """
     x, y = shift + sd * rng(4).normal(size=(n, 1000)), rng(5).normal(size=(m, 1000))
     true = shift / np.sqrt(((n - 1) * sd**2 + m - 1) / (n + m - 2))

@@ -1,0 +1,45 @@
+"""Whole commands: wall time and peak memory of each, measured from outside."""
+
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+__all__ = ["command", "help_seconds", "import_seconds"]
+
+
+def command(*arguments: str) -> tuple[float, float]:
+    """Wall seconds and peak MiB of one `mmnorm` command; `{out}` in an argument is a new folder."""
+    with tempfile.TemporaryDirectory() as folder:
+        words = [word.format(out=Path(folder) / "out") for word in arguments]
+        began = time.perf_counter()
+        process = subprocess.Popen([sys.executable, "-m", "pyro_mmnorm.cli", *words, "--quiet"])
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - began
+    if status:
+        raise RuntimeError(f"mmnorm {' '.join(words)} ended with status {status}")
+    return seconds, usage.ru_maxrss / 1024
+
+
+def _seconds(*words: str, repeats: int = 5) -> float:
+    """Median wall seconds of a Python process."""
+    times = []
+    for _ in range(repeats + 1):
+        began = time.perf_counter()
+        subprocess.run([sys.executable, *words], check=True, capture_output=True)
+        times.append(time.perf_counter() - began)
+    return statistics.median(times[1:])
+
+
+def import_seconds() -> float:
+    """What `import pyro_mmnorm` and all of its public names add to importing torch and pyro."""
+    names = "import pyro_mmnorm as mm; [getattr(mm, name) for name in ('MMVAE', 'fit', 'NormativeModel', 'Cohort')]"
+    return _seconds("-c", f"import torch, pyro; {names}") - _seconds("-c", "import torch, pyro")
+
+
+def help_seconds() -> float:
+    """`mmnorm --help`."""
+    return _seconds("-m", "pyro_mmnorm.cli", "--help")

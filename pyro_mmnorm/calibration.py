@@ -1,7 +1,7 @@
 """Calibration: raw z -> z and conformal p, fitted on held-out controls (numpy and scipy only)."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
@@ -15,6 +15,7 @@ __all__ = ["CALIBRATORS", "Conformal", "GaussianCalibrator", "mean_square", "squ
 type Floats = NDArray[np.float64]
 
 ARRAYS = ("log_ratio", "coef", "inverse", "pattern", "variance", "count")
+EXPANDED_DF, EXPANDED_T = 500.0, 4.0
 TINY = 1e-290
 LARGE_DF = 1e5
 """From here on a t value of 5 is within 0.0003 of normal; larger degrees of freedom are taken as this."""
@@ -34,13 +35,32 @@ def student_t_to_normal(t: ArrayLike, df: ArrayLike) -> Floats:
         z of the shape of t.
 
     References:
-        DLMF 8.17.8, https://dlmf.nist.gov/8.17
+        DLMF 8.17.8, https://dlmf.nist.gov/8.17; Fisher (1925), Expansion of Student's integral in powers of n^-1,
+        Metron 5:109-112 (used for 500 degrees of freedom and more, in the middle)
 
     Examples:
         >>> student_t_to_normal([0.0, 2.0, -100.0], 50.0).round(3)
-        array([  0.   ,   1.961, -14.879])
+        array([  0.   ,   1.952, -16.233])
     """
     t, df = np.broadcast_arrays(np.asarray(t, float), np.minimum(df, LARGE_DF))
+    if t.size and df.min() >= EXPANDED_DF:
+        z = _expanded(t, df)
+        far = np.abs(t) > EXPANDED_T
+        z[far] = _tail_to_normal(t[far], df[far])
+        return z
+    return _tail_to_normal(t, df)
+
+
+def _expanded(t: Floats, df: Floats) -> Floats:
+    """Fisher's expansion in 1 / nu, within 2e-6 for nu >= 500 and |t| <= 4; twenty times as fast as the tails."""
+    s, u = t**2, 1 / df
+    third = u * (35 * s**3 + 19 * s**2 + s - 15) / 384
+    z: Floats = t * (1 - u * ((s + 1) / 4 - u * ((13 * s**2 + 8 * s + 3) / 96 - third)))
+    return z
+
+
+def _tail_to_normal(t: Floats, df: Floats) -> Floats:
+    """The z with the same tail, by logarithms of the tail."""
     tail = special.stdtr(df, -np.abs(t))
     log_tail = np.log(np.maximum(tail, TINY), where=tail > TINY, out=np.full(t.shape, np.nan))
     far = tail <= TINY
@@ -162,7 +182,7 @@ class GaussianCalibrator:
     m_j and log g are each a `ShrunkRegression` on the covariates (columns cost nothing where they explain nothing). g
     is common to all regions: it is fitted to half the log mean square of each calibration person, left out. s_j^2 is
     shrunk towards the variances of the other regions, and the t distribution has the degrees of freedom of both. One
-    constant in g makes the mean square of the left-out z-scores 1.
+    constant in g gives the left-out t values the mean square of their t distribution.
 
     Args:
         location: The regression of raw z on the covariates.
@@ -200,33 +220,16 @@ class GaussianCalibrator:
         raw, design = np.asarray(raw, float), np.asarray(design, float)
         location = ShrunkRegression.fit(design, raw, groups)
         spread = ShrunkRegression.fit(design, _log_spread(location, raw, design), groups)
-        return cls._of(location, spread, raw, design)
+        fields, t, nu = _settled(location, spread, raw, design)
+        z = student_t_to_normal(t, nu)
+        omnibus = Conformal.fit(mean_square(z)[:, None])
+        return cls(**fields, conformal=Conformal.fit(np.abs(z)), omnibus=omnibus)
 
     def refit(self, raw: Floats, design: Floats) -> Self:
-        """The same strengths of shrinkage on other people, for the bootstrap."""
+        """The same strengths of shrinkage and the same conformal scores on other people, for the bootstrap."""
         location = self.location.refit(design, raw)
-        return self._of(location, self.spread.refit(design, _log_spread(location, raw, design)), raw, design)
-
-    @classmethod
-    def _of(cls, location: ShrunkRegression, spread: ShrunkRegression, raw: Floats, design: Floats) -> Self:
-        log_spread = _log_spread(location, raw, design)
-        location = location.refit(design, raw, np.exp(spread.predict(design)[0]))
-        df, variance = squeezed_variance(location.variance, location.count.astype(float))
-        without = spread.left_out(design, log_spread)[0]
-        g = np.exp(np.where(np.isfinite(log_spread), without, spread.predict(design)[0]))
-        mean, factor, left_out = location.left_out(design, raw, g)
-        scale, nu = _squeezed(left_out, location.count - 1, df, variance)
-        z = student_t_to_normal((raw - mean) / (g * np.sqrt(scale * factor)), nu)
-        level = float(np.sqrt(np.nanmean(z**2)))
-        return cls(
-            location=location,
-            spread=spread,
-            level=level,
-            prior_df=df,
-            prior_variance=variance,
-            conformal=Conformal.fit(np.abs(z) / level),
-            omnibus=Conformal.fit(mean_square(z / level)[:, None]),
-        )
+        spread = self.spread.refit(design, _log_spread(location, raw, design))
+        return replace(self, **_settled(location, spread, raw, design)[0])
 
     def _placed(self, design: ArrayLike) -> tuple[Floats, Floats, Floats]:
         """Mean, SD and degrees of freedom of raw z for people with these covariates, [n, d]."""
@@ -276,6 +279,23 @@ def _log_spread(location: ShrunkRegression, raw: Floats, design: Floats) -> Floa
     mean, factor, variance = location.left_out(design, raw)
     spread: Floats = 0.5 * np.log(mean_square((raw - mean) / np.sqrt(factor * variance)))[:, None]
     return spread
+
+
+def _settled(
+    location: ShrunkRegression, spread: ShrunkRegression, raw: Floats, design: Floats
+) -> tuple[dict[str, Any], Floats, Floats]:
+    """Fields of the calibrator once the scale is known; t values of its own people, left out, and their degrees."""
+    log_spread = _log_spread(location, raw, design)
+    location = location.refit(design, raw, np.exp(spread.predict(design)[0]))
+    df, variance = squeezed_variance(location.variance, location.count.astype(float))
+    without = spread.left_out(design, log_spread)[0]
+    g = np.exp(np.where(np.isfinite(log_spread), without, spread.predict(design)[0]))
+    mean, factor, left_out = location.left_out(design, raw, g)
+    scale, nu = _squeezed(left_out, location.count - 1, df, variance)
+    t = (raw - mean) / (g * np.sqrt(scale * factor))
+    level = float(np.sqrt(np.nanmean(t**2 * (1 - 2 / nu))))
+    fields = {"location": location, "spread": spread, "level": level, "prior_df": df, "prior_variance": variance}
+    return fields, t / level, nu
 
 
 def _squeezed(variance: Floats, df: ArrayLike, prior_df: float, prior_variance: float) -> tuple[Floats, Floats]:

@@ -47,7 +47,7 @@ class ShrunkRegression:
         >>> c = rng.normal(size=(200, 1)); y = c @ [[2.0, 0.0]] + rng.normal(size=(200, 2))
         >>> fit = ShrunkRegression.fit(c, y, {"age": slice(0, 1)})
         >>> np.round(fit.coef[1], 1)
-        array([ 1.9, -0. ])
+        array([1.9, 0.1])
     """
 
     groups: Mapping[str, slice]
@@ -126,7 +126,9 @@ class _Gram:
     @classmethod
     def of(cls, b: Floats, y: Floats) -> Self:
         seen = np.isfinite(y)
-        sets, pattern = np.unique(seen, axis=1, return_inverse=True)
+        complete = (seen[:, :1], np.zeros(seen.shape[1], np.int64))
+        same = bool((seen == seen[:, :1]).all())
+        sets, pattern = complete if same else np.unique(seen, axis=1, return_inverse=True)
         y = np.where(seen, y, 0.0)
         products = np.stack([b[s].T @ b[s] for s in sets.T])
         return cls(b, y, seen, pattern.ravel(), seen.sum(0), products, b.T @ y)

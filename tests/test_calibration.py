@@ -21,6 +21,14 @@ def test_t_values_keep_their_tail_probability(df):
     assert np.array_equal(np.sign(z), np.sign(t))
 
 
+@pytest.mark.parametrize("df", [500.0, 2000.0, 1e5])
+def test_the_expansion_is_the_tail_in_the_middle_and_joins_it_without_a_step(df):
+    t = np.linspace(-4, 4, 161)
+    np.testing.assert_allclose(student_t_to_normal(t, df), -stats.norm.isf(stats.t.cdf(t, df)), atol=2e-6)
+    edge = student_t_to_normal([4 - 1e-4, 4 + 1e-4], df)
+    assert 1e-4 < edge[1] - edge[0] < 3e-4
+
+
 @pytest.mark.parametrize("df", [3.0, 106.0, 1e4, np.inf])
 def test_far_t_values_stay_finite_and_in_order(df):
     z = student_t_to_normal(np.concatenate([np.linspace(0, 60, 2001), np.geomspace(61, 1e6, 200)]), df)

@@ -4,7 +4,6 @@ Statistical tests have fixed seeds. Their bounds lie FIVE standard errors out, s
 fails by chance in 2 of a million cases, and a test of at most a few hundred comparisons in fewer than 1 of 1,000.
 """
 
-import importlib
 import subprocess
 import sys
 from pathlib import Path
@@ -411,13 +410,6 @@ def test_a_scenario_out_of_range_is_refused(field, value):
 def test_an_unknown_field_is_refused():
     with pytest.raises(InputError, match=r"scenario: subtype: .*Did you mean 'subtypes'"):
         simulate(subtype=3)
-
-
-def test_the_function_and_the_folder_share_a_name():
-    """Python binds a folder, once imported, to its name in the package: that must not hide the function."""
-    folder = importlib.import_module("pyro_mmnorm.simulation")
-    same(folder(healthy=20, patients=5), simulate(healthy=20, patients=5))
-    same(mm.simulate(healthy=20, patients=5), simulate(healthy=20, patients=5))
 
 
 def test_no_torch_is_loaded():

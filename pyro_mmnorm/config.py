@@ -142,18 +142,27 @@ class TrainConfig(Record):
     start: Literal["linear", "random"] = Field(
         "linear", description="linear: networks begin at factor analysis; random: at random weights"
     )
-    warmup_epochs: NonNegativeInt = Field(0, description="epochs over which the KL weight rises linearly to beta")
+    warmup_epochs: NonNegativeInt | None = Field(
+        None, description="epochs over which the KL weight rises linearly to beta; none after a linear start, else 20"
+    )
     weight_decay: NonNegativeFloat = 1e-4
     early_stopping: bool = True
-    patience: PositiveInt = Field(30, description="epochs without a better validation loss before stopping")
+    patience: PositiveInt = Field(15, description="epochs without a better validation loss before stopping")
     resample: Literal["none", "bootstrap", "folds"] = Field(
         "none", description="each member's own sample; folds: member e never sees fold e, and stops early on it"
     )
     validation: float = Field(0.1, gt=0, lt=0.5, description="share of training controls that early stopping watches")
 
+    @property
+    def warmup(self) -> int:
+        """Epochs of KL warm-up: a linear start has no posterior that could collapse."""
+        if self.warmup_epochs is not None:
+            return self.warmup_epochs
+        return 0 if self.start == "linear" else 20
+
     def beta_at(self, epoch: int, beta: float) -> float:
         """The KL weight of `epoch` (counted from 0): rises linearly to `beta`, starting above 0."""
-        return beta * min(1.0, (epoch + 1) / max(1, self.warmup_epochs))
+        return beta * min(1.0, (epoch + 1) / max(1, self.warmup))
 
 
 class DeviationConfig(Record):

@@ -282,7 +282,7 @@ class Loop:
     def _stops(self, epoch: int) -> bool:
         if self.watched is None or not self.config.early_stopping:
             return False
-        since = epoch - torch.clamp(self.best_epoch, min=min(self.config.warmup_epochs, self.config.epochs))
+        since = epoch - torch.clamp(self.best_epoch, min=min(self.config.warmup, self.config.epochs))
         return bool((since >= self.config.patience).all())
 
 

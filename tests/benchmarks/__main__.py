@@ -49,6 +49,9 @@ def speed() -> list[Figure]:
         Figure("training step / hand-written PyTorch step, ratio of medians", None, 1.7, step["ratio"]),
         Figure("training step, ms", None, None, step["library_ms"]),
         Figure("import pyro_mmnorm beyond torch and pyro, s", None, 0.5, processes.import_seconds()),
+        Figure(
+            "  and its model, fit and norm", None, None, processes.import_seconds("mm.MMVAE, mm.fit, mm.NormativeModel")
+        ),
         Figure("mmnorm --help, s", None, 1.0, processes.help_seconds()),
     ]
 

@@ -2,6 +2,7 @@
 
 import argparse
 import platform
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -98,30 +99,36 @@ def main() -> None:
     parser.add_argument("parts", nargs="*", choices=[*PARTS, []], help="all of them when none is named")
     parser.add_argument("--write", action="store_true", help="keep the output in docs/benchmarks.md")
     chosen = parser.parse_args()
-    figures = [figure for name in chosen.parts or PARTS for figure in PARTS[name]()]
-    rows = [(f.name, f.asked, f"{f.reached:.3f}", f.met) for f in figures]
-    table = Table("figure", "asked", "reached", "met")
-    for row in rows:
-        table.add_row(*row)
-    Console(width=120).print(table)
-    if chosen.write:
-        machine = (
-            f"{platform.system()} {platform.machine()}, Python {platform.python_version()}, torch {torch.__version__}"
-        )
-        lines = ["| figure | asked | reached | met |", "|---|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows)]
-        DOCUMENT.write_text(HEAD.format(date=datetime.now(UTC).date(), machine=machine) + "\n".join(lines) + "\n")
+    for name in chosen.parts or PARTS:
+        rows = [(f.name, f.asked, f"{f.reached:.3f}", f.met) for f in PARTS[name]()]
+        table = Table("figure", "asked", "reached", "met", title=name)
+        for row in rows:
+            table.add_row(*row)
+        Console(width=120).print(table)
+        if chosen.write:
+            _keep(name, rows)
+
+
+def _keep(name: str, rows: list[tuple[str, str, str, str]]) -> None:
+    """Replace the section of this part in the document."""
+    text = DOCUMENT.read_text() if DOCUMENT.is_file() else HEAD
+    sections = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", text, flags=re.DOTALL | re.MULTILINE))
+    machine = f"{platform.system()} {platform.machine()}, Python {platform.python_version()}, torch {torch.__version__}"
+    lines = ["| figure | asked | reached | met |", "|---|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows)]
+    sections[name] = f"\n{datetime.now(UTC).date()}; {machine}\n\n" + "\n".join(lines) + "\n\n"
+    parts = [f"## {part}\n{sections[part]}" for part in PARTS if part in sections]
+    DOCUMENT.write_text((HEAD + "".join(parts)).rstrip() + "\n")
 
 
 HEAD = """# Benchmarks
 
-The last output of `uv run python -m tests.benchmarks --write` ({date}; {machine}; 2 cores, no GPU). Ratios are medians
-of interleaved steps within one run, one thread. ABIDE and AOMIC figures need the optional tables (configs/abide.yaml
-says where they are looked for); ABIDE figures are means over five split seeds.
+The last output of `uv run python -m tests.benchmarks --write`, on 2 cores without a GPU; name a part to measure it alone.
+Ratios are medians of interleaved steps within one run, one thread. ABIDE and AOMIC figures need the optional tables
+(configs/abide.yaml says where they are looked for); ABIDE figures are means over five split seeds.
 
-Training controls are fitted, so in sample they stand out less than test controls, with any model that has learnt
-something from 300 people and 238 regions: linear regression on age, sex and site alone gives an AUC of .57 to .59, and
-each latent adds to it. No table or finding uses in-sample z-scores. The row that must be near .5 compares like with
-like: each training control is scored by a model that never saw his or her fold, and so are the test controls.
+Training controls are fitted, so in sample they stand out less than test controls do, with any model that has learnt
+from 300 people and 238 regions. No table or finding uses in-sample z-scores. The row that must be near .5 compares like
+with like: each training control is scored by a model that never saw his or her fold, and so are the test controls.
 
 """
 

@@ -116,15 +116,15 @@ def _keep(name: str, rows: list[tuple[str, str, str, str]]) -> None:
     machine = f"{platform.system()} {platform.machine()}, Python {platform.python_version()}, torch {torch.__version__}"
     lines = ["| figure | asked | reached | met |", "|---|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows)]
     sections[name] = f"\n{datetime.now(UTC).date()}; {machine}\n\n" + "\n".join(lines) + "\n\n"
-    parts = [f"## {part}\n{sections[part]}" for part in PARTS if part in sections]
+    parts = [f"## {part}\n\n{sections[part].strip()}\n\n" for part in PARTS if part in sections]
     DOCUMENT.write_text((HEAD + "".join(parts)).rstrip() + "\n")
 
 
 HEAD = """# Benchmarks
 
-The last output of `uv run python -m tests.benchmarks --write`, on 2 cores without a GPU; name a part to measure it alone.
-Ratios are medians of interleaved steps within one run, one thread. ABIDE and AOMIC figures need the optional tables
-(configs/abide.yaml says where they are looked for); ABIDE figures are means over five split seeds.
+The last output of `uv run python -m tests.benchmarks --write`, on 2 cores without a GPU; name a part to measure it
+alone. Ratios are medians of interleaved steps within one run, one thread. ABIDE and AOMIC figures need the optional
+tables (configs/abide.yaml says where they are looked for); ABIDE figures are means over five split seeds.
 
 Training controls are fitted, so in sample they stand out less than test controls do, with any model that has learnt
 from 300 people and 238 regions. No table or finding uses in-sample z-scores. The row that must be near .5 compares like

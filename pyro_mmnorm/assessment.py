@@ -101,6 +101,7 @@ def _levels(by: str, labels: pd.Series, everything: NDArray[np.bool_]) -> list[d
     """One group a level; levels with too few people are pooled."""
     count = labels.value_counts()
     small = count.index[count < SMALLEST_GROUP]
+    small = small if len(small) > 1 else small[:0]  # a single small level would only lose its name
     pooled = labels.where(~labels.isin(small), f"{len(small)} levels under {SMALLEST_GROUP} people, pooled")
     return [
         {"by": by, "level": str(level), "people": (pooled == level).to_numpy(), "modalities": everything}

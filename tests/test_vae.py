@@ -112,6 +112,19 @@ def test_beta_and_lambda_weigh_the_loss_as_written_by_hand(beta, weights):
     assert got == pytest.approx(want, rel=1e-5)  # float32
 
 
+def test_beta_stands_on_both_sides_so_that_any_elbo_weighs_it_alike():
+    batch, model = make_batch(), make_model()
+    losses = []
+    for beta in (1.0, 4.0):
+        torch.manual_seed(3)
+        with pyro.get_param_store().scope():
+            losses.append(Trace_ELBO().loss(model.model, model.guide, batch, beta=beta))
+    torch.manual_seed(3)
+    q, p = model.posterior(batch), model.prior(batch.covariates)
+    z = q.rsample()
+    assert losses[1] - losses[0] == pytest.approx(3 * (q.log_prob(z) - p.log_prob(z)).sum().item(), rel=1e-4)
+
+
 def test_n_total_scales_the_loss_of_a_minibatch_up_to_the_cohort():
     batch, model = make_batch(), make_model()
     losses = []

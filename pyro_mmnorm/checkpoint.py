@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,28 +15,12 @@ from safetensors.numpy import save as save_arrays
 from torch import Tensor
 
 from pyro_mmnorm.errors import InputError
+from pyro_mmnorm.files import atomic_write
 
-__all__ = ["atomic_write", "read", "sha256", "tensors", "write"]
+__all__ = ["read", "sha256", "tensors", "write"]
 
 FORMAT = 1
 ARRAYS, RECORD, SUMS = "arrays.safetensors", "model.json", "sha256.json"
-
-
-def atomic_write(path: str | Path, content: bytes | str) -> Path:
-    """Write a whole file or nothing: to a temporary name beside it, then renamed."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    data = content.encode("utf-8") if isinstance(content, str) else content
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        Path(name).chmod(0o644)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-    return path
 
 
 def sha256(content: bytes) -> str:

@@ -22,4 +22,5 @@ class InputError(ValueError):
 
     def __init__(self, where: str, got: str, expected: str, todo: str) -> None:
         self.where, self.got, self.expected, self.todo = where, got, expected, todo
-        super().__init__(f"{where}: {got}; expected {expected}. {todo[:1].upper()}{todo[1:]}.")
+        end = "?" if todo.startswith("did you mean") else "."
+        super().__init__(f"{where}: {got}; expected {expected}. {todo[:1].upper()}{todo[1:]}{end}")

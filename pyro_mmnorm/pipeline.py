@@ -18,12 +18,13 @@ import pandas as pd
 import xarray as xr
 
 from pyro_mmnorm.assessment import assess
-from pyro_mmnorm.checkpoint import atomic_write, sha256
+from pyro_mmnorm.checkpoint import sha256
 from pyro_mmnorm.cohort import Cohort
 from pyro_mmnorm.config import Config, parse_config
 from pyro_mmnorm.datatree import to_datatree
 from pyro_mmnorm.deviations import NormativeModel, load
 from pyro_mmnorm.errors import InputError
+from pyro_mmnorm.files import atomic_write
 from pyro_mmnorm.findings import findings, region_table, subject_table
 from pyro_mmnorm.io import input_files, read_cohort
 from pyro_mmnorm.report import build_report

@@ -1,7 +1,5 @@
 """Model folders: whole or refused; files land whole or not at all."""
 
-import json
-
 import numpy as np
 import pytest
 import torch
@@ -65,16 +63,3 @@ def test_weights_of_other_names_are_refused():
         checkpoint.tensors(
             {"model.w": np.zeros(1, np.float32), "model.v": np.zeros(1)}, "model.", {"w": torch.zeros(1)}
         )
-
-
-def test_an_interrupted_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
-    path = checkpoint.atomic_write(tmp_path / "x.json", json.dumps({"old": True}))
-
-    def interrupted(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(checkpoint.Path, "replace", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        checkpoint.atomic_write(path, "new")
-    assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
-    assert json.loads(path.read_text()) == {"old": True}

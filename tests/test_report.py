@@ -15,7 +15,7 @@ from scipy import stats
 
 from pyro_mmnorm.errors import InputError
 from pyro_mmnorm.report import build_report
-from pyro_mmnorm.report.figures import _calibration, write_atomically
+from pyro_mmnorm.report.figures import _calibration
 from pyro_mmnorm.report.results import RunResults
 from pyro_mmnorm.report.tables import calibration_tables, finding_tables, interval, number
 from pyro_mmnorm.report.verdict import groups_outside, verdict
@@ -254,15 +254,6 @@ def test_figures_repeat_to_the_byte_and_one_that_cannot_be_drawn_is_named(run, c
 
 def test_no_temporary_file_is_left(run):
     assert list(run.rglob(".*")) == []
-
-
-def test_a_broken_write_leaves_the_old_file(tmp_path, monkeypatch):
-    path = tmp_path / "report.html"
-    path.write_bytes(b"old")
-    monkeypatch.setattr(Path, "replace", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
-    with pytest.raises(OSError, match="disk full"):
-        write_atomically(path, b"new")
-    assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("report.html", b"old")]
 
 
 # ------------------------------------------------------------------------------------------------ what it says

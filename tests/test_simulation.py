@@ -463,11 +463,11 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
     cohort.write(tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
 
-    def torn(path, content):
-        path.write_text(content[:10].decode())
+    def torn(path, _):
+        path.write_bytes(path.read_bytes()[:10])
         raise OSError("disk full")
 
-    monkeypatch.setattr(Path, "write_bytes", torn)
+    monkeypatch.setattr(Path, "replace", torn)
     with pytest.raises(OSError, match="disk full"):
         simulate(healthy=20, patients=0, regions=SMALL, seed=2).write(tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before

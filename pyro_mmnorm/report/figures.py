@@ -2,7 +2,6 @@
 
 import base64
 import io
-import os
 import re
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -15,11 +14,12 @@ from matplotlib.figure import Figure
 
 from pyro_mmnorm import plots
 from pyro_mmnorm.errors import InputError
+from pyro_mmnorm.files import atomic_write
 from pyro_mmnorm.plots.style import STYLE
 from pyro_mmnorm.report.results import RunResults
 from pyro_mmnorm.report.verdict import coverage_table, group_table
 
-__all__ = ["Picture", "draw", "write_atomically"]
+__all__ = ["Picture", "draw"]
 
 DPI = 130
 CSS_DPI = 100  # pixels of the page per inch
@@ -67,21 +67,11 @@ def _saved(plan: _Plan, path: Path) -> Picture:
         ax = plan.draw()
         figure = cast(Figure, ax.get_figure(root=True))
         figure.savefig(buffer, dpi=DPI, format="png", metadata={"Software": None})
-    write_atomically(path, buffer.getvalue())
+    atomic_write(path, buffer.getvalue())
     title = ax.get_title(loc="left").replace("\n", " ")
     width, height = (round(inches * CSS_DPI) for inches in figure.get_size_inches())
     data = f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
     return Picture(f"{plan.what}. {title}.", plan.caption, data, width, height)
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file so that nobody ever reads half of it."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        beside.write_bytes(content)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
 
 
 def _calibration(run: RunResults) -> Iterator[_Plan]:

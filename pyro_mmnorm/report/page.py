@@ -10,10 +10,11 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from scipy import stats
 
+from pyro_mmnorm.files import atomic_write
 from pyro_mmnorm.findings import TEST_CONTROLS
 from pyro_mmnorm.plots.findings import group_of
 from pyro_mmnorm.plots.training import best_epoch
-from pyro_mmnorm.report.figures import Picture, draw, write_atomically
+from pyro_mmnorm.report.figures import Picture, draw
 from pyro_mmnorm.report.results import RunResults
 from pyro_mmnorm.report.tables import Table, calibration_tables, columns_of, finding_tables, interval, number, pairs
 from pyro_mmnorm.report.verdict import groups_outside, verdict
@@ -99,7 +100,7 @@ def build_report(run_dir: str | Path) -> Path:
     )
     page = environment.get_template("page.html.j2").render(title=_title(run), lead=_lead(run), sections=sections)
     path = run.path / "report.html"
-    write_atomically(path, page.encode())
+    atomic_write(path, page.encode())
     return path
 
 

@@ -1,7 +1,6 @@
 """Simulation: a cohort drawn from a scenario, with everything that is known of it."""
 
 import io
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -14,6 +13,7 @@ from scipy.special import ndtr, ndtri
 
 from pyro_mmnorm.cells import check_known
 from pyro_mmnorm.errors import InputError
+from pyro_mmnorm.files import atomic_write
 from pyro_mmnorm.simulation.scenario import Scenario
 from pyro_mmnorm.simulation.truth import Floats, ReferenceKind, Truth, conditional_z
 from pyro_mmnorm.splits import split_by_fraction
@@ -142,10 +142,10 @@ class Simulation:
             else:  # one of an earlier cohort must not stand beside this one
                 (folder / f"reference_{kind}.csv").unlink(missing_ok=True)
         for name, frame in tables.items():
-            _write(folder / f"{name}.csv", frame.round(DECIMALS).to_csv(lineterminator="\n").encode())
+            atomic_write(folder / f"{name}.csv", frame.round(DECIMALS).to_csv(lineterminator="\n").encode())
         archive = io.BytesIO()
         np.savez(archive, **self.truth.arrays())  # type: ignore[arg-type]  # the stub takes them for allow_pickle
-        _write(folder / "truth.npz", archive.getvalue())
+        atomic_write(folder / "truth.npz", archive.getvalue())
         return folder
 
 
@@ -290,13 +290,3 @@ def _observed(scenario: Scenario, truth: Truth, n: int) -> NDArray[np.bool_]:
     absent[nothing, rng.integers(len(modalities), size=len(nothing))] = False
     place = [modalities.index(m) for m in truth.modality]
     return ~absent[:, place] & (rng.random((n, len(place))) >= scenario.missing_cells)
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a whole file or nothing."""
-    beside = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        beside.write_bytes(content)
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
 """Cohort and Batch: who was measured, what was observed, and under which names."""
 
 import re
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Self
 
@@ -31,6 +31,9 @@ from pyro_mmnorm.splits import split_by_fraction, split_subjects
 __all__ = ["TOTALS", "Batch", "Cohort", "split_by_fraction"]
 
 
+CELLS = ("values", "observed", "hidden")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Batch:
     """Subjects in model units (standardised on training controls); what nets and likelihoods see.
@@ -40,12 +43,15 @@ class Batch:
         observed: modality -> [n, d] bool.
         covariates: [n, c], encoded.
         index: [n], rows in the cohort that the batch was cut from.
+        hidden: modality -> [n, d] bool, cells that encoders must not see though they were observed, and so are scored;
+            none where a modality is not named.
     """
 
     values: Mapping[str, Tensor]
     observed: Mapping[str, Tensor]
     covariates: Tensor
     index: Tensor
+    hidden: Mapping[str, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name, x in self.values.items():
@@ -60,23 +66,46 @@ class Batch:
     def __len__(self) -> int:
         return self.covariates.shape[-2]
 
+    def visible(self, modality: str) -> Tensor:
+        """Cells that encoders see: observed and not hidden, [n, d] bool."""
+        seen = self.observed[modality]
+        return seen & ~self.hidden[modality] if modality in self.hidden else seen
+
+    def hiding(self, hidden: Mapping[str, Tensor]) -> "Batch":
+        """The same subjects with these cells hidden from encoders, and no others."""
+        return self._with(hidden=hidden)
+
+    def without(self, *modalities: str) -> "Batch":
+        """The same subjects as if nobody had these modalities."""
+        gone = {m: torch.zeros_like(self.observed[m]) for m in modalities}
+        return self.seeing({**self.observed, **gone})
+
+    def seeing(self, observed: Mapping[str, Tensor]) -> "Batch":
+        """The same subjects with only these cells observed; they must have been before."""
+        return self._with(observed=observed)
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        """The batch with `change` applied to every tensor."""
+        parts = {name: {m: change(x) for m, x in getattr(self, name).items()} for name in CELLS}
+        return self._with(**parts, covariates=change(self.covariates), index=change(self.index))
+
+    def _with(self, **parts: Any) -> "Batch":
+        """With other parts, whose values need not be checked again: a training step makes many batches."""
+        new = object.__new__(Batch)
+        new.__dict__.update({**self.__dict__, **parts})
+        return new
+
     def __getitem__(self, rows: Tensor | slice) -> "Batch":
         """The subjects at `rows`, [b], or [members, b] for a batch per ensemble member."""
-        return Batch(
-            values={m: x[rows] for m, x in self.values.items()},
-            observed={m: o[rows] for m, o in self.observed.items()},
-            covariates=self.covariates[rows],
-            index=self.index[rows],
-        )
+        return self.map(lambda x: x[rows])
 
     def to(self, device: torch.device | str) -> "Batch":
         """The same subjects on another device."""
-        return Batch(
-            values={m: x.to(device) for m, x in self.values.items()},
-            observed={m: o.to(device) for m, o in self.observed.items()},
-            covariates=self.covariates.to(device),
-            index=self.index.to(device),
-        )
+        return self.map(lambda x: x.to(device))
+
+    def double(self) -> "Batch":
+        """The same subjects in float64."""
+        return self.map(lambda x: x.double() if x.is_floating_point() else x)
 
 
 @dataclass(frozen=True, kw_only=True)

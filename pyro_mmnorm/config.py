@@ -111,6 +111,9 @@ class DataConfig(Record):
     covariates: Annotated[dict[str, CovariateConfig], BeforeValidator(_long_covariates)] = {}
     reference: ReferenceConfig | Literal["everyone"] = Field(description="who is healthy; everyone: no patients")
     groups: GroupsConfig | None = None
+    scaling: Literal["standard", "mean", "minmax"] = Field(
+        "standard", description="of regions, on training controls: to mean 0 and SD 1, divided by the mean, or to 0..1"
+    )
     scores: dict[str, Literal["higher_is_worse", "higher_is_better"]] = {}
     adjust: list[str] = Field([], description="columns that findings are also adjusted for, such as image quality")
     exclude_subjects: dict[str, list[str | int | float | bool]] = Field(
@@ -120,17 +123,37 @@ class DataConfig(Record):
     split: SplitConfig = SplitConfig()
 
 
-class ModelConfig(Record):
-    """The generative model and its guide."""
+type Named = str | dict[str, Any]
+type PerMember[T] = T | list[T]
 
-    fusion: str = "poe"
-    likelihood: str | dict[str, str] = Field("normal", description="one name, or a name per modality")
-    prior: str = "normal"
-    latent_dim: PositiveInt = 16
+
+class ModelConfig(Record):
+    """The generative model and its guide; a part is a name, or {name: ..., option: ...}."""
+
+    fusion: Named = Field("poe", description="poe, gpoe, moe or mopoe")
+    likelihood: Named = Field("normal", description="one for all, or modality -> likelihood")
+    prior: Named = Field("normal", description="normal, mixture, vamp, flow or conditional")
+    latent_dim: NonNegativeInt = Field(16, description="latents that all modalities share")
+    private_dim: NonNegativeInt = Field(
+        0, description="latents of each modality alone; with latent_dim 0 the models are unimodal"
+    )
+    experts: Literal["modalities", "joint"] = Field(
+        "modalities", description="an encoder for each modality, or one for all features side by side"
+    )
     hidden: list[PositiveInt] = [64, 32]
-    beta: PositiveFloat = Field(1.0, description="weight of the KL term (poutine.scale needs > 0)")
+    skip: bool = Field(True, description="a linear path beside each perceptron")
+    activation: Literal["silu", "relu"] = "silu"
+    beta: PerMember[PositiveFloat] = Field(1.0, description="weight of the KL term (poutine.scale needs > 0)")
     members: PositiveInt = Field(1, description="ensemble members, trained side by side")
-    modality_weights: dict[str, NonNegativeFloat] = Field({}, description="lambda per modality, 1 where not named")
+    modality_weights: dict[str, PerMember[NonNegativeFloat]] = Field(
+        {}, description="lambda per modality, 1 where not named"
+    )
+
+    @model_validator(mode="after")
+    def _has_latents(self) -> "ModelConfig":
+        if self.latent_dim + self.private_dim < 1:
+            raise ValueError("latent_dim 0 and private_dim 0; at least one latent")
+        return self
 
 
 class TrainConfig(Record):
@@ -148,6 +171,14 @@ class TrainConfig(Record):
     weight_decay: NonNegativeFloat = 1e-4
     early_stopping: bool = True
     patience: PositiveInt = Field(15, description="epochs without a better validation loss before stopping")
+    objective: Literal["joint", "subsampled"] = Field(
+        "joint", description="subsampled: also each modality alone and `subsets` random subsets of them, averaged"
+    )
+    subsets: NonNegativeInt = Field(1, description="random subsets of modalities a step, for objective: subsampled")
+    free_bits: NonNegativeFloat = Field(0.0, description="nats per latent below which KL is not pushed further")
+    hide_cells: float = Field(
+        0.0, ge=0, lt=1, description="share of observed cells hidden from the encoders in each step, still scored"
+    )
     resample: Literal["none", "bootstrap", "folds"] = Field(
         "none", description="each member's own sample; folds: member e never sees fold e, and stops early on it"
     )
@@ -160,9 +191,9 @@ class TrainConfig(Record):
             return self.warmup_epochs
         return 0 if self.start == "linear" else 20
 
-    def beta_at(self, epoch: int, beta: float) -> float:
-        """The KL weight of `epoch` (counted from 0): rises linearly to `beta`, starting above 0."""
-        return beta * min(1.0, (epoch + 1) / max(1, self.warmup))
+    def warm(self, epoch: int) -> float:
+        """Factor on the KL weight in `epoch` (counted from 0): rises linearly to 1, starting above 0."""
+        return min(1.0, (epoch + 1) / max(1, self.warmup))
 
 
 class DeviationConfig(Record):

@@ -13,6 +13,7 @@ from torch import Tensor
 from pyro_mmnorm.cohort import Batch, Cohort
 from pyro_mmnorm.deviations import NormativeModel
 from pyro_mmnorm.draws import latent_draws
+from pyro_mmnorm.vae import MMVAE
 
 __all__ = ["to_datatree"]
 
@@ -43,7 +44,7 @@ def to_datatree(norm: NormativeModel, cohort: Cohort, *, draws: int = 500, seed:
     with torch.no_grad(), torch.random.fork_rng():
         torch.manual_seed(seed)
         z = _one_member(latent_draws(model.posterior(batch), draws, seed), model.members)
-        prior = model.prior(batch.covariates).expand((len(batch),)).sample((draws,))
+        prior = _prior_draws(model, batch, draws, seed)
         posterior_predictive = _replicates(norm, z, batch)
         prior_predictive = _replicates(norm, prior, batch)
         log_likelihood = {m: _log_likelihood(norm, m, z, batch) for m in norm.preprocess.regions}
@@ -64,6 +65,12 @@ def to_datatree(norm: NormativeModel, cohort: Cohort, *, draws: int = 500, seed:
         coords[f"region_{m}"], dims[m] = list(regions), ["subject", f"region_{m}"]
     tree: xr.DataTree = az.from_dict(groups, coords=coords, dims=dims)
     return tree
+
+
+def _prior_draws(model: MMVAE, batch: Batch, draws: int, seed: int) -> Tensor:
+    """[draws, n, k], draw s from member s modulo their number."""
+    shape = (model.members, len(batch)) if model.members > 1 else (len(batch),)
+    return _one_member(latent_draws(model.prior_of(batch).expand(shape), draws, seed), model.members)
 
 
 def _one_member(z: Tensor, members: int) -> Tensor:

@@ -1,11 +1,13 @@
 """Draws of the latents that are common to all subjects."""
 
+import contextlib
 import math
 
-import pyro.distributions as dist
 import torch
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor
+
+from pyro_mmnorm.latents import moved, noise_width
 
 __all__ = ["latent_draws", "sobol_normal"]
 
@@ -28,19 +30,26 @@ def sobol_normal(draws: int, dim: int, seed: int) -> Tensor:
     return torch.special.ndtri(uniform.clamp(tiny, 1 - tiny))
 
 
-def latent_draws(posterior: TorchDistributionMixin, draws: int, seed: int) -> Tensor:
-    """Draws of z, [draws, *batch, k]: the common Sobol set moved to each subject's posterior.
+def latent_draws(distribution: TorchDistributionMixin, draws: int, seed: int) -> Tensor:
+    """Draws of z, [draws, *batch, k]: the common Sobol set moved to each subject's distribution.
 
     Args:
-        posterior: Diagonal normal with batch shape [n] or [members, n] and event shape [k].
+        distribution: Batch shape [n] or [members, n] and event shape [k]. One that cannot say how noise becomes a draw
+            (see `latents.moved`) is sampled independently, from the same seed.
         draws: Number of draws; a power of two suits the Sobol set.
         seed: Of its scrambling.
     """
-    base = posterior
-    while isinstance(base, dist.Independent):
-        base = base.base_dist
-    noise = sobol_normal(draws, posterior.event_shape[-1], seed).to(base.loc)
-    return base.loc + base.scale * noise.reshape(draws, *[1] * len(posterior.batch_shape), -1)
+    noise = sobol_normal(draws, noise_width(distribution), seed)
+    noise = noise.reshape(draws, *[1] * len(distribution.batch_shape), -1)
+    with contextlib.suppress(NotImplementedError):  # a distribution without a mean cannot be `moved` either
+        noise = noise.to(distribution.like if hasattr(distribution, "like") else distribution.mean)
+    z = moved(distribution, noise)
+    if z is not None:
+        return z
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        independent: Tensor = distribution.rsample((draws,))
+        return independent
 
 
 def log_mean_exp(x: Tensor, dim: int | tuple[int, ...]) -> Tensor:

@@ -40,6 +40,13 @@ class Gaussian(nn.Module):
         loc = self.net(torch.cat([z, c.expand(*z.shape[:-1], -1)], -1))
         return dist.Normal(loc, self.log_scale.exp())
 
+    @torch.no_grad()
+    def start(self, loadings: Tensor, effects: Tensor, noise: Tensor, member: int) -> None:
+        """Begin as N(z loadings + c effects, noise); row 0 of the effects is the intercept."""
+        self.net.set_linear(torch.cat([loadings, effects[1:]]), effects[0], member)
+        own = self.log_scale[member] if self.log_scale.dim() == 3 else self.log_scale
+        own.copy_(0.5 * noise.log())
+
 
 LIKELIHOODS: dict[str, type[Gaussian]] = {"normal": Gaussian}
 """Name in the configuration -> likelihood, built as (net, regions, members)."""

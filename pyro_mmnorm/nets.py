@@ -3,9 +3,12 @@
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Literal, Self
 
 import torch
 from torch import Tensor, nn
+
+from pyro_mmnorm.errors import InputError
 
 __all__ = ["Encoder", "Linear", "Network"]
 
@@ -49,27 +52,65 @@ class Network(nn.Module):
         inputs, outputs: Numbers of features.
         hidden: Widths of the hidden layers; empty for a linear network.
         seeds: One seed a member.
+        skip: False leaves the linear path out; then the perceptron's last layer starts at random.
+        activation: Of the hidden layers.
     """
 
-    def __init__(self, inputs: int, outputs: int, hidden: Sequence[int], seeds: Sequence[int]) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        hidden: Sequence[int],
+        seeds: Sequence[int],
+        *,
+        skip: bool = True,
+        activation: Literal["silu", "relu"] = "silu",
+    ) -> None:
         super().__init__()
+        if not (skip or hidden):
+            raise InputError("model.skip", "false without hidden layers", "a path", "give hidden layers, or skip: true")
         widths = [inputs, *hidden]
-        self.skip = Linear(inputs, outputs, seeds)
+        self.skip = Linear(inputs, outputs, seeds) if skip else None
+        self.activation = getattr(torch.nn.functional, activation)
         self.hidden = nn.ModuleList(
             Linear(a, b, [seed + 7919 * (i + 1) for seed in seeds]) for i, (a, b) in enumerate(pairwise(widths))
         )
         self.last = Linear(widths[-1], outputs, seeds) if hidden else None
-        if self.last is not None:
+        if self.last is not None and skip:
             nn.init.zeros_(self.last.weight)
+
+    @torch.no_grad()
+    def at_zero(self) -> Self:
+        """The same network with a skip path of zero, so that it starts as the constant 0."""
+        if self.skip is not None:
+            self.skip.weight.zero_()
+        return self
+
+    @torch.no_grad()
+    def set_linear(self, weight: Tensor, bias: Tensor, member: int, columns: slice = slice(None)) -> None:
+        """Write the skip path of one ensemble member.
+
+        Args:
+            weight: [inputs, outputs or those of `columns`].
+            bias: [outputs or those of `columns`].
+            member: Its number; 0 for a lone model.
+            columns: Outputs to write.
+
+        Raises:
+            InputError: For a network without a skip path.
+        """
+        if self.skip is None:
+            raise InputError("train.start", "linear for networks without a skip path", "one", "use start: random")
+        for parameter, value in ((self.skip.weight, weight), (self.skip.bias, bias)):
+            own = parameter[member] if parameter.dim() == 3 else parameter
+            own[:, columns].copy_(value)
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., n, inputs] -> [..., n, outputs]."""
-        out: Tensor = self.skip(x)
-        if self.last is None:
-            return out
+        out: Tensor | float = 0.0 if self.skip is None else self.skip(x)
         for layer in self.hidden:
-            x = torch.nn.functional.silu(layer(x))
-        return out + self.last(x)
+            x = self.activation(layer(x))
+        return torch.as_tensor(out) if self.last is None else out + self.last(x)
 
 
 class Encoder(nn.Module):

@@ -209,7 +209,7 @@ def _model(config: Config, cohort: Cohort) -> MMVAE:
         raise InputError(
             "model.modality_weights", f"{sorted(unknown)}", f"some of {sorted(cohort.values)}", "mend the names"
         )
-    return MMVAE.for_cohort(cohort, seed=config.seed, **parts)
+    return MMVAE.for_cohort(cohort, seed=config.seed, scaling=config.data.scaling, **parts)
 
 
 def _train(

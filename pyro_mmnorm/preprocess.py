@@ -3,7 +3,7 @@
 import difflib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import pandas as pd
@@ -13,9 +13,11 @@ from numpy.typing import NDArray
 from pyro_mmnorm.cohort import Batch, Cohort
 from pyro_mmnorm.errors import InputError
 
-__all__ = ["Preprocess", "Term", "natural_spline"]
+__all__ = ["Preprocess", "Scaling", "Term", "natural_spline"]
 
 type Floats = NDArray[np.float64]
+type Scaling = Literal["standard", "mean", "minmax"]
+"""How regions are brought to model units."""
 
 KNOT_CENTILES = (5, 35, 65, 95)
 MIN_OBSERVED = 10
@@ -140,11 +142,12 @@ class Preprocess:
     terms: tuple[Term, ...]
 
     @classmethod
-    def fit(cls, cohort: Cohort) -> Self:
+    def fit(cls, cohort: Cohort, *, scaling: Scaling = "standard") -> Self:
         """Learn means, scales and the covariate basis.
 
         Args:
             cohort: Training controls and nobody else (`cohort.train`).
+            scaling: `standard`: mean 0 and SD 1; `mean`: divided by the mean, not centred; `minmax`: 0 to 1.
 
         Raises:
             InputError: When a modality has no region left that varies.
@@ -157,9 +160,14 @@ class Preprocess:
                 got = "no region that varies over the training controls"
                 raise InputError(f"modality {m!r}", got, "at least one", "check its table, or leave the modality out")
             regions[m], aside[m] = tuple(frame.columns[usable]), (*frame.columns[~usable], *cohort.set_aside.get(m, {}))
-            loc[m], scale[m] = tuple(frame.mean()[usable].tolist()), tuple(spread[usable].tolist())
+            loc[m], scale[m] = _units(m, frame.loc[:, usable], scaling)
         terms = tuple(Term.fit(cohort.covariates[name], kind) for name, kind in cohort.kinds.items())
         return cls(regions=regions, set_aside=aside, loc=loc, scale=scale, terms=terms)
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """modality -> number of regions."""
+        return {m: len(names) for m, names in self.regions.items()}
 
     @property
     def names(self) -> list[str]:
@@ -252,3 +260,20 @@ class Preprocess:
 
         terms = tuple(term(part) for part in record["terms"])
         return cls(**{k: tuples(record[k]) for k in ("regions", "set_aside", "loc", "scale")}, terms=terms)
+
+
+def _units(m: str, frame: pd.DataFrame, scaling: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Location and scale of every region."""
+    mean = frame.mean()
+    if scaling == "standard":
+        loc, scale = mean, frame.std(ddof=0)
+    elif scaling == "minmax":
+        loc, scale = frame.min(), frame.max() - frame.min()
+    elif scaling == "mean" and (mean > 0).all():
+        loc, scale = 0 * mean, mean
+    else:
+        got = f"scaling {scaling!r}" + (" with a mean that is not positive" if scaling == "mean" else "")
+        raise InputError(
+            f"modality {m!r}", got, "standard, minmax, or mean of positive regions", "use scaling: standard"
+        )
+    return tuple(loc.tolist()), tuple(scale.tolist())

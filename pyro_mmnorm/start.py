@@ -1,6 +1,5 @@
 """The linear start: networks set to factor analysis, so that training begins where linear methods end."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -10,8 +9,7 @@ from torch import Tensor
 
 from pyro_mmnorm.baselines import FactorAnalysis, shrunk_covariance
 from pyro_mmnorm.cohort import Batch
-from pyro_mmnorm.errors import InputError
-from pyro_mmnorm.nets import Network
+from pyro_mmnorm.fusion import GeneralisedPoE, moe
 from pyro_mmnorm.regression import ShrunkRegression
 from pyro_mmnorm.vae import MMVAE
 
@@ -35,54 +33,69 @@ def start_linear(model: MMVAE, batch: Batch, rows: Tensor) -> None:
 
     and the decoder's skip path is (W, B). The perceptrons start at zero, so training begins at this optimum of the
     linear model and learns what is not linear. Covariate effects are shrunk (`ShrunkRegression`), and so are the
-    correlations (`shrunk_covariance`).
+    correlations (`shrunk_covariance`). Private latents are the factors of what the shared ones leave of a modality.
+    Where experts are not multiplied as they are, they start as what makes a complete person's posterior the same
+    (`gpoe`: M times as precise) or as posteriors of their own (`moe`).
 
     Args:
-        model: Of `Network` parts with a learned scale per region.
+        model: Of networks with skip paths. A likelihood without a method `start` stays as it is.
         batch: The training cohort in model units.
         rows: Training rows of each member, [members, n].
+
+    Raises:
+        InputError: For networks without skip paths.
     """
-    nets = [part.net for part in (*model.encoders.values(), *model.likelihoods.values())]
-    if model.preprocess is None or not all(isinstance(net, Network) for net in nets):
-        raise InputError(
-            "train.start", "networks without a skip path", "networks of MMVAE.for_cohort", "use start: random"
-        )
+    groups = model.preprocess.groups if model.preprocess else {}
     for e, own in enumerate(rows):
-        _start_member(model, model.preprocess.groups, batch[own], e)
+        data = batch[own]
+        c, x = data.covariates.double().numpy(), _cells(model, data)
+        covariates = ShrunkRegression.fit(c, x, groups)
+        left = shrunk_covariance(x - covariates.predict(c)[0])
+        _start_member(model, left, covariates.coef, e)
 
 
-def _start_member(model: MMVAE, groups: Mapping[str, slice], batch: Batch, e: int) -> None:
-    c = batch.covariates.double().numpy()
-    parts = [torch.where(batch.observed[m], batch.values[m], torch.nan).double().numpy() for m in model.encoders]
-    x = np.concatenate(parts, 1)
-    covariates = ShrunkRegression.fit(c, x, groups)
-    fit = FactorAnalysis.of_covariance(shrunk_covariance(x - covariates.predict(c)[0]), model.latent_dim)
-    begin = 0
-    for m, part in zip(model.encoders, parts, strict=True):
-        columns = slice(begin, begin := begin + part.shape[1])
-        w, noise, effect = fit.loadings[:, columns], fit.noise[columns], covariates.coef[:, columns]
-        _set_decoder(model.likelihoods[m], w, noise, effect, e)
-        _set_encoder(model.encoders[m], w, noise, effect, e)
+def _cells(model: MMVAE, batch: Batch) -> Floats:
+    """Values of every modality side by side, NaN where not observed."""
+    parts = [torch.where(batch.observed[m], batch.values[m], torch.nan) for m in model.likelihoods]
+    side_by_side: Floats = torch.cat(parts, 1).double().numpy()
+    return side_by_side
 
 
-def _member(parameter: Tensor, e: int) -> Tensor:
-    """The slice of member e; a lone model has no member axis."""
-    return parameter[e] if parameter.dim() == 3 else parameter
+def _start_member(model: MMVAE, covariance: Floats, effects: Floats, e: int) -> None:
+    k, p = model.shared_dim, model.private_dim
+    shared = FactorAnalysis.of_covariance(covariance, k) if k else None
+    loadings: dict[str, Floats] = {}
+    noise: dict[str, Floats] = {}
+    columns, begin = {}, 0
+    for m, d in (model.preprocess.sizes if model.preprocess else {}).items():
+        own = columns[m] = slice(begin, begin := begin + d)
+        w = shared.loadings[:, own] if shared else np.zeros((0, d))
+        noise[m] = shared.noise[own] if shared else np.diag(covariance)[own]
+        if p:
+            private = FactorAnalysis.of_covariance(covariance[own, own] - w.T @ w, p)
+            w, noise[m] = np.concatenate([w, private.loadings]), private.noise
+        loadings[m] = w
+        if hasattr(model.likelihoods[m], "start"):
+            likelihood: Any = model.likelihoods[m]
+            likelihood.start(*map(torch.from_numpy, (w, effects[:, own], noise[m])), e)
+    for name, encoder in model.encoders.items():
+        seen = model.sees[name]
+        w, psi, effect = (
+            np.concatenate([part[m] for m in seen], -1)
+            for part in (loadings, noise, {m: effects[:, columns[m]] for m in seen})
+        )
+        _start_encoder(model, encoder, w, psi, effect, e)
 
 
-def _set_decoder(likelihood: Any, w: Floats, noise: Floats, effect: Floats, e: int) -> None:
-    skip = likelihood.net.skip
-    _member(skip.weight, e).copy_(torch.from_numpy(np.concatenate([w, effect[1:]])))
-    _member(skip.bias, e).copy_(torch.from_numpy(effect[:1]))
-    _member(likelihood.log_scale, e).copy_(torch.from_numpy(0.5 * np.log(noise)))
-
-
-def _set_encoder(encoder: Any, w: Floats, noise: Floats, effect: Floats, e: int) -> None:
-    k, d = w.shape
+def _start_encoder(model: MMVAE, encoder: Any, w: Floats, noise: Floats, effects: Floats, e: int) -> None:
     precision = np.maximum((w**2 / noise).sum(1), LEAST_PRECISION)
     gain = (w / noise).T / precision
-    weight, bias = np.zeros((d + len(effect) - 1, 2 * k)), np.zeros((1, 2 * k))
-    weight[:, :k] = np.concatenate([gain, -effect[1:] @ gain])
-    bias[0, :k], bias[0, k:] = -effect[0] @ gain, -0.5 * np.log(precision)
-    _member(encoder.net.skip.weight, e).copy_(torch.from_numpy(weight))
-    _member(encoder.net.skip.bias, e).copy_(torch.from_numpy(bias))
+    if isinstance(model.fuse, GeneralisedPoE):
+        precision = precision * len(model.encoders)
+    elif model.fuse is moe:
+        gain, precision = gain * precision / (1 + precision), 1 + precision
+    k = len(w)
+    weight, bias = np.zeros((len(gain) + len(effects) - 1, 2 * k)), np.zeros(2 * k)
+    weight[:, :k] = np.concatenate([gain, -effects[1:] @ gain])
+    bias[:k], bias[k:] = -effects[0] @ gain, -0.5 * np.log(precision)
+    encoder.net.set_linear(torch.from_numpy(weight), torch.from_numpy(bias), e)

@@ -3,7 +3,7 @@
 import contextlib
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -11,19 +11,18 @@ import pandas as pd
 import pyro
 import torch
 from pyro import poutine
-from pyro.distributions.util import scale_and_mask
-from pyro.infer import TraceMeanField_ELBO
 from torch import Tensor
 from tqdm.auto import tqdm
 
 from pyro_mmnorm.cohort import Batch, Cohort
 from pyro_mmnorm.config import TrainConfig
+from pyro_mmnorm.elbo import MeanFieldELBO, OwnNoise, elbo_terms, hide_cells, subsampled
 from pyro_mmnorm.errors import InputError
 from pyro_mmnorm.start import start_linear
 from pyro_mmnorm.threads import one_thread
 from pyro_mmnorm.vae import MMVAE
 
-__all__ = ["Loop", "MeanFieldELBO", "device_of", "elbo_terms", "fit"]
+__all__ = ["Loop", "device_of", "fit"]
 
 ACTIVE_VARIANCE = 0.01
 VALIDATION_DRAWS = 4
@@ -54,41 +53,6 @@ def _distributions_checked_once() -> Iterator[None]:
         yield
     finally:
         pyro.settings.set(**before)
-
-
-class MeanFieldELBO(TraceMeanField_ELBO):
-    """Pyro's `TraceMeanField_ELBO` without its bookkeeping: the same loss, in two thirds of the time.
-
-    It sums scaled and masked log-probabilities and analytic KL itself; a pair without an analytic KL goes through one
-    draw. For models and guides whose latent sites are all independent given the data, as ours are.
-    """
-
-    def differentiable_loss(self, model: Callable, guide: Callable, *args: Any, **kwargs: Any) -> Tensor:
-        """Negative ELBO of one draw."""
-        guided = poutine.trace(guide).get_trace(*args, **kwargs)
-        nodes = poutine.trace(poutine.replay(model, trace=guided)).get_trace(*args, **kwargs).nodes
-        loss = torch.zeros(())
-        for name, site in nodes.items():
-            if site["type"] != "sample" or poutine.util.site_is_subsample(site):
-                continue
-            loss = loss - _log_prob(site) if site["is_observed"] else loss + _divergence(guided.nodes[name], site)
-        return loss
-
-
-def _scaled(x: Tensor, site: Any) -> Tensor:
-    return scale_and_mask(x, site["scale"], site["mask"]).sum()
-
-
-def _log_prob(site: Any) -> Tensor:
-    return _scaled(site["fn"].log_prob(site["value"]), site)
-
-
-def _divergence(q: Any, p: Any) -> Tensor:
-    """KL of the guide's site to the model's, by one draw where no closed form is known."""
-    try:
-        return _scaled(torch.distributions.kl_divergence(q["fn"], p["fn"]), q)
-    except NotImplementedError:
-        return _scaled(q["fn"].log_prob(q["value"]), q) - _scaled(p["fn"].log_prob(q["value"]), p)
 
 
 def fit(
@@ -136,6 +100,7 @@ def fit(
         )
     place = device_of(device)
     batch = model.preprocess(cohort)
+    model.check_support(batch)
     rows, watch = _split_rows(len(batch), model.members, config, seed)
     with contextlib.ExitStack() as stack:
         stack.enter_context(one_thread())
@@ -146,28 +111,31 @@ def fit(
             start_linear(model, batch, rows)
         model.to(place)
         try:
-            return Loop(model, batch.to(place), config, watch.to(place)).run(rows.to(place), _bar(config, progress))
+            loop = Loop(model, batch.to(place), config, watch.to(place), seed=seed)
+            return loop.run(rows.to(place), _bar(config, progress))
         finally:
             model.to("cpu").eval()
 
 
 def _split_rows(n: int, members: int, config: TrainConfig, seed: int) -> tuple[Tensor, Tensor]:
-    """Training rows [members, a] and validation rows [members, b] of each member."""
-    order = torch.from_numpy(np.random.default_rng(seed).permutation(n))
+    """Training rows [members, a] and validation rows [members, b]; those of member e are a lone model's of seed + e."""
+    orders = [torch.from_numpy(np.random.default_rng(seed + e).permutation(n)) for e in range(members)]
     if config.resample == "folds":
         if members < 2:
             raise InputError("train.resample", "folds with 1 member", "at least 2 members", "set model.members")
-        fold = torch.arange(n)[order.argsort()] % members
+        fold = torch.arange(n)[orders[0].argsort()] % members
         folds = [torch.where(fold == e)[0] for e in range(members)]
         least = n // members
         rows = [torch.where(fold != e)[0][: n - least - 1 if n % members else n - least] for e in range(members)]
         return torch.stack(rows), torch.stack([f[:least] for f in folds])
     held = round(n * config.validation) if config.early_stopping else 0
-    rest, watch = order[held:].sort().values, order[:held].sort().values
+    rest, watch = (
+        [part.sort().values for part in parts] for parts in zip(*((o[held:], o[:held]) for o in orders), strict=True)
+    )
     if config.resample == "bootstrap":
-        drawn = [np.random.default_rng([seed, e]).integers(0, len(rest), len(rest)) for e in range(members)]
-        return torch.stack([rest[torch.from_numpy(d).sort().values] for d in drawn]), watch.expand(members, -1)
-    return rest.expand(members, -1), watch.expand(members, -1)
+        drawn = [np.random.default_rng([seed + e, 1]).integers(0, len(r), len(r)) for e, r in enumerate(rest)]
+        rest = [r[torch.from_numpy(d).sort().values] for r, d in zip(rest, drawn, strict=True)]
+    return torch.stack(rest), torch.stack(watch)
 
 
 def _bar(config: TrainConfig, progress: bool | None) -> tqdm:
@@ -180,21 +148,6 @@ def _bar(config: TrainConfig, progress: bool | None) -> tqdm:
     )
 
 
-def elbo_terms(model: MMVAE, batch: Batch, draws: int) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-    """Log-likelihood per modality and KL, [n] or [members, n], and the posterior mean, from draws of a fixed seed."""
-    with torch.no_grad(), torch.random.fork_rng():
-        torch.manual_seed(0)
-        posterior, prior = model.posterior(batch), model.prior(batch.covariates)
-        z = posterior.rsample((draws,))
-        try:
-            kl = torch.distributions.kl_divergence(posterior, prior.expand(posterior.batch_shape))
-        except NotImplementedError:
-            kl = (posterior.log_prob(z) - prior.log_prob(z)).mean(0)
-        parts = {m: model.likelihood(m, z, batch).log_prob(batch.values[m]) for m in model.likelihoods}
-        logs = {m: torch.where(batch.observed[m], x, 0.0).sum(-1).mean(0) for m, x in parts.items()}
-    return logs, kl, posterior.mean
-
-
 class Loop:
     """The state of one fit, and its steps.
 
@@ -203,17 +156,23 @@ class Loop:
         batch: The training cohort, all of it in memory.
         config: Of the fit.
         watch: Validation rows of each member, [members, b]; none when None.
+        seed: Member e shuffles, hides and draws as a lone model of seed + e.
     """
 
-    def __init__(self, model: MMVAE, batch: Batch, config: TrainConfig, watch: Tensor | None = None) -> None:
+    def __init__(
+        self, model: MMVAE, batch: Batch, config: TrainConfig, watch: Tensor | None = None, *, seed: int = 0
+    ) -> None:
         self.model, self.batch, self.config = model.train(), batch, config
+        place = batch.covariates.device
+        self.generators = [torch.Generator(place).manual_seed(seed + e) for e in range(model.members)]
         self.watched = None if watch is None or not watch.shape[1] else self.gather(watch)
         self.optimiser = torch.optim.AdamW(
             model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
-        self.elbo = MeanFieldELBO()
+        self.elbo, self.noise = MeanFieldELBO(config.free_bits), OwnNoise(self.generators)
         self.best_loss = torch.full((model.members,), torch.inf)
         self.best_epoch = torch.zeros(model.members, dtype=torch.long)
+        self.stopped = torch.zeros(model.members, dtype=torch.bool)
         self.best = {name: x.clone() for name, x in model.state_dict().items()}
 
     def run(self, rows: Tensor, epochs: Any) -> pd.DataFrame:
@@ -238,22 +197,28 @@ class Loop:
 
     def _epoch(self, rows: Tensor, epoch: int) -> dict[str, float]:
         began = time.perf_counter()
-        beta = self.config.beta_at(epoch, self.model.beta)
-        members, n = rows.shape
+        beta = self.config.warm(epoch) * self.model.beta
+        n = rows.shape[1]
         size = min(self.config.batch_size, max(MIN_BATCH, n // STEPS_AN_EPOCH))
-        order = torch.stack([torch.randperm(n) for _ in range(members)]).to(rows.device)
-        shuffled = rows.gather(1, order)
+        shuffled = rows.gather(
+            1, torch.stack([torch.randperm(n, generator=g, device=g.device) for g in self.generators])
+        )
         starts = range(0, n - size // 2, size)
         losses = [self.step(self.gather(shuffled[:, begin : begin + size]), beta, epoch) for begin in starts]
-        row = {"epoch": epoch + 1, "loss": float(np.mean(losses)), "beta": beta}
+        row = {"epoch": epoch + 1, "loss": float(np.mean(losses)), "beta": float(torch.as_tensor(beta).mean())}
         if self.watched is not None:
             row |= self._watch(self.watched, epoch)
         return row | {"seconds": time.perf_counter() - began}
 
-    def step(self, batch: Batch, beta: float, epoch: int) -> float:
+    def step(self, batch: Batch, beta: float | Tensor, epoch: int) -> float:
         """One gradient step; the loss per subject and member."""
         self.optimiser.zero_grad(set_to_none=True)
-        loss = self.elbo.differentiable_loss(self.model.generate, self.model.infer, batch, beta=beta) / len(batch)
+        if self.config.objective == "subsampled":
+            batch = subsampled(batch, self.config.subsets, self.generators)
+        if self.config.hide_cells:
+            batch = hide_cells(batch, self.config.hide_cells, self.generators)
+        with self.noise:
+            loss = self.elbo.differentiable_loss(self.model.generate, self.model.infer, batch, beta=beta) / len(batch)
         loss.backward()
         value = loss.item() / self.model.members
         if not math.isfinite(value):
@@ -266,12 +231,14 @@ class Loop:
         """Figures of the validation part; keeps each member's best weights."""
         members = self.model.members
         logs, kl, mean = elbo_terms(self.model, watched, VALIDATION_DRAWS)
-        total = self.model.beta * kl - sum(w * logs[m] for m, w in self.model.weights.items())
+        total = self.model.beta * kl
+        for m, weight in self.model.weights.items():
+            total = total - weight * logs[m]
         active = (mean.var(-2) > ACTIVE_VARIANCE).sum(-1)
         figures = {"validation_loss": total.mean(-1), "kl": kl.mean(-1), "active_units": active.double()}
         figures |= {f"log_likelihood_{m}": x.mean(-1) for m, x in logs.items()}
         loss = figures["validation_loss"].reshape(members).cpu()
-        better = loss < self.best_loss
+        better = (loss < self.best_loss) & ~self.stopped
         for name, x in self.model.state_dict().items():
             shape = (-1, *[1] * (x.dim() - 1)) if members > 1 else ()
             self.best[name] = torch.where(better.to(x.device).reshape(shape), x, self.best[name])
@@ -283,10 +250,11 @@ class Loop:
         if self.watched is None or not self.config.early_stopping:
             return False
         since = epoch - torch.clamp(self.best_epoch, min=min(self.config.warmup, self.config.epochs))
-        return bool((since >= self.config.patience).all())
+        self.stopped |= since >= self.config.patience
+        return bool(self.stopped.all())
 
 
-def _blame(model: MMVAE, batch: Batch, beta: float, epoch: int) -> str:
+def _blame(model: MMVAE, batch: Batch, beta: float | Tensor, epoch: int) -> str:
     """Which site or parameter stopped being a number."""
     where = f"fit: epoch {epoch + 1}"
     todo = "Lower train.learning_rate, or look for extreme values with `mmnorm inspect`."

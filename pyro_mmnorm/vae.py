@@ -12,13 +12,16 @@ from torch import Tensor, nn
 
 from pyro_mmnorm.cohort import Batch, Cohort
 from pyro_mmnorm.errors import InputError
-from pyro_mmnorm.fusion import FUSIONS, Fusion
-from pyro_mmnorm.likelihoods import LIKELIHOODS
-from pyro_mmnorm.nets import Encoder, Network
-from pyro_mmnorm.preprocess import Preprocess
-from pyro_mmnorm.priors import PRIORS
+from pyro_mmnorm.fusion import Fusion
+from pyro_mmnorm.latents import DiagonalMixture, DiagonalNormal
+from pyro_mmnorm.likelihoods import Likelihood
+from pyro_mmnorm.parts import ModelParts
+from pyro_mmnorm.preprocess import Preprocess, Scaling
+from pyro_mmnorm.priors import Prior, VampPrior
 
 __all__ = ["MMVAE"]
+
+type Weight = float | Sequence[float]
 
 
 class MMVAE(nn.Module):
@@ -31,51 +34,69 @@ class MMVAE(nn.Module):
         \mathrm{ELBO} = E_q \Big[ \sum_m \lambda_m \log p(x_m \mid z, c) \Big]
             - \beta\, \mathrm{KL}(q(z \mid X, c) \| p(z))
 
+    With private latents z = (shared, private_1, ..., private_M): modality m is decoded from the shared block and its
+    own, which its expert alone infers. Without a shared block the model is M unimodal ones side by side.
+
     Args:
-        encoders: modality -> module (values [n, d], covariates [n, c]) -> (location, scale), [n, k] each.
-        likelihoods: modality -> module (z, covariates) -> distribution with batch shape [..., n, d]; same keys.
-        fuse: Experts in, posterior out.
-        prior: covariates -> distribution over z.
-        weights: modality -> lambda, 1 where not named; 0 leaves the modality's likelihood out.
-        beta: Weight of the KL term.
+        encoders: expert -> module (values [n, d], covariates [n, c]) -> (location, scale), [n, k + private] each.
+        likelihoods: modality -> callable (z, covariates) -> distribution with batch shape [..., n, d], or event shape
+            [d] and a method `observed(mask)`, its exact marginal over observed cells.
+        fuse: Experts in, posterior of the shared latents out.
+        prior: covariates -> distribution over all latents.
+        latent_dim: Shared latents, k.
+        private_dim: Private latents of each modality.
+        sees: expert -> the modalities that it sees; each expert its namesake when None.
+        weights: modality -> lambda, 1 where not named, or one a member; 0 leaves the modality's likelihood out.
+        beta: Weight of the KL term, or one a member.
         members: Ensemble members trained side by side; their axis stands left of the subjects' when above 1.
         preprocess: From tables to model units, kept so that the model can score later tables.
 
     References:
         Wu & Goodman (2018), https://arxiv.org/abs/1802.05335; Kumar, Payne & Sotiras (2021), mmNormVAE,
-        https://arxiv.org/abs/2110.04903
+        https://arxiv.org/abs/2110.04903; Lee & Pavlovic (2021), Private-shared disentangled multimodal VAE,
+        https://arxiv.org/abs/2012.13024
     """
 
     def __init__(
         self,
         encoders: Mapping[str, nn.Module],
-        likelihoods: Mapping[str, nn.Module],
+        likelihoods: Mapping[str, Likelihood],
         fuse: Fusion,
-        prior: nn.Module,
+        prior: Prior,
         *,
-        weights: Mapping[str, float] | None = None,
-        beta: float = 1.0,
+        latent_dim: int,
+        private_dim: int = 0,
+        sees: Mapping[str, Sequence[str]] | None = None,
+        weights: Mapping[str, Weight] | None = None,
+        beta: Weight = 1.0,
         members: int = 1,
         preprocess: Preprocess | None = None,
     ) -> None:
         super().__init__()
-        self.encoders, self.likelihoods = nn.ModuleDict(encoders), nn.ModuleDict(likelihoods)
+        self.encoders, self.likelihoods = nn.ModuleDict(encoders), _modules(likelihoods)
         self.fuse, self.prior = fuse, prior
-        self.weights = dict.fromkeys(likelihoods, 1.0) | dict(weights or {})
-        self.beta, self.members, self.preprocess = beta, members, preprocess
+        self.shared_dim, self.private_dim, self.members = latent_dim, private_dim, members
+        self.sees = {e: tuple(sees[e]) if sees else (e,) for e in encoders}
+        self.preprocess = preprocess
         self.record: dict[str, Any] = {}
-        if unknown := set(self.weights) - set(likelihoods):
+        if unknown := set(weights or {}) - set(likelihoods):
             raise InputError(
                 "modality_weights", f"{sorted(unknown)}", f"some of {sorted(likelihoods)}", "mend the names"
             )
+        given: dict[str, Weight] = {**dict.fromkeys(likelihoods, 1.0), **(weights or {})}
+        self.weights = {m: _per_member(f"modality_weights.{m}", w, members) for m, w in given.items()}
+        self.beta = _per_member("beta", beta, members)
+        if private_dim and any(len(seen) > 1 for seen in self.sees.values()):
+            raise InputError("model.private_dim", f"{private_dim} with a joint expert", "0", "use experts: modalities")
 
     @classmethod
-    def for_cohort(cls, cohort: Cohort, *, seed: int = 0, **parts: Any) -> Self:
+    def for_cohort(cls, cohort: Cohort, *, seed: int = 0, scaling: Scaling = "standard", **parts: Any) -> Self:
         """A model whose sizes, names and scaling fit the training controls of `cohort`.
 
         Args:
             cohort: Its `train` subjects fix the scaling and the covariate basis.
             seed: Of the initial weights; member e is initialised as a lone model of seed + e.
+            scaling: `standard`, `mean` (divided by the training mean, not centred) or `minmax`.
             **parts: As in `build`.
 
         Examples:
@@ -84,100 +105,128 @@ class MMVAE(nn.Module):
             >>> mm.MMVAE.for_cohort(cohort, latent_dim=4).latent_dim
             4
         """
-        return cls.build(Preprocess.fit(cohort.train), seed=seed, **parts)
+        return cls.build(Preprocess.fit(cohort.train, scaling=scaling), seed=seed, **parts)
 
     @classmethod
-    def build(
-        cls,
-        preprocess: Preprocess,
-        *,
-        fusion: str | Fusion = "poe",
-        likelihood: str | Mapping[str, str] = "normal",
-        prior: str = "normal",
-        latent_dim: int = 16,
-        hidden: Sequence[int] = (64, 32),
-        beta: float = 1.0,
-        modality_weights: Mapping[str, float] | None = None,
-        members: int = 1,
-        seed: int = 0,
-    ) -> Self:
-        """A model from named parts; `to_record` gives the same arguments back."""
-        seeds, k = range(seed, seed + members), latent_dim
-        encoders, likelihoods = {}, {}
-        for i, (m, regions) in enumerate(preprocess.regions.items()):
-            d, own = len(regions), [s + 104729 * (i + 1) for s in seeds]
-            name = likelihood if isinstance(likelihood, str) else likelihood.get(m, "normal")
-            encoders[m] = Encoder(Network(d + preprocess.width, 2 * k, hidden, own))
-            net = Network(k + preprocess.width, d, hidden[::-1], [s + 1 for s in own])
-            likelihoods[m] = _named("likelihood", name, LIKELIHOODS)(net, d, members)
-        fuse = _named("fusion", fusion, FUSIONS) if isinstance(fusion, str) else fusion
-        model = cls(
-            encoders,
-            likelihoods,
-            fuse,
-            _named("prior", prior, PRIORS)(k),
-            weights=modality_weights,
-            beta=beta,
-            members=members,
-            preprocess=preprocess,
-        )
-        model.record = dict(
-            fusion=fusion, likelihood=likelihood, prior=prior, latent_dim=k, hidden=list(hidden), beta=beta
-        )
-        model.record |= dict(modality_weights=dict(modality_weights or {}), members=members)
+    def build(cls, preprocess: Preprocess, *, members: int = 1, seed: int = 0, **parts: Any) -> Self:
+        """A model from parts by name or as callables; see `ModelParts` for them.
+
+        Args:
+            preprocess: From tables to model units.
+            members: Ensemble members.
+            seed: Of the initial weights.
+            **parts: fusion, likelihood, prior, latent_dim, private_dim, experts, hidden, skip, beta, modality_weights.
+        """
+        chosen = ModelParts(**parts)
+        model = cls(**chosen.modules(preprocess, range(seed, seed + members)), members=members, preprocess=preprocess)
+        model.record = {**chosen.record(), "members": members}
         return model
 
     @property
     def latent_dim(self) -> int:
-        """Number of latents, k."""
-        return int(self.record["latent_dim"])
+        """Number of latents, shared and private."""
+        return self.shared_dim + self.private_dim * len(self.likelihoods)
+
+    def experts(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Location and scale of each expert, [..., n, M, k + private], and which are present, [..., n, M]."""
+        given, present = [], []
+        for expert, encode in self.encoders.items():
+            cells = [(batch.visible(m), batch.values[m]) for m in self.sees[expert]]
+            filled = [torch.where(seen, x, 0.0) for seen, x in cells]
+            given.append(encode(filled[0] if len(filled) == 1 else torch.cat(filled, -1), batch.covariates))
+            anyone = [seen.any(-1) for seen, _ in cells]
+            present.append(anyone[0] if len(anyone) == 1 else torch.stack(anyone, -1).any(-1))
+        loc, scale = (torch.stack(part, -2) for part in zip(*given, strict=True))
+        return loc, scale, torch.stack(present, -1).expand(loc.shape[:-1])
 
     def posterior(self, batch: Batch) -> TorchDistributionMixin:
         """q(z | X, c), batch shape [n] or [members, n], event shape [k]; a modality nobody observed drops out."""
-        experts = [encode(self._visible(batch, m), batch.covariates) for m, encode in self.encoders.items()]
-        loc, scale = (torch.stack(part, -2) for part in zip(*experts, strict=True))
-        present = torch.stack([batch.observed[m].any(-1) for m in self.encoders], -1)
-        return self.fuse(loc, scale, present.expand(loc.shape[:-1]))
+        loc, scale, present = self.experts(batch)
+        if not self.private_dim:
+            return self.fuse(loc, scale, present)
+        k, here = self.shared_dim, present.unsqueeze(-1)
+        precision = 1 + torch.where(here, torch.where(here, scale[..., k:], 1.0).pow(-2), 0.0)
+        own_scale = precision.rsqrt().flatten(-2)
+        own_loc = (torch.where(here, loc[..., k:], 0.0) * (1 - 1 / precision)).flatten(-2)
+        own = DiagonalNormal(own_loc, own_scale)
+        return own if k == 0 else _beside(self.fuse(loc[..., :k], scale[..., :k], present), own)
+
+    def prior_of(self, batch: Batch) -> TorchDistributionMixin:
+        """p(z | c), its batch shape broadcasts to that of the posterior."""
+        if not isinstance(self.prior, VampPrior):
+            return self.prior(batch.covariates)
+        return self.prior(batch.covariates, self._posterior_of_whole)
+
+    def _posterior_of_whole(self, values: dict[str, Tensor], covariates: Tensor) -> TorchDistributionMixin:
+        observed = {m: torch.ones_like(x, dtype=torch.bool) for m, x in values.items()}
+        index = torch.arange(covariates.shape[-2])
+        return self.posterior(Batch(values=values, observed=observed, covariates=covariates, index=index))
 
     def likelihood(self, modality: str, z: Tensor, batch: Batch) -> TorchDistributionMixin:
-        """p(x_m | z, c) with batch shape [..., n, d]; z may carry leading draw axes."""
+        """p(x_m | z, c) of every region, observed or not; z may carry leading draw axes."""
+        if self.private_dim:
+            begin = self.shared_dim + self.private_dim * list(self.likelihoods).index(modality)
+            z = torch.cat([z[..., : self.shared_dim], z[..., begin : begin + self.private_dim]], -1)
         distribution: TorchDistributionMixin = self.likelihoods[modality](z, batch.covariates)
         return distribution
 
-    def model(self, batch: Batch, *, beta: float | None = None, n_total: int | None = None) -> None:
+    def observed_likelihood(self, modality: str, z: Tensor, batch: Batch) -> tuple[TorchDistributionMixin, Tensor]:
+        """p of the observed cells of a modality, event shape [d], and the values to score it at.
+
+        Whatever stands in an unobserved cell is replaced by a number within the support, and counts nothing.
+        """
+        x, seen, values = self.likelihood(modality, z, batch), batch.observed[modality], batch.values[modality]
+        if hasattr(x, "observed"):
+            return x.observed(seen), values
+        return x.mask(seen).to_event(1), torch.where(seen, values, _inside(x))
+
+    def model(self, batch: Batch, *, beta: float | Tensor | None = None, n_total: int | None = None) -> None:
         """The generative model: sites `z` and `x_<modality>`.
 
         Args:
             batch: Subjects in model units.
-            beta: Weight of the KL term; the model's own when None. The guide must be called with the same.
+            beta: Weight of the KL term, or one a member [members, 1]; the model's own when None. The guide must be
+                called with the same.
             n_total: Size of the training cohort that the batch was drawn from, to scale the loss up to it.
         """
         pyro.module("mmvae", self)
         self.generate(batch, beta=beta, n_total=n_total)
 
-    def guide(self, batch: Batch, *, beta: float | None = None, n_total: int | None = None) -> None:
+    def guide(self, batch: Batch, *, beta: float | Tensor | None = None, n_total: int | None = None) -> None:
         """The posterior as a Pyro guide; same arguments as `model`."""
         pyro.module("mmvae", self)
         self.infer(batch, beta=beta, n_total=n_total)
 
-    def generate(self, batch: Batch, *, beta: float | None = None, n_total: int | None = None) -> None:
+    def generate(self, batch: Batch, *, beta: float | Tensor | None = None, n_total: int | None = None) -> None:
         """`model` for an optimiser that holds the parameters itself: nothing enters Pyro's parameter store."""
         with self._plates(batch, n_total):
-            with poutine.scale(scale=self.beta if beta is None else beta):
-                z = pyro.sample("z", self.prior(batch.covariates))
+            with _weighed(self.beta if beta is None else beta):
+                z = pyro.sample("z", self.prior_of(batch))
             for m, weight in self.weights.items():
-                x = self.likelihood(m, z, batch).mask(batch.observed[m]).to_event(1)
-                with poutine.scale(scale=weight) if weight else poutine.mask(mask=False):
-                    pyro.sample(f"x_{m}", x, obs=self._visible(batch, m))
+                x, values = self.observed_likelihood(m, z, batch)
+                with _weighed(weight):
+                    pyro.sample(f"x_{m}", x, obs=values)
 
-    def infer(self, batch: Batch, *, beta: float | None = None, n_total: int | None = None) -> None:
+    def infer(self, batch: Batch, *, beta: float | Tensor | None = None, n_total: int | None = None) -> None:
         """`guide` for an optimiser that holds the parameters itself."""
-        with self._plates(batch, n_total), poutine.scale(scale=self.beta if beta is None else beta):
+        with self._plates(batch, n_total), _weighed(self.beta if beta is None else beta):
             pyro.sample("z", self.posterior(batch))
 
-    def _visible(self, batch: Batch, modality: str) -> Tensor:
-        """Values with whatever stands in unobserved cells replaced, so that it can matter to nothing."""
-        return torch.where(batch.observed[modality], batch.values[modality], 0.0)
+    def check_support(self, batch: Batch) -> None:
+        """Refuse observed values that a likelihood gives no density, such as a negative volume.
+
+        Raises:
+            InputError: With the modality and the number of such cells.
+        """
+        with torch.no_grad():
+            z = batch.covariates.new_zeros(len(batch), self.latent_dim)
+            for m in self.likelihoods:
+                x, values, seen = self.likelihood(m, z, batch), batch.values[m], batch.observed[m]
+                inside = x.support.check(torch.where(seen, values, _inside(x)))
+                if not inside.all():
+                    got = f"values outside the support of its likelihood, {type(x).__name__}"
+                    todo = "check the table, or choose another likelihood for this modality"
+                    raise InputError(f"modality {m!r}", got, f"values in {x.support}", todo)
 
     def _plates(self, batch: Batch, n_total: int | None) -> ExitStack:
         stack = ExitStack()
@@ -190,7 +239,55 @@ class MMVAE(nn.Module):
         return stack
 
 
-def _named[T](role: str, name: str, known: Mapping[str, T]) -> T:
-    if name not in known:
-        raise InputError(f"model.{role}", repr(name), f"one of {sorted(known)}", "use one of these, or pass a callable")
-    return known[name]
+class _Function(nn.Module):
+    """A plain function as a module, so that it can stand beside others."""
+
+    def __init__(self, function: Any) -> None:
+        super().__init__()
+        self.forward = function
+
+
+def _modules(parts: Mapping[str, Any]) -> nn.ModuleDict:
+    return nn.ModuleDict({m: part if isinstance(part, nn.Module) else _Function(part) for m, part in parts.items()})
+
+
+def _per_member(where: str, weight: Weight, members: int) -> float | Tensor:
+    """One weight for all members, or one each as [members, 1]."""
+    each = [float(w) for w in weight] if isinstance(weight, Sequence) else [float(weight)]
+    if len(each) not in ({1} if not isinstance(weight, Sequence) else {members}) or min(each) < 0:
+        raise InputError(where, repr(weight), f"a number from 0 on, or {members} of them", "give one, or one a member")
+    return each[0] if len(each) == 1 else torch.tensor(each).unsqueeze(-1)
+
+
+def _weighed(weight: float | Tensor) -> ExitStack:
+    """`poutine.scale`, which refuses 0: where the weight is 0 the site is masked."""
+    stack = ExitStack()
+    if isinstance(weight, Tensor):
+        if not (weight > 0).all():
+            stack.enter_context(poutine.mask(mask=weight > 0))  # type: ignore[call-overload]
+        stack.enter_context(poutine.scale(scale=torch.where(weight > 0, weight, 1.0)))
+    else:
+        stack.enter_context(poutine.scale(scale=weight) if weight else poutine.mask(mask=False))
+    return stack
+
+
+def _inside(x: Any) -> float:
+    """A number within the support of a distribution: 0 where it may be, as in all of ours."""
+    return next((v for v in (0.0, 0.5, 1.0) if bool(x.support.check(torch.tensor([v])).all())), 0.0)
+
+
+def _beside(shared: TorchDistributionMixin, own: DiagonalNormal) -> TorchDistributionMixin:
+    """The posterior of shared and private latents, independent of one another given the data."""
+    if isinstance(shared, DiagonalNormal):
+        return DiagonalNormal(torch.cat([shared.loc, own.loc], -1), torch.cat([shared.scale, own.scale], -1))
+    if isinstance(shared, DiagonalMixture):
+        shape = (*shared.loc.shape[:-1], own.loc.shape[-1])
+        parts = [
+            torch.cat([a, b.unsqueeze(-2).expand(shape)], -1)
+            for a, b in ((shared.loc, own.loc), (shared.scale, own.scale))
+        ]
+        return DiagonalMixture(shared.log_weights, parts[0], parts[1])
+    got = f"a fusion that gives {type(shared).__name__}"
+    raise InputError(
+        "model.private_dim", got, "DiagonalNormal or DiagonalMixture", "use private_dim 0 with this fusion"
+    )

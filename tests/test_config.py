@@ -70,7 +70,7 @@ def test_an_unknown_key_is_an_error_with_a_hint(text, message):
         (MINIMAL + "1: 2", r"configuration: 1: 1; expected strings"),
         (MINIMAL + "model: 3", r"model: 3; expected a mapping"),
         (MINIMAL + "model: {latent_dim: many}", r"model.latent_dim: 'many'; expected a valid integer"),
-        (MINIMAL + "model: {latent_dim: 0}", r"model.latent_dim: 0; expected greater than 0"),
+        (MINIMAL + "model: {latent_dim: 0}", r"model: latent_dim 0 and private_dim 0; expected at least one latent"),
         (MINIMAL + "model: {hidden: [64, -2]}", r"model.hidden.1: -2; expected greater than 0"),
         (MINIMAL + "model: {likelihood: 3}", r"model.likelihood: 3; expected a valid string or a mapping"),
         (MINIMAL + "  covariates: {age: splin}", r"data.covariates.age.kind: 'splin'; expected 'spline', 'linear'"),

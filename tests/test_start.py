@@ -13,7 +13,7 @@ def test_the_started_posterior_is_that_of_the_factor_model(cohort):
     model = mm.MMVAE.for_cohort(cohort, latent_dim=3, hidden=(8,))
     batch = model.preprocess(cohort.train)
     start_linear(model, batch, torch.arange(len(batch))[None])
-    q = model.posterior(batch).base_dist
+    q = model.posterior(batch)
     c, x = batch.covariates.double().numpy(), torch.cat(list(batch.values.values()), -1).double().numpy()
     residual = x - ShrunkRegression.fit(c, x, model.preprocess.groups).predict(c)[0]
     fa = FactorAnalysis.of_covariance(shrunk_covariance(residual), 3)

@@ -11,6 +11,7 @@ from pyro.infer import TraceMeanField_ELBO
 
 import pyro_mmnorm as mm
 from pyro_mmnorm import training
+from pyro_mmnorm.elbo import MeanFieldELBO, elbo_terms
 from pyro_mmnorm.errors import InputError
 
 
@@ -42,14 +43,14 @@ def test_the_best_weights_are_restored(cohort):
     history = mm.fit(model, cohort.train, mm.TrainConfig(epochs=12, patience=5, learning_rate=0.5), progress=False)
     batch = model.preprocess(cohort.train)
     _, watch = training._split_rows(len(batch), 1, mm.TrainConfig(), 0)
-    logs, kl, _ = training.elbo_terms(model, batch[watch[0]], training.VALIDATION_DRAWS)
+    logs, kl, _ = elbo_terms(model, batch[watch[0]], training.VALIDATION_DRAWS)
     assert (kl - sum(logs.values())).mean().item() < history["validation_loss"].min()
     assert len(history) < 12
 
 
 def test_warm_up_raises_beta_linearly_from_above_zero():
     config = mm.TrainConfig(warmup_epochs=4)
-    assert [config.beta_at(epoch, 2.0) for epoch in range(6)] == [0.5, 1.0, 1.5, 2.0, 2.0, 2.0]
+    assert [config.warm(epoch) for epoch in range(6)] == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
 
 
 def test_no_validation_without_early_stopping(cohort):
@@ -69,7 +70,8 @@ def test_folds_leave_each_person_out_of_exactly_one_member():
 def test_bootstrap_members_see_samples_of_their_own():
     rows, watch = training._split_rows(100, 3, mm.TrainConfig(resample="bootstrap"), 0)
     assert len({tuple(r.tolist()) for r in rows}) == 3
-    assert not set(rows.flatten().tolist()) & set(watch.flatten().tolist())
+    for own, held in zip(rows, watch, strict=True):
+        assert not set(own.tolist()) & set(held.tolist())
 
 
 def test_members_train_side_by_side(cohort):
@@ -87,7 +89,7 @@ def test_the_lean_elbo_and_its_gradients_are_pyros_own(cohort, members, beta):
     batch = model.preprocess(cohort.train)
     batch.observed["cortical"][3, 1] = False
     results = []
-    for elbo in (training.MeanFieldELBO(), TraceMeanField_ELBO()):
+    for elbo in (MeanFieldELBO(), TraceMeanField_ELBO()):
         torch.manual_seed(0)
         model.zero_grad()
         loss = elbo.differentiable_loss(model.generate, model.infer, batch, beta=beta)
@@ -125,8 +127,8 @@ def test_a_model_it_cannot_train_is_refused(cohort):
     model = small(cohort)
     with pytest.raises(InputError, match="folds with 1 member"):
         mm.fit(model, cohort.train, mm.TrainConfig(resample="folds"), progress=False)
-    model.likelihoods["cortical"].net = torch.nn.Linear(9, 12)
-    with pytest.raises(InputError, match="networks without a skip path"):
+    model.encoders["cortical"].net.skip = None
+    with pytest.raises(InputError, match="linear for networks without a skip path"):
         mm.fit(model, cohort.train, progress=False)
     model.preprocess = None
     with pytest.raises(InputError, match="a model without preprocessing"):

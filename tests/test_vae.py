@@ -60,7 +60,7 @@ def oracle_model(sizes: dict[str, int]) -> MMVAE:
     for likelihood in likelihoods.values():
         nn.init.ones_(likelihood.net.weight)
         nn.init.zeros_(likelihood.net.bias)
-    return MMVAE({m: Oracle(d) for m, d in sizes.items()}, likelihoods, poe, StandardNormal(1))
+    return MMVAE({m: Oracle(d) for m, d in sizes.items()}, likelihoods, poe, StandardNormal(1), latent_dim=1)
 
 
 def evidence(x: Tensor) -> float:
@@ -86,7 +86,7 @@ def test_with_the_exact_posterior_every_draw_gives_the_evidence(sizes):
 
 def hand_written_loss(model: MMVAE, batch: Batch, z: Tensor, beta: float) -> Tensor:
     """-sum_m lambda_m log N(x_m; f_m, sigma_m) + beta KL, written out."""
-    posterior = model.posterior(batch).base_dist
+    posterior = model.posterior(batch)
     loc, scale = posterior.loc, posterior.scale
     loss = beta * 0.5 * (loc**2 + scale**2 - 1 - 2 * scale.log()).sum()
     for m, weight in model.weights.items():
@@ -175,6 +175,7 @@ def test_the_order_of_modalities_changes_nothing():
         {m: model.likelihoods[m] for m in reversed(SIZES)},
         poe,
         model.prior,
+        latent_dim=3,
     )
     for m in (model, turned):
         m.double()
@@ -217,7 +218,7 @@ def test_a_member_starts_as_the_lone_model_of_its_seed():
 
 
 def test_names_that_nobody_knows_are_refused():
-    with pytest.raises(InputError, match=r"model.fusion: 'sum'; expected one of \['poe'\]"):
+    with pytest.raises(InputError, match=r"model.fusion: 'sum'; expected one of \['gpoe', 'moe', 'mopoe', 'poe'\]"):
         make_model(fusion="sum")
     with pytest.raises(InputError, match="modality_weights"):
         make_model(modality_weights={"z": 1.0})

@@ -97,7 +97,7 @@ def latent_table(model: MMVAE, batch: Batch) -> pd.DataFrame:
         noise = latent_draws(p.expand(q.batch_shape), 256, 0)
         prior = DiagonalNormal(noise.mean(0), noise.std(0))
         kl = kl_per_latent(DiagonalNormal(q.mean, q.variance.sqrt()), prior).mean(-2)
-        loc, scale, present = model.experts(batch)
+        _, scale, present = model.experts(batch)
         here = present.unsqueeze(-1)
         precision = torch.where(here, torch.where(here, scale, 1.0).pow(-2), 0.0)
         shares = _shares(model, precision)

@@ -4,15 +4,12 @@ import torch
 from torch import Tensor
 
 from pyro_mmnorm.cohort import Batch
-from pyro_mmnorm.draws import sobol_normal
 from pyro_mmnorm.latents import DiagonalNormal
 from pyro_mmnorm.vae import MMVAE
 
 __all__ = ["refined"]
 
-DRAWS = 8
-RATE = 0.15
-DECAYS = (0.9, 0.99)
+BACK = 0.3
 
 
 def refined(model: MMVAE, batch: Batch, steps: int, *, seed: int = 0) -> DiagonalNormal:
@@ -22,9 +19,12 @@ def refined(model: MMVAE, batch: Batch, steps: int, *, seed: int = 0) -> Diagona
         E_{\mathcal{N}(\mu, \sigma^2)} \Big[ \sum_m \lambda_m \log p(x_{im} \mid z, c_i) \Big]
         - \beta\, \mathrm{KL}(\mathcal{N}(\mu, \sigma^2) \| p(z \mid c_i))
 
-    over the visible cells of the person, by Adam in units of the first posterior's scale, with one Sobol set of noise
-    for everybody, so that the answer depends on nobody else. A product of experts cannot let one modality's certainty
-    depend on another, nor know which cells of a modality were missing; the person's own steps can.
+    over the visible cells of the person. A product of experts cannot let one modality's certainty depend on another,
+    nor know which cells of a modality were missing; the person's own steps can. The steps are Newton's with the
+    curvature at the encoders' answer, :math:`H = I + [-\partial^2 \log p(x_i \mid z) / \partial z^2]_+`, from which the
+    scale also starts when that is better: in a linear Gaussian model the first step is the last. A step that does not
+    raise the person's ELBO is taken back and shortened, so the answer is never worse than the encoders'. All people
+    share one set of noise, so that nobody's answer depends on another.
 
     Args:
         model: Trained; its posterior must be diagonal normal.
@@ -59,35 +59,75 @@ def refined(model: MMVAE, batch: Batch, steps: int, *, seed: int = 0) -> Diagona
     if not steps:
         return first
     seen = batch.seeing({m: batch.visible(m) for m in batch.values})
-    noise = sobol_normal(DRAWS, model.latent_dim, seed).to(first.loc)
-    noise = noise.reshape(DRAWS, *[1] * len(first.batch_shape), -1)
-    offset = torch.zeros_like(first.loc).requires_grad_()
-    log_ratio = torch.zeros_like(first.loc).requires_grad_()
-    moments = [[torch.zeros_like(first.loc) for _ in range(2)] for _ in range(2)]
-    for step in range(1, steps + 1):
-        with torch.enable_grad():
-            q = DiagonalNormal(first.loc + first.scale * offset, first.scale * log_ratio.exp(), validate_args=False)
-            gradients = torch.autograd.grad(_negative_elbo(model, seen, q, noise), [offset, log_ratio])
-        with torch.no_grad():
-            rate = RATE * (1 - (step - 1) / steps)
-            for parameter, gradient, (mean, square) in zip((offset, log_ratio), gradients, moments, strict=True):
-                mean.lerp_(gradient, 1 - DECAYS[0])
-                square.lerp_(gradient.square(), 1 - DECAYS[1])
-                unbiased = mean / (1 - DECAYS[0] ** step), square / (1 - DECAYS[1] ** step)
-                parameter -= rate * unbiased[0] / (unbiased[1].sqrt() + 1e-8)
-    with torch.no_grad():
-        return DiagonalNormal(first.loc + first.scale * offset, first.scale * log_ratio.exp(), validate_args=False)
+    noise = _noise(first, seed)
+    turn, curvature = _curvature(model, seen, first.loc)
+    at = torch.stack([first.loc, first.scale.log()])
+    narrow = torch.stack([first.loc, -0.5 * _diagonal(turn, curvature).log()])
+    best, slope = _loss(model, seen, at, noise)
+    length = torch.ones_like(best)
+    for step in range(steps):
+        rise = torch.stack([_solve(turn, curvature, slope[0]), slope[1] / 2])
+        proposal = narrow if step == 0 else at - length.unsqueeze(-1) * rise
+        loss, new_slope = _loss(model, seen, proposal, noise)
+        better = loss < best
+        best = torch.where(better, loss, best)
+        at, slope = (torch.where(better.unsqueeze(-1), a, b) for a, b in ((proposal, at), (new_slope, slope)))
+        if step:
+            length = torch.where(better, torch.clamp(2 * length, max=1.0), BACK * length)
+    return DiagonalNormal(at[0], at[1].exp(), validate_args=False)
 
 
-def _negative_elbo(model: MMVAE, batch: Batch, q: DiagonalNormal, noise: Tensor) -> Tensor:
-    """Summed over people, so that each person's gradient is his or her own."""
-    z, prior = q.moved(noise), model.prior_of(batch)
-    try:
-        kl = torch.distributions.kl_divergence(q, prior.expand(q.batch_shape))
-    except NotImplementedError:
-        kl = (q.log_prob(z) - prior.log_prob(z)).mean(0)
-    loss = model.beta * kl
+def _noise(q: DiagonalNormal, seed: int) -> Tensor:
+    """2k points on a sphere, rotated at random, with the mean and covariance of standard normal noise, [2k, 1.., k].
+
+    Expectations of quadratics are exact with them (the spherical-radial rule of Arasaratnam & Haykin, 2009,
+    https://doi.org/10.1109/TAC.2009.2019800).
+    """
+    k = q.event_shape[0]
+    drawn = torch.randn(k, k, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    half = torch.linalg.qr(drawn).Q * k**0.5
+    return torch.cat([half, -half]).to(q.loc).reshape(2 * k, *[1] * len(q.batch_shape), -1)
+
+
+def _curvature(model: MMVAE, batch: Batch, loc: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvectors and eigenvalues (at least 1, the prior's) of each person's H at `loc`."""
+    with torch.enable_grad():
+        z = loc.clone().requires_grad_()
+        (slope,) = torch.autograd.grad(_misfit(model, batch, z).sum(), z, create_graph=True)
+        rows = [torch.autograd.grad(part.sum(), z, retain_graph=True)[0] for part in slope.unbind(-1)]
+    values, vectors = torch.linalg.eigh(torch.stack(rows, -2))
+    return vectors, 1 + values.clamp(min=0)
+
+
+def _solve(turn: Tensor, values: Tensor, x: Tensor) -> Tensor:
+    """H^{-1} x."""
+    return (turn @ ((turn.mT @ x.unsqueeze(-1)) / values.unsqueeze(-1))).squeeze(-1)
+
+
+def _diagonal(turn: Tensor, values: Tensor) -> Tensor:
+    """diag(H)."""
+    return (turn.square() * values.unsqueeze(-2)).sum(-1)
+
+
+def _misfit(model: MMVAE, batch: Batch, z: Tensor) -> Tensor:
+    """-sum_m lambda_m log p(x_m | z) of each person."""
+    total = torch.zeros(())
     for m, weight in model.weights.items():
         x, values = model.observed_likelihood(m, z, batch)
-        loss = loss - weight * x.log_prob(values).mean(0)
-    return loss.sum()
+        total = total - weight * x.log_prob(values)
+    return total
+
+
+def _loss(model: MMVAE, batch: Batch, at: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    """Each person's negative ELBO at (loc, log scale), [...], and its gradient, as `at`."""
+    with torch.enable_grad():
+        at = at.detach().requires_grad_()
+        q = DiagonalNormal(at[0], at[1].exp(), validate_args=False)
+        z, prior = q.moved(noise), model.prior_of(batch)
+        try:
+            kl = torch.distributions.kl_divergence(q, prior.expand(q.batch_shape))
+        except NotImplementedError:
+            kl = (q.log_prob(z) - prior.log_prob(z)).mean(0)
+        loss = model.beta * kl + _misfit(model, batch, z).mean(0)
+        (slope,) = torch.autograd.grad(loss.sum(), at)
+    return loss.detach(), slope

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 __all__ = ["Encoder", "Linear", "Network"]
 
+ALL = slice(None)
+
 
 class Linear(nn.Module):
     r"""An affine map per ensemble member, :math:`x W_e + b_e`.
@@ -70,6 +72,20 @@ class Network(nn.Module):
         for layer in self.hidden:
             x = torch.nn.functional.silu(layer(x))
         return out + self.last(x)
+
+    @torch.no_grad()
+    def set_linear(self, weight: Tensor, bias: Tensor, member: int = 0, columns: slice = ALL) -> None:
+        """Write the skip path of one member, in place; while the perceptron is at zero this is the whole network.
+
+        Args:
+            weight: [inputs, outputs].
+            bias: [outputs].
+            member: Which one.
+            columns: The outputs that are meant.
+        """
+        for parameter, value in ((self.skip.weight, weight), (self.skip.bias, bias)):
+            own = parameter[member] if parameter.dim() == 3 else parameter
+            own[:, columns] = value.to(own)
 
 
 class Encoder(nn.Module):

@@ -33,16 +33,16 @@ def start_linear(model: MMVAE, batch: Batch, rows: Tensor) -> None:
         \sigma_m^{-2} = \sum_{j \in m} w_j^2 / \psi_j, \qquad
         \mu_m = \sigma_m^2 \sum_{j \in m} w_j (x_j - B_j c) / \psi_j
 
-    and the decoder's skip path is (W, B). The perceptrons start at zero, so training begins at this optimum of the
-    linear model and learns what is not linear. Covariate effects are shrunk (`ShrunkRegression`), and so are the
-    correlations (`shrunk_covariance`).
+    and the likelihood's network has the skip path (W, B). The perceptrons start at zero, so training begins at this
+    optimum of the linear model and learns what is not linear. Covariate effects are shrunk (`ShrunkRegression`), and so
+    are the correlations (`shrunk_covariance`). A likelihood without `start` is left as it is.
 
     Args:
-        model: Of `Network` parts with a learned scale per region.
+        model: With `Network` parts.
         batch: The training cohort in model units.
         rows: Training rows of each member, [members, n].
     """
-    nets = [part.net for part in (*model.encoders.values(), *model.likelihoods.values())]
+    nets = [part.net for part in model.encoders.values()]
     if model.preprocess is None or not all(isinstance(net, Network) for net in nets):
         raise InputError(
             "train.start", "networks without a skip path", "networks of MMVAE.for_cohort", "use start: random"
@@ -61,28 +61,17 @@ def _start_member(model: MMVAE, groups: Mapping[str, slice], batch: Batch, e: in
     for m, part in zip(model.encoders, parts, strict=True):
         columns = slice(begin, begin := begin + part.shape[1])
         w, noise, effect = fit.loadings[:, columns], fit.noise[columns], covariates.coef[:, columns]
-        _set_decoder(model.likelihoods[m], w, noise, effect, e)
+        likelihood: Any = model.likelihoods[m]
+        if hasattr(likelihood, "start"):
+            likelihood.start(*(torch.from_numpy(np.ascontiguousarray(part)) for part in (w, effect, noise)), e)
         _set_encoder(model.encoders[m], w, noise, effect, e)
-
-
-def _member(parameter: Tensor, e: int) -> Tensor:
-    """The slice of member e; a lone model has no member axis."""
-    return parameter[e] if parameter.dim() == 3 else parameter
-
-
-def _set_decoder(likelihood: Any, w: Floats, noise: Floats, effect: Floats, e: int) -> None:
-    skip = likelihood.net.skip
-    _member(skip.weight, e).copy_(torch.from_numpy(np.concatenate([w, effect[1:]])))
-    _member(skip.bias, e).copy_(torch.from_numpy(effect[:1]))
-    _member(likelihood.log_scale, e).copy_(torch.from_numpy(0.5 * np.log(noise)))
 
 
 def _set_encoder(encoder: Any, w: Floats, noise: Floats, effect: Floats, e: int) -> None:
     k, d = w.shape
     precision = np.maximum((w**2 / noise).sum(1), LEAST_PRECISION)
     gain = (w / noise).T / precision
-    weight, bias = np.zeros((d + len(effect) - 1, 2 * k)), np.zeros((1, 2 * k))
+    weight = np.zeros((d + len(effect) - 1, 2 * k))
     weight[:, :k] = np.concatenate([gain, -effect[1:] @ gain])
-    bias[0, :k], bias[0, k:] = -effect[0] @ gain, -0.5 * np.log(precision)
-    _member(encoder.net.skip.weight, e).copy_(torch.from_numpy(weight))
-    _member(encoder.net.skip.bias, e).copy_(torch.from_numpy(bias))
+    bias = np.concatenate([-effect[0] @ gain, -0.5 * np.log(precision)])
+    encoder.net.set_linear(torch.from_numpy(weight), torch.from_numpy(bias), e)

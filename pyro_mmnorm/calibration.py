@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
 from pyro_mmnorm.regression import ShrunkRegression
+from pyro_mmnorm.student_t import student_t_log_sf
 
 __all__ = ["CALIBRATORS", "Conformal", "GaussianCalibrator", "mean_square", "squeezed_variance", "student_t_to_normal"]
 
@@ -16,16 +17,12 @@ type Floats = NDArray[np.float64]
 
 ARRAYS = ("log_ratio", "coef", "inverse", "pattern", "variance", "count")
 EXPANDED_DF, EXPANDED_T = 500.0, 4.0
-TINY = 1e-290
 LARGE_DF = 1e5
 """From here on a t value of 5 is within 0.0003 of normal; larger degrees of freedom are taken as this."""
 
 
 def student_t_to_normal(t: ArrayLike, df: ArrayLike) -> Floats:
     r"""The z-score with the tail probability of a t value, :math:`\Phi^{-1}(F_\nu(t))`; finite and monotone far out.
-
-    Where :math:`P(T > |t|)` underflows, its logarithm :math:`\log \tfrac12 I_x(\nu/2, 1/2)`, :math:`x =
-    \nu / (\nu + t^2)`, comes from the hypergeometric series of the incomplete beta function.
 
     Args:
         t: Values of a Student t variable; NaN stays NaN.
@@ -35,8 +32,8 @@ def student_t_to_normal(t: ArrayLike, df: ArrayLike) -> Floats:
         z of the shape of t.
 
     References:
-        DLMF 8.17.8, https://dlmf.nist.gov/8.17; Fisher (1925), Expansion of Student's integral in powers of n^-1,
-        Metron 5:109-112 (used for 500 degrees of freedom and more, in the middle)
+        Fisher (1925), Expansion of Student's integral in powers of n^-1, Metron 5:109-112 (used for 500 degrees of
+        freedom and more, in the middle)
 
     Examples:
         >>> student_t_to_normal([0.0, 2.0, -100.0], 50.0).round(3)
@@ -61,13 +58,7 @@ def _expanded(t: Floats, df: Floats) -> Floats:
 
 def _tail_to_normal(t: Floats, df: Floats) -> Floats:
     """The z with the same tail, by logarithms of the tail."""
-    tail = special.stdtr(df, -np.abs(t))
-    log_tail = np.log(np.maximum(tail, TINY), where=tail > TINY, out=np.full(t.shape, np.nan))
-    far = tail <= TINY
-    a, x = df[far] / 2, df[far] / (df[far] + t[far] ** 2)
-    series = special.hyp2f1(a + 0.5, 1.0, a + 1.0, x)
-    log_tail[far] = np.log(0.5 * series / a) + a * np.log(x) + 0.5 * np.log1p(-x) - special.betaln(a, 0.5)
-    return np.where(t == 0, 0.0, -np.sign(t) * special.ndtri_exp(log_tail))
+    return np.where(t == 0, 0.0, -np.sign(t) * special.ndtri_exp(student_t_log_sf(np.abs(t), df)))
 
 
 def squeezed_variance(variance: Floats, df: Floats) -> tuple[float, float]:

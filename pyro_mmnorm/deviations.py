@@ -17,8 +17,8 @@ from pyro_mmnorm.calibration import CALIBRATORS, GaussianCalibrator, mean_square
 from pyro_mmnorm.cohort import Batch, Cohort
 from pyro_mmnorm.draws import latent_draws, log_mean_exp
 from pyro_mmnorm.errors import InputError
-from pyro_mmnorm.likelihoods import log_cdf, log_sf
 from pyro_mmnorm.statistics import benjamini_hochberg
+from pyro_mmnorm.tails import log_cdf, log_sf
 from pyro_mmnorm.threads import one_thread
 from pyro_mmnorm.vae import MMVAE
 

@@ -12,6 +12,8 @@ from pyro_mmnorm.errors import InputError
 
 __all__ = ["Encoder", "Linear", "Network"]
 
+ALL = slice(None)
+
 
 class Linear(nn.Module):
     r"""An affine map per ensemble member, :math:`x W_e + b_e`.
@@ -87,7 +89,7 @@ class Network(nn.Module):
         return self
 
     @torch.no_grad()
-    def set_linear(self, weight: Tensor, bias: Tensor, member: int, columns: slice = slice(None)) -> None:
+    def set_linear(self, weight: Tensor, bias: Tensor, member: int = 0, columns: slice = ALL) -> None:
         """Write the skip path of one ensemble member.
 
         Args:

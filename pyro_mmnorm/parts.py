@@ -5,7 +5,6 @@ from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 import numpy as np
-import torch
 
 from pyro_mmnorm.errors import InputError
 from pyro_mmnorm.fusion import FUSIONS, Fusion
@@ -115,15 +114,13 @@ class ModelParts:
         return chosen(self._network(inputs, outputs, self.hidden[::-1], seeds), d, len(seeds), **options)
 
 
-def _volume_units(m: str, preprocess: Preprocess) -> dict[str, torch.Tensor]:
-    """Model units as a share of the training mean: volume / mean = origin + step x."""
+def _volume_units(m: str, preprocess: Preprocess) -> dict[str, Any]:
+    """Model units as a share of the training mean: volume / mean = 1 + step x."""
     loc, scale = np.array(preprocess.loc[m]), np.array(preprocess.scale[m])
-    centre = np.where(loc == 0, scale, loc)
-    if not (centre > 0).all():
-        got = f"{int((centre <= 0).sum())} regions with a mean that is not positive"
-        raise InputError(f"model.likelihood.{m}", got, "positive volumes", "use a likelihood for real numbers")
-    origin, step = (torch.from_numpy(part / centre).float() for part in (loc, scale))
-    return {"origin": origin, "step": step}
+    if not (loc > 0).all():
+        got = f"{int((loc <= 0).sum())} regions that are not centred at a positive mean"
+        raise InputError(f"model.likelihood.{m}", got, "positive volumes, scaling: standard", "mend one of the two")
+    return {"origin": 1.0, "step": scale / loc}
 
 
 def _chosen(role: str, spec: Any, known: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:

@@ -17,9 +17,9 @@ MAX_LINES, MAX_FUNCTION = 350, 60
 # A file, or a folder of files, imports only from rows above its own.
 LAYERS = (
     "errors",
-    "cells, files, metrics, regression, strict_yaml, threads",
-    "admission, latents, regions, splits",
-    "calibration, cohort, config, draws, fusion, nets, statistics",
+    "cells, distributions, files, latents, metrics, regression, strict_yaml, student_t, threads",
+    "admission, regions, splits",
+    "calibration, cohort, config, draws, fusion, nets, statistics, tails",
     "assessment, baselines, findings, io, likelihoods, preprocess, priors, simulation",
     "parts",
     "vae",
@@ -35,7 +35,7 @@ LAYERS = (
 )
 LAYER = {unit: i for i, row in enumerate(LAYERS) for unit in row.split(", ")}
 PLOTS_KNOW = {"errors", "calibration", "metrics", "statistics", "findings", "plots"}
-NO_TORCH = {"config", "files", "regression", "assessment", "simulation"} | PLOTS_KNOW
+NO_TORCH = {"config", "files", "regression", "student_t", "assessment", "simulation"} | PLOTS_KNOW
 FORBIDDEN = {"torch", "pyro"}
 
 

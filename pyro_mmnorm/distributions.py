@@ -1,0 +1,308 @@
+"""Distributions of many regions at once, written for training: per-region constants are computed once per region."""
+
+import math
+from typing import Any, ClassVar, Self
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor
+from torch.distributions import constraints
+
+__all__ = ["LowRankNormal", "ObservedNormal", "RatioLogNormal", "RegionNormal", "RegionStudentT"]
+
+HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
+NO_SHAPE = torch.Size()
+
+type Shape = torch.Size | list[int] | tuple[int, ...]
+
+
+def _filled(loc: Tensor, *others: Tensor) -> Tensor:
+    """loc with the shape that all of them have together."""
+    shape: torch.Size = torch.broadcast_shapes(loc.shape, *(x.shape for x in others))
+    return loc.expand(shape)
+
+
+def _noise(like: Tensor, shape: Shape) -> Tensor:
+    return torch.randn(shape, dtype=like.dtype, device=like.device)
+
+
+class RegionNormal(dist.Normal):
+    """Normal regions, by the logarithm of their scale; `observed` is their exact marginal over observed cells.
+
+    Args:
+        loc: [..., n, d].
+        log_scale: Broadcasts to loc; with n = 1 where all people share it.
+
+    Examples:
+        >>> normal = RegionNormal(torch.zeros(5, 3), torch.zeros(1, 3))
+        >>> normal.observed(torch.tensor([True, True, False])).log_prob(torch.zeros(5, 3)).shape
+        torch.Size([5])
+    """
+
+    def __init__(self, loc: Tensor, log_scale: Tensor, validate_args: bool | None = None) -> None:
+        self.loc = _filled(loc, log_scale)
+        self.log_scale = log_scale
+        torch.distributions.Distribution.__init__(self, self.loc.shape, validate_args=validate_args)
+
+    @property
+    def scale(self) -> Tensor:  # type: ignore[override]  # an attribute in the parent
+        """Standard deviations, computed when they are asked for."""
+        return self.log_scale.exp().expand(self.loc.shape)
+
+    def expand(self, batch_shape: Shape, _instance: Any = None) -> "RegionNormal":
+        """The same with a larger batch shape."""
+        return RegionNormal(self.loc.expand(batch_shape), self.log_scale, validate_args=self._validate_args)
+
+    def observed(self, mask: Tensor) -> "ObservedNormal":
+        """The marginal over the cells where `mask` [..., n, d] is True, with event shape [d]."""
+        return ObservedNormal(self, mask, self._validate_args)
+
+
+class ObservedNormal(dist.TorchDistribution):
+    r"""Independent normal regions of which only some cells were observed; event shape [d].
+
+    .. math:: \log p(x) = \sum_{j\ \mathrm{observed}} \log \mathcal{N}(x_j; \mu_j, \sigma_j^2)
+
+    The same as `normal.mask(mask).to_event(1)` in half the time; whatever stands in an unobserved cell, NaN too,
+    matters to neither value nor gradient. Samples, mean and variance are those of all cells.
+    """
+
+    arg_constraints: ClassVar[dict[str, Any]] = {}
+    support = constraints.real_vector
+    has_rsample = True
+
+    def __init__(self, normal: RegionNormal, mask: Tensor, validate_args: bool | None = None) -> None:
+        self.normal, self.cells = normal, mask
+        shape = _filled(normal.loc, mask).shape
+        super().__init__(shape[:-1], shape[-1:], validate_args=validate_args)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log density of the observed cells, [..., n]."""
+        if self._validate_args:
+            self._validate_sample(torch.where(self.cells, value, 0.0))
+        log_scale = self.normal.log_scale
+        unit = torch.where(self.cells, value - self.normal.loc, 0.0) * (-log_scale).exp()
+        constant = torch.linalg.vecdot(self.cells.to(unit.dtype), log_scale + HALF_LOG_TWO_PI)
+        return -0.5 * torch.linalg.vecdot(unit, unit) - constant
+
+    def rsample(self, sample_shape: Shape = NO_SHAPE) -> Tensor:
+        """A draw of all cells."""
+        return self.normal.expand(self.batch_shape + self.event_shape).rsample(sample_shape)
+
+    @property
+    def mean(self) -> Tensor:
+        """[..., n, d]."""
+        return self.normal.loc.expand(self.batch_shape + self.event_shape)
+
+    @property
+    def variance(self) -> Tensor:
+        """[..., n, d]."""
+        return self.normal.variance.expand(self.batch_shape + self.event_shape)
+
+    def expand(self, batch_shape: Shape, _instance: Any = None) -> "ObservedNormal":
+        """The same with a larger batch shape."""
+        normal = self.normal.expand(torch.Size(batch_shape) + self.event_shape)
+        return ObservedNormal(normal, self.cells, validate_args=self._validate_args)
+
+
+class RegionStudentT(dist.StudentT):  # type: ignore[misc]  # Pyro makes the class at import
+    """Student's t regions; degrees of freedom [..., 1, d] and log scale [..., 1, d] are shared by all people."""
+
+    def __init__(self, df: Tensor, loc: Tensor, log_scale: Tensor, validate_args: bool | None = None) -> None:
+        self._shared = df, log_scale
+        super().__init__(df, loc, log_scale.exp(), validate_args=validate_args)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log density, [..., n, d]."""
+        if self._validate_args:
+            self._validate_sample(value)
+        df, log_scale = self._shared
+        half = 0.5 * (df + 1)
+        constant = torch.lgamma(half) - torch.lgamma(0.5 * df) - 0.5 * (math.pi * df).log() - log_scale
+        unit = (value - self.loc) * (-log_scale).exp()
+        return constant - half * torch.log1p(unit.square() / df)
+
+    def expand(self, batch_shape: Shape, _instance: Any = None) -> "RegionStudentT":
+        """The same with a larger batch shape."""
+        df, log_scale = self._shared
+        return RegionStudentT(df, self.loc.expand(batch_shape), log_scale, validate_args=self._validate_args)
+
+
+class RatioLogNormal(dist.TorchDistribution):
+    r"""Standardised volumes x whose ratio to the training mean is log-normal: the exact distribution of x.
+
+    .. math::
+        r = a + b x, \quad \log r \sim \mathcal{N}(\mu, \sigma^2), \qquad
+        p(x) = \frac{b}{r}\, \mathcal{N}(\log r; \mu, \sigma^2) \quad \text{for } r > 0
+
+    Args:
+        loc: mu, [..., n, d].
+        log_scale: log sigma, [..., 1, d].
+        origin: a, the ratio at x = 0, [d].
+        step: b, the ratio of one unit of x, [d].
+    """
+
+    arg_constraints: ClassVar[dict[str, Any]] = {"loc": constraints.real}
+    has_rsample = True
+
+    def __init__(
+        self, loc: Tensor, log_scale: Tensor, origin: Tensor, step: Tensor, validate_args: bool | None = None
+    ) -> None:
+        self.loc = _filled(loc, log_scale)
+        self.log_scale, self.origin, self.step = log_scale, origin, step
+        super().__init__(self.loc.shape, validate_args=validate_args)
+
+    @constraints.dependent_property(is_discrete=False, event_dim=0)
+    def support(self) -> constraints.Constraint:
+        """x whose ratio is positive."""
+        return constraints.greater_than(-self.origin / self.step)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log density in x, [..., n, d]."""
+        if self._validate_args:
+            self._validate_sample(value)
+        log_ratio = (self.origin + self.step * value).log()
+        unit = (log_ratio - self.loc) * (-self.log_scale).exp()
+        return self.step.log() - self.log_scale - HALF_LOG_TWO_PI - log_ratio - 0.5 * unit.square()
+
+    def rsample(self, sample_shape: Shape = NO_SHAPE) -> Tensor:
+        """A draw of x."""
+        noise = _noise(self.loc, self._extended_shape(sample_shape))
+        return ((self.loc + self.log_scale.exp() * noise).exp() - self.origin) / self.step
+
+    @property
+    def mean(self) -> Tensor:
+        """[..., n, d]."""
+        return ((self.loc + 0.5 * (2 * self.log_scale).exp()).exp() - self.origin) / self.step
+
+    @property
+    def variance(self) -> Tensor:
+        """[..., n, d]."""
+        square = (2 * self.log_scale).exp()
+        return torch.expm1(square) * (2 * self.loc + square).exp() / self.step.square()
+
+    def expand(self, batch_shape: Shape, _instance: Any = None) -> "RatioLogNormal":
+        """The same with a larger batch shape."""
+        loc = self.loc.expand(batch_shape)
+        return RatioLogNormal(loc, self.log_scale, self.origin, self.step, validate_args=self._validate_args)
+
+
+class LowRankNormal(dist.TorchDistribution):
+    r"""Regions whose residuals hang together, :math:`\mathcal{N}(\mu, \operatorname{diag} \sigma^2 + W^\top W)`.
+
+    With :math:`C = I + W \operatorname{diag}(\sigma^{-2}) W^\top`, all over the observed cells,
+
+    .. math::
+        \log |\Sigma| = \sum_j \log \sigma_j^2 + \log |C|, \qquad
+        \Sigma^{-1} r = \sigma^{-2} \big( r - W^\top C^{-1} W \sigma^{-2} r \big)
+
+    so that a marginal over any cells costs a Cholesky factor of rank x rank per person, and no more.
+
+    Args:
+        loc: [..., n, d].
+        log_scale: log sigma, [..., 1, d].
+        factor: W, [..., rank, d], with the leading axes of log_scale.
+        given_others: How a region's z is stated: given the other observed regions of the same person, or marginally.
+        mask: Observed cells, [..., n, d]; all when None.
+    """
+
+    arg_constraints: ClassVar[dict[str, Any]] = {"loc": constraints.real_vector}
+    support = constraints.real_vector
+    has_rsample = True
+
+    def __init__(
+        self,
+        loc: Tensor,
+        log_scale: Tensor,
+        factor: Tensor,
+        *,
+        given_others: bool = False,
+        mask: Tensor | None = None,
+        validate_args: bool | None = None,
+    ) -> None:
+        self.cells = torch.ones_like(log_scale, dtype=torch.bool) if mask is None else mask
+        self.loc = _filled(loc, log_scale, self.cells)
+        self.log_scale, self.factor, self.given_others = log_scale, factor, given_others
+        super().__init__(self.loc.shape[:-1], self.loc.shape[-1:], validate_args=validate_args)
+
+    def observed(self, mask: Tensor) -> "LowRankNormal":
+        """The exact marginal over the cells where `mask` [..., n, d] is True; the others count for nothing."""
+        return self._with(self.loc, mask)
+
+    def expand(self, batch_shape: Shape, _instance: Any = None) -> "LowRankNormal":
+        """The same with a larger batch shape."""
+        return self._with(self.loc.expand(torch.Size(batch_shape) + self.event_shape), self.cells)
+
+    def _with(self, loc: Tensor, mask: Tensor) -> "LowRankNormal":
+        return LowRankNormal(
+            loc,
+            self.log_scale,
+            self.factor,
+            given_others=self.given_others,
+            mask=mask,
+            validate_args=self._validate_args,
+        )
+
+    def double(self) -> Self:
+        """The same in float64."""
+        return type(self)(
+            self.loc.double(),
+            self.log_scale.double(),
+            self.factor.double(),
+            given_others=self.given_others,
+            mask=self.cells,
+            validate_args=self._validate_args,
+        )
+
+    def _core(self) -> tuple[Tensor, Tensor]:
+        """The Cholesky factor of C, [..., n, rank, rank], and W / sigma^2, [..., rank, d]."""
+        weighted = self.factor * (-2 * self.log_scale).exp()
+        rank = self.factor.shape[-2]
+        pairs = (self.factor.unsqueeze(-2) * weighted.unsqueeze(-3)).flatten(-3, -2)
+        core = self.cells.to(pairs.dtype) @ pairs.mT
+        core = core.view(*core.shape[:-1], rank, rank) + torch.eye(rank, dtype=core.dtype, device=core.device)
+        chol: Tensor = torch.linalg.cholesky(core)
+        return chol, weighted
+
+    def _residual(self, value: Tensor) -> Tensor:
+        return torch.where(self.cells, value - self.loc, 0.0)
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """Log density of the observed cells, [..., n]."""
+        if self._validate_args:
+            self._validate_sample(torch.where(self.cells, value, 0.0))
+        residual, (chol, weighted) = self._residual(value), self._core()
+        shared = torch.linalg.solve_triangular(chol, (residual @ weighted.mT).unsqueeze(-1), upper=False).squeeze(-1)
+        unit = residual * (-self.log_scale).exp()
+        square = torch.linalg.vecdot(unit, unit) - torch.linalg.vecdot(shared, shared)
+        constant = torch.linalg.vecdot(self.cells.to(unit.dtype), self.log_scale + HALF_LOG_TWO_PI)
+        return -0.5 * square - constant - chol.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+
+    def standardised(self, value: Tensor) -> Tensor:
+        """The z-score of each region as `given_others` says, [..., n, d]; NaN where it was not observed."""
+        if not self.given_others:
+            return torch.where(self.cells, (value - self.loc) / self.variance.sqrt(), torch.nan)
+        residual, (chol, weighted) = self._residual(value), self._core()
+        shared = torch.cholesky_solve((residual @ weighted.mT).unsqueeze(-1), chol).squeeze(-1)
+        inverse = torch.cholesky_inverse(chol).flatten(-2)
+        pairs = (weighted.unsqueeze(-2) * weighted.unsqueeze(-3)).flatten(-3, -2)
+        precision = (-2 * self.log_scale).exp()
+        weight = precision - inverse @ pairs
+        return torch.where(self.cells, (precision * residual - shared @ weighted) / weight.sqrt(), torch.nan)
+
+    def rsample(self, sample_shape: Shape = NO_SHAPE) -> Tensor:
+        """A draw of all cells."""
+        own = _noise(self.loc, self._extended_shape(sample_shape))
+        shared = _noise(self.loc, (*own.shape[:-1], self.factor.shape[-2]))
+        return self.loc + self.log_scale.exp() * own + shared @ self.factor
+
+    @property
+    def mean(self) -> Tensor:
+        """[..., n, d]."""
+        return self.loc
+
+    @property
+    def variance(self) -> Tensor:
+        """Of each region by itself, [..., n, d]."""
+        total = (2 * self.log_scale).exp() + self.factor.square().sum(-2, keepdim=True)
+        return total.expand(self.loc.shape)

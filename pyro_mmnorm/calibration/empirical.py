@@ -148,12 +148,12 @@ class EmpiricalCalibrator:
     def __call__(self, raw: ArrayLike, design: ArrayLike) -> Floats:
         """Calibrated z of new people, [n, d]; NaN where raw is NaN."""
         mean, sd, df = self.base.placed(design)
-        return self.shape((np.asarray(raw, float) - mean) / sd * _unit(df))
+        return self.shape((np.asarray(raw, float) - mean) / (sd / _unit(df)))
 
     def raw_at(self, z: ArrayLike, design: ArrayLike) -> Floats:
         """Raw z whose calibrated z is `z` (broadcast to [n, d]), for centiles in the units of the table."""
         mean, sd, df = self.base.placed(design)
-        return mean + self.shape.inverse(z) * sd / _unit(df)
+        return mean + self.shape.inverse(z) * (sd / _unit(df))
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Everything that has to be kept, by name."""

@@ -42,3 +42,74 @@ def test_the_spread_over_regions_is_free_of_sampling_error():
 
 def test_nobody_observed_is_nan_not_a_number():
     assert np.isnan(metrics.tail_share(np.full((3, 1), np.nan), 1.0)).all()
+
+
+def test_smse_and_expv_by_hand():
+    y = np.array([[1.0, 5.0], [2.0, np.nan], [3.0, 7.0]])
+    predicted = np.array([[2.0, 5.0], [3.0, 1.0], [4.0, 6.0]])
+    np.testing.assert_allclose(metrics.smse(y, predicted), [1 / (2 / 3), 0.5 / 1])
+    np.testing.assert_allclose(metrics.expv(y, predicted), [1, 1 - 0.25 / 1])
+    assert np.isnan(metrics.smse(np.ones((3, 1)), np.zeros((3, 1)))).all()
+
+
+def test_expv_is_that_of_scikit_learn_and_beyond_a_baseline_as_told():
+    score = pytest.importorskip("sklearn.metrics").explained_variance_score
+    rng = np.random.default_rng(0)
+    baseline, extra, noise = rng.normal(size=(3, 200, 4))
+    y = baseline + extra + noise
+    predicted = baseline + 0.8 * extra + 3
+    np.testing.assert_allclose(metrics.expv(y, predicted), score(y, predicted, multioutput="raw_values"))
+    by_hand = score(y - baseline, predicted - baseline, multioutput="raw_values")
+    np.testing.assert_allclose(metrics.expv(y, predicted, baseline), by_hand)
+
+
+def test_msll_of_a_normal_prediction_by_hand():
+    # -log N(y; 1, 2^2) + log N(y; 0, 1) at y = 1: log 2 - 1/2 + const - const
+    got = metrics.msll(stats.norm.logpdf([[1.0]], 1, 2), [[1.0]], 0.0, 1.0)
+    np.testing.assert_allclose(got, [np.log(2) - 0.5])
+
+
+def test_the_density_of_calibrated_z_carries_the_jacobian():
+    # y = exp(2 z + 1) is log-normal: dz/dy = 1 / (2 y)
+    y = np.array([0.3, 1.0, 9.0])
+    z = (np.log(y) - 1) / 2
+    truth = stats.lognorm.logpdf(y, 2, scale=np.e)
+    np.testing.assert_allclose(metrics.calibrated_log_density(z, 1 / (2 * y)), truth)
+
+
+def test_crps_of_a_normal_is_the_integral_that_defines_it():
+    x = np.linspace(-30, 30, 600_001)
+    for y, loc, scale in ((0.3, 0.0, 1.0), (-4.0, 1.0, 2.0)):
+        integral = ((stats.norm.cdf(x, loc, scale) - (x >= y)) ** 2).sum() * (x[1] - x[0])
+        assert metrics.crps_normal(y, loc, scale) == pytest.approx(integral, abs=1e-4)
+
+
+def test_crps_of_draws_is_that_of_pyro_and_of_many_quantiles_the_closed_form():
+    torch = pytest.importorskip("torch")
+    crps_empirical = pytest.importorskip("pyro.ops.stats").crps_empirical
+    rng = np.random.default_rng(0)
+    draws, y = rng.normal(size=(21, 5, 3)), rng.normal(size=(5, 3))
+    got = metrics.crps_ensemble(y, draws)
+    np.testing.assert_allclose(got, crps_empirical(torch.from_numpy(draws), torch.from_numpy(y)))
+    quantiles = stats.norm.ppf((np.arange(2000) + 0.5) / 2000)[:, None, None]
+    np.testing.assert_allclose(metrics.crps_quantiles(y, quantiles), metrics.crps_normal(y, 0, 1), atol=2e-4)
+
+
+def test_shapiro_by_region_is_scipys():
+    z = np.random.default_rng(0).gamma(2.0, size=(50, 2))
+    z[:5, 1] = np.nan
+    want = [stats.shapiro(z[:, 0])[0], stats.shapiro(z[5:, 1])[0]]
+    np.testing.assert_allclose(metrics.shapiro_w(z), want)
+    assert np.isnan(metrics.shapiro_w(np.ones((5, 1)))).all()
+
+
+def test_the_pit_test_keeps_its_level_with_dependent_cells_and_sees_a_wide_z():
+    # 300 cohorts of 100 people whose 20 cells share a factor: .05 +- 3 x .0126; a test over cells rejects most of them
+    p, wide = [], []
+    for seed in range(300):
+        rng = np.random.default_rng(seed)
+        z = 0.7 * rng.normal(size=(100, 1)) + np.sqrt(0.51) * rng.normal(size=(100, 20))
+        p.append(metrics.pit_test(z, rng, 199)[1])
+        wide.append(metrics.pit_test(1.4 * z, rng, 199)[1])
+    assert np.mean(np.array(p) <= 0.05) < 0.05 + 3 * 0.0126
+    assert np.mean(np.array(wide) <= 0.05) > 0.9

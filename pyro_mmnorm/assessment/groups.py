@@ -1,0 +1,71 @@
+"""Who is told apart in the calibration report: by covariate, modality and pattern of missing modalities."""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+__all__ = ["SMALLEST_GROUP", "Group", "groups"]
+
+SMALLEST_GROUP = 20
+"""Levels with fewer people are pooled."""
+
+
+class Group(NamedTuple):
+    """Some of the people, [n], and some of the regions, [d]."""
+
+    by: str
+    level: str
+    people: NDArray[np.bool_]
+    regions: NDArray[np.bool_]
+
+
+def groups(
+    covariates: pd.DataFrame,
+    kinds: Mapping[str, str],
+    seen: NDArray[np.bool_],
+    modality: NDArray[np.str_],
+    patterns: Sequence[str] | None = None,
+) -> list[Group]:
+    """Everything first, then tertiles and levels of the covariates, modalities, patterns of missing modalities.
+
+    Args:
+        covariates: Of the people, [n, ...], by name.
+        kinds: covariate -> spline, linear or category.
+        seen: Which cells were observed, [n, d].
+        modality: Of each region, [d].
+        patterns: Which modalities each person has, in words, [n]; told from `seen` when None.
+    """
+    names, everyone, everywhere = list(dict.fromkeys(modality.tolist())), np.ones(len(seen), bool), modality == modality
+    found = [Group("overall", "all", everyone, everywhere)]
+    for name, kind in kinds.items():
+        labels = covariates[name].astype(str) if kind == "category" else _tertiles(covariates[name])
+        found += _levels(name if kind == "category" else f"{name} tertile", labels, everywhere)
+    found += [Group("modality", m, everyone, modality == m) for m in names]
+    present = np.stack([seen[:, modality == m].any(1) for m in names], 1)
+    told = patterns or [" + ".join(np.array(names)[row]) or "nothing" for row in present]
+    if len(set(told)) > 1:
+        found += _levels("modalities present", pd.Series(list(told)), everywhere)
+    return found
+
+
+def _tertiles(x: pd.Series) -> pd.Series:
+    cuts = np.unique(np.quantile(x, [1 / 3, 2 / 3]))
+    labels = [
+        f"below {cuts[0]:.4g}",
+        *(f"{a:.4g} to {b:.4g}" for a, b in pairwise(cuts)),
+        f"{cuts[-1]:.4g} and above",
+    ]
+    return pd.Series(np.array(labels)[np.searchsorted(cuts, x, side="right")], index=x.index)
+
+
+def _levels(by: str, labels: pd.Series, regions: NDArray[np.bool_]) -> list[Group]:
+    """One group a level; levels with too few people are pooled."""
+    count = labels.value_counts()
+    small = count.index[count < SMALLEST_GROUP]
+    small = small if len(small) > 1 else small[:0]  # a single small level would only lose its name
+    pooled = labels.where(~labels.isin(small), f"{len(small)} levels under {SMALLEST_GROUP} people, pooled")
+    return [Group(by, str(level), (pooled == level).to_numpy(), regions) for level in sorted(pooled.unique())]

@@ -1,0 +1,177 @@
+"""Empirical calibrator: the Gaussian one, then the shape of the residuals, pooled over regions (numpy and scipy)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import special
+from scipy.optimize import minimize_scalar
+
+from pyro_mmnorm.calibration.conformal import Conformal, two_sided
+from pyro_mmnorm.calibration.gaussian import GaussianCalibrator
+from pyro_mmnorm.calibration.tails import LARGE_DF, normal_to_student_t, student_t_to_normal
+
+__all__ = ["EmpiricalCalibrator", "Shape"]
+
+type Floats = NDArray[np.float64]
+
+LEVELS = np.linspace(0.05, 0.95, 19)
+NORMAL = special.ndtri(LEVELS)
+TAIL = 0.05
+SMALLEST_DF, FEWEST_DF = 2.0, 4.0
+NEAREST, STEP = 0.05, 1e-9  # the outer knots lie on either side of 0, and no two in one place
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    r"""A monotone map to N(0, 1) of variables that have about mean 0 and SD 1.
+
+    Between the 5th and 95th centile it joins the centiles by straight lines. Beyond, the tail is that of a Student t,
+
+    .. math:: P(X > x) = P\big(T_\nu > x / \sigma\big), \qquad \sigma = x_{95} / F_{T_\nu}^{-1}(0.95)
+
+    with degrees of freedom of its own on either side, by maximum likelihood over the cells beyond. Centiles of all
+    regions are pooled, and shrunk towards those of N(0, 1) as far as they differ by no more than people make them
+    (James & Stein, positive part); a Gaussian tail is nu at its largest.
+
+    Args:
+        knots: The 5th, 10th, ... 95th centile, [19].
+        df: nu of the lower and the upper tail, [2].
+
+    References:
+        James & Stein (1961), Estimation with quadratic loss, https://projecteuclid.org/euclid.bsmsp/1200512173
+
+    Examples:
+        >>> heavy = np.random.default_rng(0).standard_t(4, size=(1000, 50)) / 2**0.5
+        >>> shape = Shape.fit(heavy)
+        >>> shape.df.round(), shape(np.array([0.0, 5.0])).round(1)
+        (array([4., 4.]), array([0. , 3.1]))
+    """
+
+    knots: Floats
+    df: Floats
+
+    @classmethod
+    def fit(cls, x: Floats) -> Self:
+        """From n people and d regions, [n, d] with NaN where not observed."""
+        seen = np.isfinite(x)
+        cells = np.sort(x[seen])
+        found = np.quantile(cells, LEVELS)
+        share = np.stack([((x <= q) & seen).sum(1) for q in found], 1) - LEVELS * seen.sum(1)[:, None]
+        variance = (share**2).sum(0) / len(cells) ** 2 / np.exp(-(NORMAL**2)) * 2 * np.pi
+        kept = max(0.0, 1 - variance.sum() / ((found - NORMAL) ** 2).sum())
+        knots = NORMAL + kept * (found - NORMAL)
+        knots[0], knots[-1] = min(knots[0], -NEAREST), max(knots[-1], NEAREST)
+        knots = np.maximum.accumulate(knots) + STEP * np.arange(len(knots))
+        low, high = -cells[cells < knots[0]], cells[cells > knots[-1]]
+        return cls(knots=knots, df=np.array([_tail_df(low, -knots[0]), _tail_df(high, knots[-1])]))
+
+    def __call__(self, x: ArrayLike) -> Floats:
+        """Normal scores of any shape; NaN stays NaN."""
+        x = np.asarray(x, float)
+        z = np.asarray(np.interp(x, self.knots, NORMAL))
+        for side, df, sigma in zip((x < self.knots[0], x > self.knots[-1]), self.df, self._sigma(), strict=True):
+            z[side] = student_t_to_normal(x[side] / sigma, df)
+        return z
+
+    def inverse(self, z: ArrayLike) -> Floats:
+        """What maps to z."""
+        z = np.asarray(z, float)
+        x = np.asarray(np.interp(z, NORMAL, self.knots))
+        for side, df, sigma in zip((z < NORMAL[0], z > NORMAL[-1]), self.df, self._sigma(), strict=True):
+            x[side] = sigma * normal_to_student_t(z[side], df)
+        return x
+
+    def _sigma(self) -> Floats:
+        return self.knots[[0, -1]] / normal_to_student_t(NORMAL[[0, -1]], self.df)
+
+
+def _tail_df(beyond: Floats, edge: float) -> float:
+    """Degrees of freedom of the t tail beyond `edge` > 0 by maximum likelihood; many when there is nothing to tell."""
+    if len(beyond) < 2:
+        return LARGE_DF
+
+    def loss(inverse: float) -> float:
+        df = 1 / inverse
+        sigma = edge / -special.stdtrit(df, TAIL)
+        constant = special.gammaln((df + 1) / 2) - special.gammaln(df / 2) - 0.5 * np.log(df * np.pi) - np.log(sigma)
+        return float((df + 1) / 2 * np.log1p((beyond / sigma) ** 2 / df).mean() - constant)
+
+    return float(1 / minimize_scalar(loss, bounds=(1 / LARGE_DF, 1 / SMALLEST_DF), method="bounded").x)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmpiricalCalibrator:
+    r"""Location and scale of `GaussianCalibrator`, and the map that makes the pooled residuals normal.
+
+    .. math:: z_{ij} = s\big(t_{ij} \sqrt{1 - 2 / \nu_j}\big)
+
+    with t and nu of the Gaussian calibrator, so that the argument has SD 1. Location and scale are those of each
+    region, the shape s is common to all: tails beyond the 5th and 95th centile need more cells than one region has.
+
+    Args:
+        base: Location and scale.
+        shape: s, from the calibration people, each left out of the base.
+        conformal: Two-sided, per region.
+        omnibus: The same for the mean z^2 of a person.
+
+    Examples:
+        >>> rng = np.random.default_rng(0)
+        >>> raw, nothing = rng.standard_t(4, size=(500, 20)), np.zeros((500, 0))
+        >>> fitted = EmpiricalCalibrator.fit(raw, nothing, {})
+        >>> z = fitted(rng.standard_t(4, size=(500, 20)), nothing)
+        >>> round(100 * float((abs(z) > 2.58).mean()), 1)
+        1.2
+    """
+
+    name: ClassVar[str] = "empirical"
+    base: GaussianCalibrator
+    shape: Shape
+    conformal: Conformal
+    omnibus: Conformal
+
+    @classmethod
+    def fit(cls, raw: ArrayLike, design: ArrayLike, groups: Mapping[str, slice]) -> Self:
+        """Fit on calibration people; the arguments are those of `GaussianCalibrator.fit`."""
+        base, t, df = GaussianCalibrator.fitted(raw, design, groups)
+        left_out = t * _unit(df)
+        shape = Shape.fit(left_out)
+        return cls(base=base, shape=shape, **two_sided(shape(left_out)))
+
+    def refit(self, raw: Floats, design: Floats) -> Self:
+        """The same strengths of shrinkage and the same conformal scores on other people, for the bootstrap."""
+        base, t, df = self.base.refitted(raw, design)
+        return replace(self, base=base, shape=Shape.fit(t * _unit(df)))
+
+    def __call__(self, raw: ArrayLike, design: ArrayLike) -> Floats:
+        """Calibrated z of new people, [n, d]; NaN where raw is NaN."""
+        mean, sd, df = self.base.placed(design)
+        return self.shape((np.asarray(raw, float) - mean) / (sd / _unit(df)))
+
+    def raw_at(self, z: ArrayLike, design: ArrayLike) -> Floats:
+        """Raw z whose calibrated z is `z` (broadcast to [n, d]), for centiles in the units of the table."""
+        mean, sd, df = self.base.placed(design)
+        return mean + self.shape.inverse(z) * (sd / _unit(df))
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Everything that has to be kept, by name."""
+        base = {f"base.{name}": array for name, array in self.base.to_arrays().items()}
+        own = {"knots": self.shape.knots, "df": self.shape.df}
+        return base | own | {"conformal": self.conformal.scores, "omnibus": self.omnibus.scores}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], groups: Mapping[str, slice]) -> Self:
+        """The inverse of `to_arrays`."""
+        base = {name.removeprefix("base."): array for name, array in arrays.items() if name.startswith("base.")}
+        return cls(
+            base=GaussianCalibrator.from_arrays(base, groups),
+            shape=Shape(knots=arrays["knots"], df=arrays["df"]),
+            **{name: Conformal.fit(arrays[name]) for name in ("conformal", "omnibus")},
+        )
+
+
+def _unit(df: Floats) -> Floats:
+    """What a t variable is multiplied by to have SD 1."""
+    return np.sqrt(1 - 2 / np.maximum(df, FEWEST_DF))

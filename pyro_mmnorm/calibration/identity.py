@@ -1,0 +1,60 @@
+"""No calibration: z is raw z, beside conformal p-values (numpy only)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from pyro_mmnorm.calibration.conformal import Conformal, two_sided
+
+__all__ = ["NoCalibrator"]
+
+type Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoCalibrator:
+    """z = raw z. The conformal p-values hold all the same: nothing was fitted, so raw scores are exchangeable.
+
+    Args:
+        conformal: Two-sided, per region.
+        omnibus: The same for the mean z^2 of a person.
+
+    Examples:
+        >>> fitted = NoCalibrator.fit(np.arange(-5.0, 5.0)[:, None], np.zeros((10, 0)), {})
+        >>> fitted.conformal([[4.5]]).round(2)
+        array([[0.18]])
+    """
+
+    name: ClassVar[str] = "none"
+    conformal: Conformal
+    omnibus: Conformal
+
+    @classmethod
+    def fit(cls, raw: ArrayLike, design: ArrayLike, groups: Mapping[str, slice]) -> Self:  # noqa: ARG003
+        """Keep the scores of the calibration people, [n, d]."""
+        return cls(**two_sided(np.asarray(raw, float)))
+
+    def refit(self, raw: Floats, design: Floats) -> Self:  # noqa: ARG002
+        """Itself: nothing depends on the calibration people."""
+        return self
+
+    def __call__(self, raw: ArrayLike, design: ArrayLike) -> Floats:  # noqa: ARG002
+        """Raw z, [n, d]."""
+        return np.asarray(raw, float)
+
+    def raw_at(self, z: ArrayLike, design: ArrayLike) -> Floats:
+        """Z itself, [n, d]."""
+        d = self.conformal.scores.shape[1]
+        return np.broadcast_to(np.asarray(z, float), np.broadcast_shapes(np.shape(z), (len(np.asarray(design)), d)))
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Everything that has to be kept, by name."""
+        return {"conformal": self.conformal.scores, "omnibus": self.omnibus.scores}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], groups: Mapping[str, slice]) -> Self:  # noqa: ARG003
+        """The inverse of `to_arrays`."""
+        return cls(**{name: Conformal.fit(arrays[name]) for name in ("conformal", "omnibus")})

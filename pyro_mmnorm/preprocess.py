@@ -229,6 +229,16 @@ class Preprocess:
             raise InputError(f"modality {m!r}", got, f"the {len(names)} regions of the training, in any order", todo)
         return frame[list(names)].to_numpy(float)
 
+    def blank(self) -> Batch:
+        """One person of whom nothing was observed."""
+        cells = {m: torch.zeros(1, d) for m, d in self.sizes.items()}
+        return Batch(
+            values=cells,
+            observed={m: x.bool() for m, x in cells.items()},
+            covariates=torch.zeros(1, self.width),
+            index=torch.zeros(1, dtype=torch.long),
+        )
+
     def design(self, cohort: Cohort) -> Floats:
         """Encoded covariates, [n, c]."""
         absent = [term.name for term in self.terms if term.name not in cohort.covariates]

@@ -9,13 +9,15 @@ import torch
 from scipy import special
 
 import pyro_mmnorm as mm
-from pyro_mmnorm import deviations
+from pyro_mmnorm import predictive
 from pyro_mmnorm.errors import InputError
+from pyro_mmnorm.predictive import raw_z
+from pyro_mmnorm.refine import refined
 
 
 def test_raw_z_is_that_of_the_mixture_written_by_hand(norm, cohort):
     model, batch = norm.model, norm.preprocess(cohort.test)
-    q = model.posterior(batch)
+    q = refined(model, batch, norm._steps())
     z = q.mean + q.stddev * torch.randn(20_000, 1, model.latent_dim, generator=torch.Generator().manual_seed(0))
     d = model.likelihood("hippocampal", z, batch)
     want = special.ndtri(d.cdf(batch.values["hippocampal"]).mean(0).detach().numpy())
@@ -25,7 +27,7 @@ def test_raw_z_is_that_of_the_mixture_written_by_hand(norm, cohort):
 
 def test_raw_z_is_finite_and_monotone_thirty_scales_out():
     x = torch.linspace(-30, 30, 601, dtype=torch.float64)
-    z = deviations.raw_z(torch.special.log_ndtr(x), torch.special.log_ndtr(-x))
+    z = raw_z(torch.special.log_ndtr(x), torch.special.log_ndtr(-x))
     np.testing.assert_allclose(z, x, atol=1e-9)
 
 
@@ -43,7 +45,7 @@ def test_each_kind_of_far_value_stays_in_order(norm, cohort):
 
 def test_neither_order_nor_chunks_matter(norm, cohort, monkeypatch):
     whole = norm.deviations(cohort.test)
-    monkeypatch.setattr(deviations, "BUDGET_CELLS", 64 * 12 * 5)  # five people at a time
+    monkeypatch.setattr(predictive, "BUDGET_CELLS", 64 * 12 * 5)  # five people at a time
     order = cohort.test.ids[::-1]
     turned = norm.deviations(cohort.test[order]).sel(subject=whole["subject"])
     np.testing.assert_allclose(turned["z"], whole["z"], atol=1e-6)

@@ -1,0 +1,137 @@
+"""The latent distance: how far a person's latents lie from those of healthy people."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from scipy import stats
+
+from pyro_mmnorm.calibration import Conformal
+from pyro_mmnorm.errors import InputError
+from pyro_mmnorm.regression import ShrunkRegression
+
+__all__ = ["LatentNorm"]
+
+type Floats = NDArray[np.float64]
+
+TINY = 1e-9
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatentNorm:
+    r"""Mahalanobis distance of a person's posterior mean, with a p-value that knows how few people it rests on.
+
+    The posterior means of n calibration controls, less what covariates explain of them, have covariance S on
+    :math:`\nu` degrees of freedom. For a new person with residual r and leverage h,
+
+    .. math::
+        D^2 = \frac{r^\top S^{-1} r}{1 + h}, \qquad
+        \frac{\nu - k + 1}{k\, \nu} D^2 \sim F_{k,\ \nu - k + 1}
+
+    when latents are normal; a chi-square with k degrees of freedom would call far too many people odd. The conformal p
+    compares D with that of each calibration person, left out in the same form, and asks for no distribution.
+
+    Args:
+        regression: Of posterior means on covariates.
+        covariance: S, [k, k].
+        df: nu.
+        distances: D of the calibration people, each left out, [n].
+        kept: Latents that vary; the others carry nothing and are left out of the distance.
+
+    References:
+        Hotelling (1931), The generalization of Student's ratio, https://doi.org/10.1214/aoms/1177732979
+    """
+
+    regression: ShrunkRegression
+    covariance: Floats
+    df: float
+    distances: Floats
+    kept: NDArray[np.bool_]
+
+    @classmethod
+    def fit(cls, mean: Floats, design: Floats, groups: Mapping[str, slice]) -> Self:
+        """From posterior means [n, k] and designs [n, c] of held-out controls.
+
+        Raises:
+            InputError: When there are not at least 5 people more than latents.
+        """
+        kept = mean.std(0) > TINY
+        k, n = int(kept.sum()), len(mean)
+        if not 0 < k <= n - 5:
+            todo = "hold out more people, or use fewer latents"
+            raise InputError("latent distance", f"{n} controls and {k} latents that vary", f"at least {k + 5}", todo)
+        regression = ShrunkRegression.fit(design, mean[:, kept], groups)
+        residual = mean[:, kept] - regression.predict(design)[0]
+        left_out, factor, _ = regression.left_out(design, mean[:, kept])
+        df = float((1 / factor).sum(0).mean())  # sum of 1 - h: people less what the regression uses up
+        covariance = residual.T @ residual / df
+        away, h = mean[:, kept] - left_out, 1 - 1 / factor.mean(1)
+        square = _without_self(residual, away, h, covariance, df)
+        return cls(regression=regression, covariance=covariance, df=df, distances=np.sqrt(square), kept=kept)
+
+    def __call__(self, mean: Floats, design: Floats) -> xr.Dataset:
+        """Distances of anybody.
+
+        Returns:
+            latent_z (subject, latent): residual of each latent in SDs of controls; latent_distance (subject): D;
+            latent_p: by the F distribution; latent_conformal_p.
+        """
+        expected, h = self.regression.predict(design)
+        residual = mean[:, self.kept] - expected
+        factor = 1 + h.mean(1)
+        square = (residual * np.linalg.solve(self.covariance, residual.T).T).sum(1) / factor
+        k = self.covariance.shape[0]
+        f = (self.df - k + 1) / (k * self.df) * square
+        z = np.full(mean.shape, np.nan)
+        z[:, self.kept] = residual / np.sqrt(np.diag(self.covariance) * factor[:, None])
+        conformal = Conformal.fit(self.distances[:, None])
+        return xr.Dataset(
+            {
+                "latent_z": (("subject", "latent"), z),
+                "latent_distance": ("subject", np.sqrt(square)),
+                "latent_p": ("subject", stats.f.sf(f, k, self.df - k + 1)),
+                "latent_conformal_p": ("subject", conformal(np.sqrt(square)[:, None])[:, 0]),
+            },
+            coords={"latent": np.arange(mean.shape[1])},
+        )
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Everything, as arrays."""
+        r = self.regression
+        parts = {name: getattr(r, name) for name in REGRESSION}
+        return {f"regression.{name}": x for name, x in parts.items()} | {
+            "covariance": self.covariance,
+            "df": np.array(self.df),
+            "distances": self.distances,
+            "kept": self.kept,
+        }
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], groups: Mapping[str, slice]) -> Self:
+        """The inverse of `to_arrays`; groups name the columns of the design."""
+        parts: dict[str, Any] = {name: arrays[f"regression.{name}"] for name in REGRESSION}
+        return cls(
+            regression=ShrunkRegression(groups=dict(groups), **parts),
+            covariance=arrays["covariance"],
+            df=float(arrays["df"]),
+            distances=arrays["distances"],
+            kept=arrays["kept"],
+        )
+
+
+REGRESSION = ("log_ratio", "coef", "inverse", "pattern", "variance", "count")
+
+
+def _without_self(residual: Floats, away: Floats, h: Floats, covariance: Floats, df: float) -> Floats:
+    r"""D^2 of each person of the fit, that person taken out of mean and covariance (Sherman-Morrison).
+
+    Taking person i out leaves :math:`S_{-i} = (\nu S - r_i r_i^\top / (1 - h_i)) / (\nu - 1)`.
+    """
+    inverse = np.linalg.inv(covariance * df)
+    own = (residual @ inverse * residual).sum(1) / (1 - h)
+    pull = (away @ inverse * residual).sum(1)
+    square = (away @ inverse * away).sum(1) + pull**2 / (1 - h) / np.maximum(1 - own, TINY)
+    return (df - 1) * square * (1 - h)

@@ -1,0 +1,234 @@
+"""What the norm predicts for a person, by five kinds of deviation, and where the person lies in it."""
+
+import copy
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pyro.distributions.torch_distribution import TorchDistributionMixin
+from scipy import special
+from torch import Tensor
+
+from pyro_mmnorm.cohort import Batch
+from pyro_mmnorm.draws import latent_draws, log_mean_exp
+from pyro_mmnorm.refine import refined
+from pyro_mmnorm.tails import has_tails, log_cdf, log_sf, monte_carlo_tails
+from pyro_mmnorm.threads import one_thread
+from pyro_mmnorm.vae import MMVAE
+
+__all__ = ["REGIONAL", "Predictive", "Scores", "raw_z"]
+
+type Floats = NDArray[np.float64]
+
+REGIONAL = ("reconstruction", "cross_modal", "normative", "local")
+"""Kinds of deviation that give a score per region."""
+BUDGET_CELLS = 2**21  # draws x members x subjects x regions held at once: 16 MiB an array of float64
+REPLICATES = 16  # per draw, for a likelihood whose tails nobody knows
+EDGE = 2.576  # SDs beyond which the tail of `normative` is continued
+FLAGGED, READMITTED, ROUNDS, WORST = 2.8, 2.0, 8, 0.03
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Raw z, mean and SD of the predictive distribution in model units, and cells left out by `local`; [n, D] each."""
+
+    z: Floats
+    loc: Floats
+    scale: Floats
+    flagged: NDArray[np.bool_]
+
+    @classmethod
+    def joined(cls, parts: list["Scores"]) -> Self:
+        """Several groups of people as one."""
+        return cls(*(np.concatenate([getattr(part, name) for part in parts]) for name in SCORES))
+
+
+SCORES = ("z", "loc", "scale", "flagged")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predictive:
+    r"""Raw deviations of people from what a trained model predicts for them.
+
+    For person i and region j the predictive distribution is the mixture over draws
+
+    .. math:: F_{ij}(x) = \frac1S \sum_s F(x \mid z_s, c_i), \qquad z^{raw}_{ij} = \Phi^{-1}(F_{ij}(x_{ij}))
+
+    with z_s drawn, for each kind, from
+
+    * `reconstruction`: q(z | X_i, c_i);
+    * `cross_modal`: q(z | X_i without the region's own modality, c_i);
+    * `normative`: p(z | c_i);
+    * `local`: q(z | the cells of X_i that are not flagged, c_i). Cells with \|z\| > 2.8 are flagged, the worst few a
+      round; z is inferred again, flagged cells below 2 are let in again, for up to 8 rounds.
+
+    Everything is computed in the log domain, so z is finite and monotone far out. Draws are common to all people, so
+    neither their order nor the chunks they are scored in matter.
+
+    Args:
+        model: Trained.
+        draws: Draws of z for the conditional kinds.
+        normative_draws: Draws of z from the prior; the mixture needs many, for nothing is known of the person.
+        refine: Local steps on each person's posterior (see `refine.refined`).
+        seed: Of the draws.
+        spread: SD of `reconstruction` z of a seen cell among healthy people, [D]: `local` compares cells that
+            were seen with cells that were not. 1 when None.
+    """
+
+    model: MMVAE
+    draws: int = 256
+    normative_draws: int = 4096
+    refine: int = 0
+    seed: int = 0
+    spread: Floats | None = None
+
+    def __call__(self, batch: Batch, kind: str, *, member: int | None = None) -> Scores:
+        """Scores of some people by one of `REGIONAL`; of all ensemble members together when `member` is None."""
+        model = copy.deepcopy(self.model).double().eval()
+        score: Callable[[MMVAE, Batch, int | None], Scores] = getattr(self, f"_{kind}")
+        draws = self.normative_draws if kind == "normative" else self.draws
+        with torch.no_grad(), one_thread():
+            return Scores.joined([score(model, part, member) for part in _chunks(batch, draws * model.members)])
+
+    def posterior(self, model: MMVAE, batch: Batch) -> TorchDistributionMixin:
+        """q(z | visible cells), refined where asked."""
+        return refined(model, batch, self.refine, seed=self.seed) if self.refine else model.posterior(batch)
+
+    def _reconstruction(self, model: MMVAE, batch: Batch, member: int | None) -> Scores:
+        z = latent_draws(self.posterior(model, batch), self.draws, self.seed)
+        return self._scores([self._mixture(model, m, z, batch, member, given=True) for m in model.likelihoods])
+
+    def _cross_modal(self, model: MMVAE, batch: Batch, member: int | None) -> Scores:
+        parts = []
+        for m in model.likelihoods:
+            q = self.posterior(model, batch.without(m))
+            parts.append(self._mixture(model, m, latent_draws(q, self.draws, self.seed), batch, member))
+        return self._scores(parts)
+
+    def _normative(self, model: MMVAE, batch: Batch, member: int | None) -> Scores:
+        shape = (model.members, len(batch)) if model.members > 1 else (len(batch),)
+        z = latent_draws(model.prior_of(batch).expand(shape), self.normative_draws, self.seed)
+        return self._scores([self._with_tail(model, m, z, batch, member) for m in model.likelihoods])
+
+    def _local(self, model: MMVAE, batch: Batch, member: int | None) -> Scores:
+        sizes = [x.shape[-1] for x in batch.values.values()]
+        seen = torch.cat(list(batch.observed.values()), -1)
+        spread = torch.ones(sum(sizes)) if self.spread is None else torch.from_numpy(self.spread)
+        few = max(1, math.ceil(WORST * sum(sizes)))
+        flagged = torch.zeros_like(seen)
+        z, loc, scale = (torch.full(seen.shape, torch.nan, dtype=torch.float64) for _ in range(3))
+        open_ = torch.arange(len(batch))
+        for _ in range(ROUNDS + 1):
+            part, own = batch[open_], flagged[open_]
+            hidden = dict(zip(batch.values, own.split(sizes, -1), strict=True))
+            draws = latent_draws(self.posterior(model, part.hiding(hidden)), self.draws, self.seed)
+            found = [self._mixture(model, m, draws, part, member) for m in model.likelihoods]
+            z[open_], loc[open_], scale[open_] = (torch.cat(x, -1) for x in zip(*found, strict=True))
+            z[open_] = torch.where(own, z[open_], z[open_] / spread)
+            size = torch.where(seen[open_], z[open_].abs(), 0.0)
+            new = _reflagged(own, size, few)
+            changed = (new != own).any(-1)
+            flagged[open_], open_ = new, open_[changed]
+            if not len(open_):
+                break
+        return Scores(z.numpy(), loc.numpy(), scale.numpy(), flagged.numpy())
+
+    def _scores(self, parts: list[tuple[Tensor, Tensor, Tensor]]) -> Scores:
+        z, loc, scale = (torch.cat(part, -1).numpy() for part in zip(*parts, strict=True))
+        return Scores(z, loc, scale, np.zeros(z.shape, bool))
+
+    def _mixture(
+        self, model: MMVAE, m: str, z: Tensor, batch: Batch, member: int | None, *, given: bool = False
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Raw z, mean and SD of the mixture over draws and members, [n, d] each.
+
+        `given`: a likelihood that scores a region given the others of its modality may do so.
+        """
+        predictive = _marginal(model.likelihood(m, z, batch), batch.observed[m], given)
+        pooled = self._pool(model, member)
+        loc, scale = _moments(predictive, pooled)
+        return self._z(predictive, batch.values[m], pooled), loc, scale
+
+    def _with_tail(
+        self, model: MMVAE, m: str, z: Tensor, batch: Batch, member: int | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """As `_mixture`; beyond 2.576 SD z goes on as that of the normal with these moments, where this is less.
+
+        A mixture of finitely many draws ends where the farthest draw ends, and makes too much of what lies beyond.
+        """
+        predictive = _marginal(model.likelihood(m, z, batch), batch.observed[m], given=False)
+        pooled, x = self._pool(model, member), batch.values[m]
+        loc, scale = _moments(predictive, pooled)
+        raw = self._z(predictive, x, pooled)
+        unit = (x - loc) / scale
+        beyond = unit.abs() - EDGE
+        if not (beyond > 0).any():
+            return raw, loc, scale
+        edge = self._z(predictive, loc + EDGE * unit.sign() * scale, pooled)
+        size = torch.minimum(raw.abs(), edge.abs() + beyond)
+        return torch.where(beyond > 0, unit.sign() * size, raw), loc, scale
+
+    def _pool(self, model: MMVAE, member: int | None) -> Callable[[Tensor], Tensor]:
+        """Bring draws (and members) of a tensor to one leading axis, or to those of one member."""
+        if model.members == 1:
+            return lambda x: x
+        return lambda x: x.flatten(0, 1) if member is None else x[:, member]
+
+    def _z(self, predictive: TorchDistributionMixin, x: Tensor, pooled: Callable[[Tensor], Tensor]) -> Tensor:
+        if has_tails(predictive):
+            return raw_z(*(log_mean_exp(pooled(tail(predictive, x)), 0) for tail in (log_cdf, log_sf)))
+        low, _ = monte_carlo_tails(predictive, x, REPLICATES, self.seed)
+        share = pooled((low.exp() * (REPLICATES + 1) - 0.5) / REPLICATES)
+        total = REPLICATES * len(share)
+        below = (share.mean(0) * total + 0.5) / (total + 1)
+        return raw_z(below.log(), torch.log1p(-below))
+
+
+def _reflagged(flagged: Tensor, size: Tensor, few: int) -> Tensor:
+    """Flags after a round: the worst few of those above 2.8 come in, those below 2 go out; at most half of a person."""
+    worst = torch.where(flagged, 0.0, size)
+    least = worst.topk(min(few, worst.shape[-1]), -1).values[..., -1:]
+    new = (worst > FLAGGED) & (worst >= least)
+    kept = (flagged & (size >= READMITTED)) | new
+    return torch.where(kept.sum(-1, keepdim=True) <= kept.shape[-1] // 2, kept, flagged)
+
+
+def _marginal(predictive: TorchDistributionMixin, seen: Tensor, given: bool) -> TorchDistributionMixin:
+    """The distribution whose z is asked for: given the other observed regions where that is its way, else marginal."""
+    if not getattr(predictive, "given_others", False):
+        return predictive
+    other: Any = copy.copy(predictive)
+    other.given_others = given
+    return other.observed(seen) if given else other
+
+
+def _moments(predictive: TorchDistributionMixin, pooled: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
+    """Mean and SD of the mixture, [n, d]; from replicates where a distribution does not know its own."""
+    try:
+        mean, variance = torch.broadcast_tensors(predictive.mean, predictive.variance)
+    except NotImplementedError:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            replicates = predictive.sample((REPLICATES,))
+        mean, variance = replicates.mean(0), replicates.var(0)
+    mean, variance = pooled(mean), pooled(variance)
+    centre = mean.mean(0)
+    return centre, (variance.mean(0) + (mean - centre).square().mean(0)).sqrt()
+
+
+def _chunks(batch: Batch, draws: int) -> Iterator[Batch]:
+    """The batch in float64, in pieces that keep the widest array within the budget."""
+    widest = max(x.shape[-1] for x in batch.values.values())
+    size = max(1, BUDGET_CELLS // (draws * widest))
+    return (batch[slice(begin, begin + size)].double() for begin in range(0, len(batch), size))
+
+
+def raw_z(log_cdf: Tensor, log_sf: Tensor) -> Tensor:
+    """z with these two tails: the inverse normal of the smaller one, which loses nothing far out."""
+    lower = torch.from_numpy(special.ndtri_exp(log_cdf.numpy()))
+    upper = torch.from_numpy(special.ndtri_exp(log_sf.numpy()))
+    return torch.where(log_cdf < log_sf, lower, -upper)

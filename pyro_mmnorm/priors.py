@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 from pyro.distributions.torch_distribution import TorchDistribution, TorchDistributionMixin
+from pyro.distributions.util import broadcast_shape
 from torch import Tensor, nn
 from torch.distributions import constraints
 
@@ -131,7 +132,7 @@ class VampPrior(nn.Module):
         if isinstance(q, DiagonalNormal):
             logits, loc, scale = torch.zeros_like(q.loc[..., 0]), q.loc, q.scale
         else:
-            shape = torch.broadcast_shapes(q.log_weights.shape, q.loc.shape[:-1])
+            shape = broadcast_shape(q.log_weights.shape, q.loc.shape[:-1])
             logits = q.log_weights.expand(shape).flatten(-2)
             loc, scale = (x.expand(*shape, -1).flatten(-3, -2) for x in (q.loc, q.scale))
         if loc.dim() == 3:  # a mixture per member, the same for each of its subjects

@@ -64,7 +64,9 @@ def deviations(norm: mm.NormativeModel, cohort: Cohort, kind: str) -> pd.DataFra
     return pd.DataFrame(dev["z"].to_numpy(), index=dev["subject"].to_numpy(), columns=dev["region"].to_numpy())
 
 
-def judged(model: mm.MMVAE, cohort: Cohort, drawn: Simulation, kind: str = "reconstruction", **norm: Any) -> dict[str, float]:
+def judged(
+    model: mm.MMVAE, cohort: Cohort, drawn: Simulation, kind: str = "reconstruction", **norm: Any
+) -> dict[str, float]:
     """Detection, calibration on test controls and held-out evidence of a model."""
     fitted = mm.NormativeModel(model, **norm).calibrate(cohort.calibrate, (kind,))
     reference = drawn.reference_z(kind) if drawn._has_closed_form else None

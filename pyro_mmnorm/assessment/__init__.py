@@ -20,7 +20,7 @@ __all__ = ["BANDS", "BOUNDS", "SMALLEST_GROUP", "Prediction", "assess", "between
 type Floats = NDArray[np.float64]
 type Pair = tuple[Floats, Floats]
 
-TESTS_PER_REFIT = 8
+TESTS_PER_REFIT = 10
 
 
 def assess(
@@ -40,7 +40,7 @@ def assess(
     """Figures of calibrated z on test controls, each with a 95 % bootstrap interval.
 
     The bootstrap resamples test people, and calibration people too (the calibrator is refitted, its strengths of
-    shrinkage kept; each refit serves 8 samples of test people), so the intervals hold the error of both. Its draws are
+    shrinkage kept; each refit serves 10 samples of test people), so the intervals hold the error of both. Its draws are
     centred on the figure: a resample holds 63 % of the people, and a calibrator fitted on so few is worse than ours.
 
     Args:

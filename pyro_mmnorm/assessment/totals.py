@@ -27,8 +27,8 @@ type Floats = NDArray[np.float64]
 BEYOND = {f"beyond_{t}": t for t in TAILS}
 COVERAGE = {f"coverage_{round(100 * level)}": float(ndtri(0.5 + level / 2)) for level in COVERAGE_LEVELS}
 BELOW = {f"below_{q}": float(ndtri(q)) for q in MACE_LEVELS}
-QUANTILES = ndtri((np.arange(15) + 0.5) / 15)[:, None, None]
-STEP = 1e-3
+QUANTILES = ndtri((np.arange(15) + 0.5) / 15)[:, None, None]  # the middle one is the median
+STEP = 1e-4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,12 +90,11 @@ def prediction_parts(
     raw, design = test
     y = prediction.observed
     seen = np.isfinite(y) & np.isfinite(raw)
-    high, low = (calibrator(raw + side * STEP, design) for side in (1, -1))
     density = prediction.log_density
     slope = 1 / prediction.sd if density is None else np.exp(density - calibrated_log_density(raw, np.ones_like(raw)))
-    log_p = calibrated_log_density(z, np.maximum((high - low) / (2 * STEP) * slope, 1e-300))
-    error = y - (prediction.expected + calibrator.raw_at(0.0, design) * prediction.sd)
+    log_p = calibrated_log_density(z, np.maximum((calibrator(raw + STEP, design) - z) / STEP * slope, 1e-300))
     quantiles = prediction.expected + calibrator.raw_at(QUANTILES, design) * prediction.sd
+    error = y - quantiles[len(quantiles) // 2]
     found = {
         "known": np.ones_like(y),
         "y": y,

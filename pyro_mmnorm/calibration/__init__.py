@@ -6,11 +6,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pyro_mmnorm.calibration.conformal import Conformal, mean_square, two_sided
+from pyro_mmnorm.calibration.conformal import Conformal, Mondrian, mean_square, two_sided
 from pyro_mmnorm.calibration.empirical import EmpiricalCalibrator, Shape
 from pyro_mmnorm.calibration.gaussian import GaussianCalibrator, squeezed_variance
 from pyro_mmnorm.calibration.identity import NoCalibrator
 from pyro_mmnorm.calibration.protocol import Calibrator
+from pyro_mmnorm.calibration.site import SiteCalibrator, adapt
 from pyro_mmnorm.calibration.tails import normal_to_student_t, student_t_to_normal
 from pyro_mmnorm.errors import InputError
 
@@ -21,8 +22,11 @@ __all__ = [
     "Conformal",
     "EmpiricalCalibrator",
     "GaussianCalibrator",
+    "Mondrian",
     "NoCalibrator",
     "Shape",
+    "SiteCalibrator",
+    "adapt",
     "load_calibrator",
     "mean_square",
     "normal_to_student_t",
@@ -46,6 +50,7 @@ LOADERS: dict[str, Callable[[Arrays, Groups], Calibrator]] = {
     "gaussian": GaussianCalibrator.from_arrays,
     "empirical": EmpiricalCalibrator.from_arrays,
     "none": NoCalibrator.from_arrays,
+    "site": lambda arrays, groups: _site(arrays, groups),
 }
 """`name` of a calibrator -> how it is made of the arrays that `to_arrays` gave; add your own here."""
 
@@ -69,3 +74,19 @@ def load_calibrator(name: str, arrays: Arrays, groups: Groups) -> Calibrator:
     if name not in LOADERS:
         raise InputError("calibrator", repr(name), f"one of {sorted(LOADERS)}", "add its from_arrays to LOADERS")
     return LOADERS[name](arrays, groups)
+
+
+def _site(arrays: Arrays, groups: Groups) -> SiteCalibrator:
+    """The calibrator of one site; its base is kept under its own name."""
+    kept = {name.removeprefix("base."): array for name, array in arrays.items() if name.startswith("base.")}
+    base = next(iter(kept)).partition(".")[0]
+    inner = {name.removeprefix(f"{base}."): array for name, array in kept.items()}
+    scale, df = arrays["constants"].tolist()
+    return SiteCalibrator(
+        base=load_calibrator(base, inner, groups),
+        shift=arrays["shift"],
+        uncertainty=arrays["uncertainty"],
+        scale=scale,
+        df=df,
+        **{name: Conformal.fit(arrays[name]) for name in ("conformal", "omnibus")},
+    )

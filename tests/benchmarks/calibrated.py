@@ -6,7 +6,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 
-from pyro_mmnorm.calibration import CALIBRATORS, Calibrator, mean_square
+from pyro_mmnorm.calibration import CALIBRATORS, Calibrator, adapt, mean_square
 from pyro_mmnorm.metrics import COVERAGE_LEVELS, coverage, region_spread, tail_share
 from pyro_mmnorm.threads import one_thread
 
@@ -17,6 +17,7 @@ SITE_SCALE = np.geomspace(0.8, 1.25, SITES)
 GROUPS = {"age": slice(0, 3), "sex": slice(3, 4), "site": slice(4, 4 + SITES)}
 SEEDS = range(6)
 SPLITS = 200
+Drawn = tuple[np.ndarray, np.ndarray, pd.DataFrame]
 LEVELS = (0.01, 0.05, 0.1)
 
 
@@ -41,20 +42,20 @@ class Residuals:
         self.offset = 0.1 * rng.normal(size=regions)
         self.effects = np.array([0.2] * 4 + [0.3] * SITES)[:, None] * rng.normal(size=(4 + SITES, regions))
 
-    def draw(self, n: int, shift: float = 0.0, stretch: float = 1.0) -> tuple[np.ndarray, np.ndarray, pd.DataFrame]:
-        """Raw z [n, d], design [n, c], covariates; `shift` and `stretch` make another site of them."""
-        rng = self.rng
+    def draw(self, n: int, shift: np.ndarray | None = None, stretch: float = 1.0) -> Drawn:
+        """Raw z [n, d], design [n, c], covariates; with a shift [d] (in SDs), people of a site not seen before."""
+        rng, d = self.rng, len(self.scale)
         age, sex, site = rng.uniform(-1, 1, n), rng.integers(0, 2, n), rng.integers(0, SITES, n)
-        design = np.column_stack([age, age**2 - 1 / 3, age**3 - 0.6 * age, sex - 0.5, np.eye(SITES)[site]])
-        d = len(self.scale)
+        at = np.eye(SITES)[site] if shift is None else np.zeros((n, SITES))
+        design = np.column_stack([age, age**2 - 1 / 3, age**3 - 0.6 * age, sex - 0.5, at])
         own = 1 - (self.loadings**2).sum(0).clip(max=0.6) - self.common
         parts = rng.normal(size=(n, 5)) @ self.loadings + np.sqrt(np.maximum(own, 0.1)) * rng.normal(size=(n, d))
         noise = parts + np.sqrt(self.common) * rng.normal(size=(n, 1))
         if np.isfinite(self.df):
             noise = noise * np.sqrt((self.df - 2) / rng.chisquare(self.df, (n, d)))
         if self.uneven:
-            noise *= (SITE_SCALE[site] * 1.6 ** (age / 2))[:, None]
-        raw = self.scale * (self.offset + design @ self.effects + shift + stretch * noise)
+            noise *= ((SITE_SCALE[site] if shift is None else 1.0) * 1.6 ** (age / 2))[:, None]
+        raw = self.scale * (self.offset + design @ self.effects + (0.0 if shift is None else shift) + stretch * noise)
         tertile = np.searchsorted([-1 / 3, 1 / 3], age)
         return raw, design, pd.DataFrame({"tertile": tertile, "sex": sex, "site": site})
 
@@ -108,6 +109,23 @@ def conformal(name: str, n: int, splits: int = SPLITS, regions: int = 20) -> dic
     return excess
 
 
+def new_site(name: str, local: int, common: float, sites: int = 40) -> pd.DataFrame:
+    """A row per site, shifted by .5 SD (a number per region) and 1.25 times as wide: its other controls."""
+    rows = []
+    for seed in range(sites):
+        truth = Residuals(2000 + seed, common=common)
+        raw, design, _ = truth.draw(500)
+        shift = 0.5 * truth.rng.normal(size=REGIONS)
+        (near, near_design, _), (new, new_design, _) = truth.draw(local, shift, 1.25), truth.draw(1000, shift, 1.25)
+        fitted = adapt(CALIBRATORS[name](raw, design, GROUPS), near, near_design)
+        z = fitted(new, new_design)
+        rms = np.sqrt((z.mean(0) ** 2).mean()) * np.sqrt(local)
+        p = {"region": fitted.conformal(np.abs(z)), "omnibus": fitted.omnibus(mean_square(z)[:, None])}
+        shares = {f"{part}_p{a}": (values <= a).mean() for part, values in p.items() for a in LEVELS}
+        rows.append({"mean": abs(z.mean()), "sd_error": abs(z.std() - 1), "rms_mean_by_sqrt_n": rms, **shares})
+    return pd.DataFrame(rows)
+
+
 def main() -> dict[str, float]:
     """Worst over seeds of the figures of test controls; conformal p over 200 splits."""
     with one_thread():
@@ -120,6 +138,9 @@ def main() -> dict[str, float]:
         }
         for name, n in product(("gaussian", "empirical"), (106, 1000)):
             found |= {f"{name}, n_cal {n}: {figure}": value for figure, value in conformal(name, n).items()}
+        for common, local in product((0.0, 0.2), (10, 30)):
+            row = new_site("empirical", local, common).mean()
+            found |= {f"new site, common {common:g}, {local} local controls: {k}": float(v) for k, v in row.items()}
     return found
 
 

@@ -17,7 +17,7 @@ MAX_LINES, MAX_FUNCTION = 350, 60
 # A file, or a folder of files, imports only from rows above its own.
 LAYERS = (
     "errors",
-    "cells, files, metrics, regression, strict_yaml, threads",
+    "atlas, cells, files, metrics, regression, strict_yaml, threads",
     "admission, regions, splits",
     "calibration, cohort, config, draws, fusion, nets, statistics",
     "assessment, baselines, findings, io, likelihoods, preprocess, priors, simulation",
@@ -32,7 +32,7 @@ LAYERS = (
     "__init__",
 )
 LAYER = {unit: i for i, row in enumerate(LAYERS) for unit in row.split(", ")}
-PLOTS_KNOW = {"errors", "calibration", "metrics", "statistics", "findings", "plots"}
+PLOTS_KNOW = {"errors", "atlas", "calibration", "metrics", "statistics", "findings", "plots"}
 NO_TORCH = {"config", "files", "regression", "assessment", "simulation"} | PLOTS_KNOW
 FORBIDDEN = {"torch", "pyro"}
 

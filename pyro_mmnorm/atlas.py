@@ -142,8 +142,8 @@ def _words() -> dict[str, tuple[str, System]]:
     words |= {word: (name, "hippocampus") for word, name in _subfields()}
     for table in (PAIRED, MIDLINE):
         words |= {w: (name, "subcortex") for name, more in table.items() for w in (_squashed(name), *more.split())}
-    banks = "banks of superior temporal sulcus", "banks of the superior temporal sulcus", "bank ssts", "banks sts"
-    return words | {name: (name, "cortex") for name in CORTEX} | {_squashed(b): ("bankssts", "cortex") for b in banks}
+    banks = ("bankssuperiortemporalsulcus", "banksofsuperiortemporalsulcus", "banksofthesuperiortemporalsulcus")
+    return words | {name: (name, "cortex") for name in CORTEX} | dict.fromkeys(banks, ("bankssts", "cortex"))
 
 
 def _base(word: str) -> tuple[str, System] | None:

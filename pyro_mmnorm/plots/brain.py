@@ -27,6 +27,7 @@ CORTEX = ("left lateral", "left medial", "right medial", "right lateral")
 WIDTHS = {"cortex": 2.14, "deep": 4.4, "hippocampus": 4.1}
 SMALL = {"cortex": 1.55, "deep": 1.2, "hippocampus": 1.6}
 """Width of a panel in inches: alone, and as one of many."""
+HEADS = {"deep": "deep structures"}
 CODES = (
     "Sub subiculum, PrS presubiculum, PaS parasubiculum, DG dentate gyrus (GC-ML-DG), ML molecular layer, fi fimbria"
 )
@@ -107,9 +108,13 @@ def brain_maps(
     views = {name: brain_svg_shapes()[name] for name in _views(names)}
     lines: list[tuple[str, list[Panel]]] = []
     for group, paint in paints.items():
-        panels = [Panel(bare(view), SMALL[_sort(name)], paint, "" if lines else name) for name, view in views.items()]
+        panels = [
+            Panel(bare(view), SMALL[_sort(name)], paint, "" if lines else HEADS.get(name, name))
+            for name, view in views.items()
+        ]
         lines.append((_titled(group, "", (n or {}).get(group)), panels))
-    key = [Panel(view, WIDTHS[_sort(name)], {}) for name, view in views.items() if _sort(name) != "cortex"]
+    sorts = dict.fromkeys(_sort(name) for name in views if _sort(name) != "cortex")
+    key = [Panel(brain_svg_shapes()[sort], WIDTHS[sort], {}) for sort in sorts]
     lines += [("" if i else "Key to the schematics", line) for i, line in enumerate(flowed(key))]
     return assembled(lines, _titled(title, label), scale, label, _notes(names, table, pale is not None))
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import PathPatch
 
 from pyro_mmnorm.plots.schematics import BrainView
-from pyro_mmnorm.plots.shapes import svg_path
+from pyro_mmnorm.plots.shapes import lies_over, svg_path
 from pyro_mmnorm.plots.style import INK, styled
 
 __all__ = ["Paint", "Panel", "assembled", "bare", "flowed"]
@@ -119,19 +119,20 @@ def _draw(ax: Axes, panel: Panel) -> None:
     if panel.title:
         ax.set_title(panel.title, fontsize=9, loc="center", pad=3)
     if view.ground:
-        ax.add_patch(PathPatch(svg_path(view.ground), facecolor=BLANK, edgecolor="none"))
+        ax.add_artist(PathPatch(svg_path(view.ground), facecolor=BLANK, edgecolor="none"))
     blank = Paint(BLANK)
-    for name in sorted(view.shapes, key=lambda name: panel.paints.get(name, blank).strong):
+    # add_artist, for add_patch would look for the extent of every curve: 2 s a figure
+    for name in sorted(view.shapes, key=lambda name: (lies_over(name), panel.paints.get(name, blank).strong)):
         paint, path = panel.paints.get(name, blank), svg_path(view.shapes[name])
         edge = (INK, 2.2) if paint.strong else (EDGE, 0.9)
-        ax.add_patch(PathPatch(path, facecolor="none", edgecolor=edge[0], linewidth=edge[1]))
+        ax.add_artist(PathPatch(path, facecolor="none", edgecolor=edge[0], linewidth=edge[1]))
         if paint.face:
-            ax.add_patch(PathPatch(path, facecolor=paint.face, edgecolor=paint.face, linewidth=0.3, gid=name))
+            ax.add_artist(PathPatch(path, facecolor=paint.face, edgecolor=paint.face, linewidth=0.3, gid=name))
         else:
             style = {"facecolor": "white", "edgecolor": "#9a9a9a", "hatch": "//////"}
-            ax.add_patch(PathPatch(path, linewidth=0, gid=name, **style))
+            ax.add_artist(PathPatch(path, linewidth=0, gid=name, **style))
     if view.lines:
-        ax.add_patch(PathPatch(svg_path(view.lines), facecolor="none", edgecolor="#666666", linewidth=0.6))
+        ax.add_artist(PathPatch(svg_path(view.lines), facecolor="none", edgecolor="#666666", linewidth=0.6))
     for text, (x_at, y_at) in view.headings:
         ax.text(x_at, y_at, text, ha="center", va="center", fontsize=9)
     _letter(ax, panel)

@@ -1,7 +1,7 @@
 """Shapes: the regions of the brain as SVG paths, for figures and for pages.
 
 The cortex and fourteen subcortical regions are the drawing of Scholtens, de Lange and van den Heuvel (2021), Simple
-Brain Plot, https://doi.org/10.5281/zenodo.5346593, read from the installed package pySimpleBrainPlot (MIT licence).
+Brain Plot, https://doi.org/10.5281/zenodo.5346593, read from the installed package pySimpleBrainPlot (MIT licence by its metadata), which is not imported.
 """
 
 import re
@@ -15,7 +15,7 @@ from matplotlib.path import Path
 
 from pyro_mmnorm.plots.schematics import BrainView, deep_view, hippocampus_view
 
-__all__ = ["brain_svg_shapes", "svg_path"]
+__all__ = ["brain_svg_shapes", "lies_over", "svg_path"]
 
 TEMPLATE = "pySimpleBrainPlot/atlases/aparc_aseg_template.svg"
 VIEWS = {
@@ -39,7 +39,7 @@ def brain_svg_shapes() -> dict[str, BrainView]:
     Examples:
         >>> views = brain_svg_shapes()
         >>> "ctx-lh-insula" in views["left lateral"].shapes, views["deep"].view_box[2:]
-        (True, (270, 158))
+        (True, (232, 180))
     """
     shapes: dict[str, dict[str, list[str]]] = {view: {} for view in VIEWS}
     ground: dict[str, list[str]] = {view: [] for view in VIEWS}
@@ -55,7 +55,7 @@ def brain_svg_shapes() -> dict[str, BrainView]:
     cortex = {
         view: BrainView(
             box,
-            {name: " ".join(shapes[view][name]) for name in sorted(shapes[view], key=_lies_over)},
+            {name: " ".join(shapes[view][name]) for name in sorted(shapes[view], key=lies_over)},
             " ".join(ground[view]),
             " ".join(lines[view]),
         )
@@ -65,8 +65,13 @@ def brain_svg_shapes() -> dict[str, BrainView]:
     return cortex | {"deep": deep_view()} | hippocampi
 
 
-def _lies_over(name: str) -> bool:
-    """The insula is drawn upon its neighbours."""
+def lies_over(name: str) -> bool:
+    """Whether a shape is drawn upon its neighbours, as the insula is: it comes last.
+
+    Examples:
+        >>> lies_over("ctx-lh-insula"), lies_over("ctx-lh-cuneus")
+        (True, False)
+    """
     return name.endswith("insula")
 
 
@@ -96,6 +101,7 @@ def _drawn(node: ET.Element, shift: tuple[float, float] = (0, 0)) -> Iterator[tu
         yield from _drawn(child, shift)
 
 
+@cache
 def svg_path(d: str) -> Path:
     """An SVG path as a path of matplotlib, in the same coordinates.
 
@@ -121,4 +127,4 @@ def svg_path(d: str) -> Path:
         elif kind == "closePath":
             points.append(points[-1])
             codes.append(Path.CLOSEPOLY)
-    return Path(points, codes)
+    return Path(points, codes, readonly=True)

@@ -1,7 +1,8 @@
 """Shapes: the regions of the brain as SVG paths, for figures and for pages.
 
 The cortex and fourteen subcortical regions are the drawing of Scholtens, de Lange and van den Heuvel (2021), Simple
-Brain Plot, https://doi.org/10.5281/zenodo.5346593, read from the installed package pySimpleBrainPlot (MIT licence by its metadata), which is not imported.
+Brain Plot, https://doi.org/10.5281/zenodo.5346593, read from the installed package pySimpleBrainPlot (MIT licence by
+its metadata), which is not imported.
 """
 
 import re

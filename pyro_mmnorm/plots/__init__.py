@@ -1,5 +1,6 @@
 """Figures: results in, matplotlib Axes out."""
 
+from pyro_mmnorm.plots.brain import brain_map, brain_maps
 from pyro_mmnorm.plots.calibration import coverage_curve, group_forest, pit_histogram, qq, sd_by_region, z_against
 from pyro_mmnorm.plots.findings import (
     group_heatmap,
@@ -8,10 +9,14 @@ from pyro_mmnorm.plots.findings import (
     significance_frequency,
     subject_boxes,
 )
+from pyro_mmnorm.plots.shapes import brain_svg_shapes
 from pyro_mmnorm.plots.training import active_units, history_curves
 
 __all__ = [
     "active_units",
+    "brain_map",
+    "brain_maps",
+    "brain_svg_shapes",
     "coverage_curve",
     "group_forest",
     "group_heatmap",

@@ -1,0 +1,270 @@
+"""Brain figures: a number per region as a map of cortex, deep structures and hippocampal subfields."""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
+from typing import Literal, NamedTuple
+
+import numpy as np
+import pandas as pd
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize, to_hex
+from matplotlib.figure import Figure
+
+from pyro_mmnorm.atlas import Region, region_of
+from pyro_mmnorm.errors import InputError
+from pyro_mmnorm.plots.panels import Paint, Panel, assembled, bare, flowed
+from pyro_mmnorm.plots.shapes import brain_svg_shapes
+
+__all__ = ["Kind", "brain_map", "brain_maps"]
+
+Kind = Literal["diverging", "sequential"]
+"""A scale with two ends around 0, or one that rises from 0."""
+
+MAPS = {"diverging": "RdBu_r", "sequential": "YlGnBu"}
+PALE = 0.62
+"""Share of white in a pale colour."""
+CORTEX = ("left lateral", "left medial", "right medial", "right lateral")
+WIDTHS = {"cortex": 2.14, "deep": 4.4, "hippocampus": 4.1}
+SMALL = {"cortex": 1.55, "deep": 1.2, "hippocampus": 1.6}
+"""Width of a panel in inches: alone, and as one of many."""
+HEADS = {"deep": "deep structures"}
+CODES = (
+    "Sub subiculum, PrS presubiculum, PaS parasubiculum, DG dentate gyrus (GC-ML-DG), ML molecular layer, fi fimbria"
+)
+
+
+class _Names(NamedTuple):
+    """What the rows of a table are: shapes of each row, rows without a shape, rows that nobody knows, systems shown."""
+
+    shapes: dict[str, tuple[str, ...]]
+    shapeless: list[str]
+    unknown: list[str]
+    systems: set[str]
+
+
+def brain_map(
+    values: pd.Series, *, label: str = "mean z", kind: Kind = "diverging", limit: float | None = None,
+    faded: Collection[str] | pd.Series | None = None, title: str | None = None, n: int | None = None,
+) -> Figure:  # fmt: skip
+    """A number per region as a map of the brain: the parts of it for which there are numbers.
+
+    The cortex and what the medial views hold of the subcortex are drawn in shape; all deep structures, and the
+    hippocampal subfields, as labelled schematics. The left hemisphere is on the left. A region without a value is
+    hatched, and named under the figure with what has no shape.
+
+    Args:
+        values: Region, in any spelling that `region_of` knows -> number; NaN is no value.
+        label: What the numbers are, with the unit.
+        kind: `diverging`: blue below 0, red above, on a scale even on both sides; `sequential`: from 0 upwards.
+        limit: End of the scale; the largest size, at least 1 for `diverging`, if None.
+        faded: Regions to draw pale, for those that are not significant: their names, or True for each.
+        title: Title; the label if None.
+        n: Number of people, for the title.
+
+    Raises:
+        InputError: When nothing can be drawn, two rows name one region, or a number, a limit or a faded name is bad.
+
+    Examples:
+        >>> figure = brain_map(pd.Series({"lh_insula_thickness": -0.6, "Right-Hippocampus": -1.4}), n=141)
+        >>> figure.texts[0].get_text()
+        'Mean z, n 141'
+    """
+    pale = None if faded is None else _is_faded(faded, values.index).to_frame("")
+    names, table, scale, paints = _prepared(values.to_frame(""), label, kind, limit, pale)
+    panels = [
+        Panel(brain_svg_shapes()[view], WIDTHS[_sort(view)], paints[""], view if view in CORTEX else "")
+        for view in _views(names)
+    ]
+    lines = [("", line) for line in flowed(panels)]
+    return assembled(lines, _titled(title, label, n), scale, label, _notes(names, table, pale is not None))
+
+
+def brain_maps(
+    frame: pd.DataFrame, *, label: str = "mean z", kind: Kind = "diverging", limit: float | None = None,
+    faded: pd.DataFrame | None = None, title: str | None = None, n: Mapping[str, int] | None = None,
+) -> Figure:  # fmt: skip
+    """Small maps of the brain on one scale, a row per group; a key to the schematics stands below.
+
+    Args:
+        frame: Regions x groups, numbers.
+        label, kind, limit, title: As for `brain_map`.
+        faded: Regions x groups, True where a region is to be pale.
+        n: Group -> number of people.
+
+    Raises:
+        InputError: As for `brain_map`, and when `faded` has other rows or columns than `frame`.
+
+    Examples:
+        >>> frame = pd.DataFrame({"MCI": [-0.2, 0.1], "AD": [-0.9, 0.3]}, ["lh_insula", "rh_insula"])
+        >>> [text.get_text() for text in brain_maps(frame, n={"MCI": 80, "AD": 40}).texts][1:3]
+        ['MCI, n 80', 'AD, n 40']
+    """
+    if not frame.columns.is_unique:
+        raise InputError("frame", "two groups of one name", "a column per group", "rename one")
+    if faded is not None and not (set(faded.index) == set(frame.index) and set(faded.columns) == set(frame.columns)):
+        raise InputError("faded", "other regions or groups", "those of the values", "take both from one table")
+    pale = None if faded is None else frame.apply(lambda column: _is_faded(faded[column.name], column.index))
+    names, table, scale, paints = _prepared(frame, label, kind, limit, pale)
+    views = {name: brain_svg_shapes()[name] for name in _views(names)}
+    lines: list[tuple[str, list[Panel]]] = []
+    for group, paint in paints.items():
+        panels = [
+            Panel(bare(view), SMALL[_sort(name)], paint, "" if lines else HEADS.get(name, name))
+            for name, view in views.items()
+        ]
+        lines.append((_titled(group, "", (n or {}).get(group)), panels))
+    sorts = dict.fromkeys(_sort(name) for name in views if _sort(name) != "cortex")
+    key = [Panel(brain_svg_shapes()[sort], WIDTHS[sort], {}) for sort in sorts]
+    lines += [("" if i else "Key to the schematics", line) for i, line in enumerate(flowed(key))]
+    return assembled(lines, _titled(title, label), scale, label, _notes(names, table, pale is not None))
+
+
+# ----------------------------------------------------------------------------------------------- what is to be drawn
+
+
+def _prepared(
+    frame: pd.DataFrame, label: str, kind: Kind, limit: float | None, pale: pd.DataFrame | None
+) -> tuple[_Names, pd.DataFrame, ScalarMappable, dict[str, dict[str, Paint]]]:
+    """Names, the values by shape, the scale, and how every shape is painted in every group."""
+    frame = frame.set_axis(frame.columns.astype(str), axis=1)
+    names = _named(frame.index.astype(str))
+    table = _numbers(frame.loc[list(names.shapes)])
+    scale = _scale(table.to_numpy(), kind, limit, label)
+    rows = [row for row, shapes in names.shapes.items() for _ in shapes]
+    table = table.loc[rows].set_axis([shape for shapes in names.shapes.values() for shape in shapes])
+    fades = None if pale is None else pale.loc[rows].set_axis(table.index)
+    table, paints = table.reindex(_expected(names)), {}
+    for group in table:
+        faded = dict[str, bool]() if fades is None else fades[group].to_dict()
+        paints[str(group)] = {
+            shape: Paint(_colour(scale, value, faded.get(shape, False)), not faded.get(shape, True))
+            if np.isfinite(value)
+            else Paint("")
+            for shape, value in zip(table.index, table[group].to_numpy(float), strict=True)
+        }
+    return names, table, scale, paints
+
+
+def _named(rows: Iterable[str]) -> _Names:
+    names, owner = _Names({}, [], [], set()), dict[str, str]()
+    for row in rows:
+        region = region_of(row)
+        if region is None:
+            names.unknown.append(row)
+        elif region.system == "other":
+            names.shapeless.append(row)
+        else:
+            shapes = _shapes_of(region)
+            if twice := [owner[shape] for shape in shapes if shape in owner]:
+                got = f"{twice[0]!r} and {row!r} both are {region.id}"
+                raise InputError("values", got, "one number per region", "draw one measure or modality at a time")
+            owner |= dict.fromkeys(shapes, row)
+            names.shapes[row] = shapes
+            names.systems.add(region.system)
+    if not names.shapes:
+        got = f"no region with a shape among {len(names.shapeless) + len(names.unknown)} names"
+        raise InputError("values", got, "names such as lh_insula_volume or Left-Thalamus", "mend the names")
+    return names
+
+
+def _shapes_of(region: Region) -> tuple[str, ...]:
+    """CA4 and dentate gyrus measured as one fill both shapes."""
+    both = ("CA4", "GC-ML-DG") if region.name.startswith("CA4-DG") else (region.name,)
+    return tuple(replace(region, name=region.name.replace("CA4-DG", name)).id for name in both)
+
+
+def _numbers(frame: pd.DataFrame) -> pd.DataFrame:
+    numbers = frame.apply(pd.to_numeric, errors="coerce").astype(float)
+    bad = (numbers.isna() & frame.notna()) | np.isinf(numbers)
+    if bad.to_numpy().any():
+        got = f"{int(bad.to_numpy().sum())} cells that are no finite number, first at {bad.any(axis=1).idxmax()!r}"
+        raise InputError("values", got, "numbers, or NaN for no value", "mend them")
+    if numbers.isna().to_numpy().all():
+        raise InputError("values", "no number", "at least one region with a value", "check the table")
+    return numbers
+
+
+def _is_faded(faded: Collection[str] | pd.Series, index: pd.Index) -> pd.Series:
+    if isinstance(faded, pd.Series) and faded.dtype != bool:
+        raise InputError("faded", f"a column of type {faded.dtype}", "True or False", "compare q with a level first")
+    pale = faded.index[faded] if isinstance(faded, pd.Series) else pd.Index(list(faded))
+    if len(absent := pale.difference(index)):
+        raise InputError("faded", f"{absent[0]!r} is no row of the values", "names of rows", "use the same spelling")
+    return pd.Series(index.isin(pale), index)
+
+
+def _scale(values: np.ndarray, kind: Kind, limit: float | None, label: str) -> ScalarMappable:
+    """Number -> colour; even on both sides of 0 where diverging."""
+    if kind not in MAPS:
+        raise InputError("kind", repr(kind), "diverging or sequential", "choose one")
+    if limit is not None and not 0 < limit < np.inf:
+        raise InputError("limit", repr(limit), "a number above 0", "leave it out for the largest value")
+    low, largest = float(np.nanmin(values)), float(np.nanmax(np.abs(values)))
+    if kind == "sequential":
+        if low < 0:
+            raise InputError("values", f"{label} down to {low:.3g}", "nothing below 0", "use kind diverging")
+        return ScalarMappable(Normalize(0.0, limit or largest or 1.0), MAPS[kind])
+    end = limit or max(1.0, largest)
+    return ScalarMappable(Normalize(-end, end), MAPS[kind])
+
+
+def _colour(scale: ScalarMappable, value: float, pale: bool) -> str:
+    red, green, blue, _ = scale.to_rgba(np.array([value]))[0]
+    white = PALE if pale else 0.0
+    return to_hex((red + white * (1 - red), green + white * (1 - green), blue + white * (1 - blue)))
+
+
+def _sort(view: str) -> str:
+    return view.split(" ")[0] if view not in CORTEX else "cortex"
+
+
+def _views(names: _Names) -> list[str]:
+    """The views that show the regions: the medial ones for the subcortex too."""
+    views, found = brain_svg_shapes(), {shape for shapes in names.shapes.values() for shape in shapes}
+    cortex, deep = "cortex" in names.systems, "subcortex" in names.systems
+    halves = [f"hippocampus {part}" for part in ("head", "body") if any(shape.endswith(f"-{part}") for shape in found)]
+    fields, split = found & set(views["hippocampus"].shapes), {s for name in halves for s in views[name].shapes}
+    chosen = [name for name in CORTEX if cortex or (deep and name.endswith("medial"))]
+    return chosen + ["deep"] * deep + ["hippocampus"] * bool(fields - split) + halves
+
+
+def _expected(names: _Names) -> list[str]:
+    """Every shape that ought to have a value: all of the cortex if any of it has one, and so on."""
+    shapes = dict.fromkeys(shape for name in _views(names) for shape in brain_svg_shapes()[name].shapes)
+    return [shape for shape in shapes if (region := region_of(shape)) and region.system in names.systems]
+
+
+# --------------------------------------------------------------------------------------------------------- in words
+
+
+def _titled(title: str | None, label: str, n: int | None = None) -> str:
+    return (title or f"{label[:1].upper()}{label[1:]}") + (f", n {n:,}" if n is not None else "")
+
+
+def _listed(regions: Iterable[Region]) -> str:
+    sides: dict[str, list[str]] = {}
+    for region in regions:
+        sides.setdefault(region.name, []).append(region.side[:1].upper())
+    return ", ".join(f"{name} ({', '.join(s)})" if any(s) else name for name, s in sides.items())
+
+
+def _notes(names: _Names, table: pd.DataFrame, faded: bool) -> list[str]:
+    """What a reader must know, under the figure."""
+    notes, absent = [], table.isna()
+    for groups, rows in absent.groupby(list(absent.columns), sort=False):
+        without = [str(group) for group, gone in zip(absent.columns, groups, strict=True) if gone is True]
+        if without:
+            some = f" ({', '.join(without)})" if len(without) < len(absent.columns) else ""
+            regions = [region for shape in rows.index if (region := region_of(shape))]
+            notes.append(f"Hatched, no value{some}: {_listed(regions)}.")
+    if names.shapeless:
+        notes.append(f"Not drawn, no shape or no side: {', '.join(names.shapeless)}.")
+    if names.unknown:
+        notes.append(f"Not drawn, name not known: {', '.join(names.unknown)}.")
+    if faded:
+        notes.append("Pale without a dark edge: not significant.")
+    drawn = _views(names)
+    if any(_sort(name) != "cortex" for name in drawn):
+        codes = f" {CODES}." if any(_sort(name) == "hippocampus" for name in drawn) else ""
+        notes.append(f"Labelled drawings are schematic, not to scale.{codes}")
+    return notes

@@ -39,7 +39,7 @@ GROUPS = {
     "AD": Group("ADNI", 181, 0.45, (75.0, 8.0), (55, 91), (15.4, 2.9), (1.00, 0.30)),
 }
 """The groups. Numbers of people are the poster's; the rest are round figures near what papers on these studies report.
-ADNI's patients are about as old as its controls, and ten years older than UK Biobank: so are these."""
+ADNI's patients are about as old as its controls, and nine years older than UK Biobank's people: so are these."""
 
 STAGES = ("SMC", "EMCI", "LMCI", "AD")
 """The groups that are ill, mildest first."""
@@ -66,8 +66,8 @@ SCORES = {
 }
 """Higher ADAS13 is worse; RAVLT (sum of five trials) and MMSE are better. Round figures, near the means and spreads of
 ADNI's stages. Half of the variance of the noise is general ability, common to the three tests; the other half is
-unreliability: over patients and controls a reliability of .74 (RAVLT) to .89 (ADAS13), for which .82 to .96 was
-published (ADAS-Cog, two weeks apart: https://pubmed.ncbi.nlm.nih.gov/35403536/)."""
+unreliability: over ADNI's people a reliability of .76 (RAVLT) and .88 (ADAS13, MMSE); for versions of ADAS-Cog .82 to
+.96 was published (two weeks apart: https://pubmed.ncbi.nlm.nih.gov/35403536/)."""
 
 PER_YEAR_OF_EDUCATION = 0.08
 HEAD = {"F": 0.95, "M": 1.06}

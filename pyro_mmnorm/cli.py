@@ -142,22 +142,25 @@ def simulate(
     healthy: Annotated[int, typer.Option(min=100)] = 9875,
     patients: Annotated[int, typer.Option(min=4)] = 862,
     seed: Annotated[int, typer.Option(min=0)] = 1,
+    kind: Annotated[
+        str, typer.Option(help="poster: one study; ukb_adni: UK Biobank and ADNI, two studies with scanner shifts.")
+    ] = "poster",
     overwrite: OVERWRITE = False,
     quiet: QUIET = False,
 ) -> None:
     """Tables of a made-up cohort of the poster's kind, with the truth beside them."""
-    _simulate(out, healthy, patients, seed, overwrite)
+    _simulate(out, healthy, patients, seed, overwrite, kind)
     _say(f"tables: {out}", quiet)
 
 
-def _simulate(out: Path, healthy: int, patients: int, seed: int, overwrite: bool) -> None:
-    from pyro_mmnorm.simulation import poster
+def _simulate(out: Path, healthy: int, patients: int, seed: int, overwrite: bool, kind: str = "poster") -> None:
+    from pyro_mmnorm.simulation import simulate
 
     if out.is_dir() and any(out.iterdir()) and not overwrite:
         raise InputError(
             str(out), "a folder that is not empty", "a new or empty one", "choose another --out, or give --overwrite"
         )
-    poster(healthy=healthy, patients=patients, seed=seed).write(out)
+    simulate(kind=kind, healthy=healthy, patients=patients, seed=seed).write(out)
 
 
 @app.command(epilog="Example: mmnorm demo --quick")

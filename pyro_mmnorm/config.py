@@ -196,13 +196,22 @@ class TrainConfig(Record):
         return min(1.0, (epoch + 1) / max(1, self.warmup))
 
 
+type Kind = Literal["reconstruction", "cross_modal", "normative", "local", "latent"]
+
+
 class DeviationConfig(Record):
     """Which deviations, from how many draws."""
 
-    kinds: list[Literal["reconstruction"]] = Field(["reconstruction"], min_length=1)
-    primary: Literal["reconstruction"] = "reconstruction"
+    kinds: list[Kind] = Field(["reconstruction"], min_length=1, description="see docs/deviations.md")
+    primary: Literal["reconstruction", "cross_modal", "normative", "local"] = Field(
+        "reconstruction", description="the kind of z.csv and of the findings"
+    )
     draws: PositiveInt = Field(256, description="draws of the latents per subject; a power of two suits the Sobol set")
-    calibrator: str = "gaussian"
+    normative_draws: PositiveInt = Field(4096, description="draws from the prior, for kind normative")
+    refine: NonNegativeInt | None = Field(
+        None, description="local steps on each subject's posterior; 5 for products of experts when empty, else 0"
+    )
+    calibrator: Literal["empirical", "gaussian", "none"] = "empirical"
 
     @model_validator(mode="after")
     def _primary_is_a_kind(self) -> "DeviationConfig":

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy import special
 
 from pyro_mmnorm import checkpoint
-from pyro_mmnorm.calibration import CALIBRATORS, Calibrator, load_calibrator, mean_square
+from pyro_mmnorm.calibration import CALIBRATORS, Calibrator, Fit, load_calibrator, mean_square
 from pyro_mmnorm.cohort import Cohort
 from pyro_mmnorm.errors import InputError
 from pyro_mmnorm.latents import DiagonalNormal
@@ -48,7 +48,7 @@ class NormativeModel:
         draws: Draws of the latents per person (and member).
         normative_draws: Draws from the prior, for kind `normative`.
         refine: Local steps on each person's posterior; None: 5 where it is diagonal normal (poe, gpoe), else 0.
-        calibrator: Name in `CALIBRATORS`.
+        calibrator: Name in `CALIBRATORS`, or a callable of the same signature.
         seed: Of the common draws.
 
     Examples:
@@ -68,14 +68,14 @@ class NormativeModel:
         draws: int = 256,
         normative_draws: int = 4096,
         refine: int | None = None,
-        calibrator: str = "gaussian",
+        calibrator: str | Fit = "empirical",
         seed: int = 0,
     ) -> None:
         if model.preprocess is None:
             raise InputError(
                 "NormativeModel", "a model without preprocessing", "one of MMVAE.for_cohort", "build it so"
             )
-        if calibrator not in CALIBRATORS:
+        if isinstance(calibrator, str) and calibrator not in CALIBRATORS:
             raise InputError(
                 "deviations.calibrator", repr(calibrator), f"one of {sorted(CALIBRATORS)}", "use one of these"
             )
@@ -106,7 +106,8 @@ class NormativeModel:
                 self.latent = LatentNorm.fit(mean, design, self.preprocess.groups)
             else:
                 raw = self.raw(cohort, kind)["z_raw"].to_numpy()
-                self.calibrators[kind] = CALIBRATORS[self.calibrator](raw, design, self.preprocess.groups)
+                fit = CALIBRATORS[self.calibrator] if isinstance(self.calibrator, str) else self.calibrator
+                self.calibrators[kind] = fit(raw, design, self.preprocess.groups)
         return self
 
     @property
@@ -133,9 +134,8 @@ class NormativeModel:
             "z_raw": np.where(seen, scores.z, np.nan),
             "expected": scores.loc * scale + loc,
             "sd": scores.scale * scale,
+            "left_out": scores.flagged,
         }
-        if kind == "local":
-            fields["left_out"] = scores.flagged
         return xr.Dataset({name: (dims, x) for name, x in fields.items()}, coords=self._coords(cohort))
 
     def deviations(self, cohort: Cohort, kind: str = "reconstruction") -> xr.Dataset:
@@ -144,8 +144,8 @@ class NormativeModel:
         Returns:
             z: calibrated z-score; z_raw: before calibration; p: two-sided conformal p; q: Benjamini-Hochberg over the
             person's regions of the p-value of z; expected, sd: mean and SD that the norm expects, in the units of the
-            table; extrapolated: z beyond the largest of the calibration people; left_out (kind `local`): cells that
-            the norm of this person does without; omnibus, omnibus_p (subject): mean z^2 and its conformal p; mse
+            table; extrapolated: z beyond the largest of the calibration people; left_out: cells that the norm of this
+            person does without (kind `local`); omnibus, omnibus_p (subject): mean z^2 and its conformal p; mse
             (subject): mean squared error of the expected value, in training SDs. Kind `latent` has dims
             (subject, latent) instead: see `LatentNorm`.
 
@@ -250,12 +250,13 @@ class NormativeModel:
             "model": self.model.record,
             "preprocess": self.preprocess.to_record(),
             **{name: getattr(self, name) for name in SETTINGS},
+            "calibrator": self.calibrator if isinstance(self.calibrator, str) else {"custom": "calibrator"},
             "calibrators": {kind: calibrator.name for kind, calibrator in self.calibrators.items()},
         }
         checkpoint.write(folder, arrays, record)
 
 
-SETTINGS = ("draws", "normative_draws", "refine", "calibrator", "seed")
+SETTINGS = ("draws", "normative_draws", "refine", "seed")
 
 
 def load(folder: str | Path, **parts: Any) -> NormativeModel:
@@ -263,20 +264,21 @@ def load(folder: str | Path, **parts: Any) -> NormativeModel:
 
     Args:
         folder: The model folder.
-        **parts: fusion, likelihood or prior, where the saved model has callables of your own: code is never saved.
+        **parts: fusion, likelihood, prior or calibrator, where they are callables of your own: code is never saved.
 
     Raises:
         InputError: When a file is missing or was altered, or a callable was not given.
     """
     arrays, record = checkpoint.read(folder)
     preprocess = Preprocess.from_record(record["preprocess"])
-    for role, part in record["model"].items():
+    for role, part in {**record["model"], "calibrator": record["calibrator"]}.items():
         if role not in parts and _is_custom(part):
             todo = f"call load(folder, {role}=...) with the same callable"
             raise InputError(str(folder), f"a {role} of your own, {part}", "the callable itself", todo)
+    calibrator = parts.pop("calibrator", record["calibrator"])
     model = MMVAE.build(preprocess, **{**record["model"], **parts})
     model.load_state_dict(checkpoint.tensors(arrays, "model.", model.state_dict()))
-    norm = NormativeModel(model.eval(), **{name: record[name] for name in SETTINGS})
+    norm = NormativeModel(model.eval(), calibrator=calibrator, **{name: record[name] for name in SETTINGS})
     for kind, name in record["calibrators"].items():
         norm.calibrators[kind] = load_calibrator(name, _under(arrays, f"calibrator.{kind}."), preprocess.groups)
     norm.spread = arrays.get("spread")

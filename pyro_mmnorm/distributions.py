@@ -156,7 +156,7 @@ class RatioLogNormal(dist.TorchDistribution):
     @constraints.dependent_property(is_discrete=False, event_dim=0)
     def support(self) -> constraints.Constraint:
         """x whose ratio is positive."""
-        return constraints.greater_than(-self.origin / self.step)  # type: ignore[no-untyped-call]
+        return constraints.greater_than(-self.origin / self.step)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log density in x, [..., n, d]."""

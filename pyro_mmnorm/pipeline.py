@@ -17,13 +17,14 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from pyro_mmnorm.assessment import assess
+from pyro_mmnorm.calibration_report import calibration_report
 from pyro_mmnorm.checkpoint import sha256
 from pyro_mmnorm.cohort import Cohort
 from pyro_mmnorm.config import Config, parse_config
 from pyro_mmnorm.datatree import to_datatree
 from pyro_mmnorm.deviations import NormativeModel, load
 from pyro_mmnorm.errors import InputError
+from pyro_mmnorm.evidence import latent_table
 from pyro_mmnorm.files import atomic_write
 from pyro_mmnorm.findings import findings, region_table, subject_table
 from pyro_mmnorm.io import input_files, read_cohort
@@ -161,12 +162,11 @@ def _run(config: Config, folder: RunFolder, device: str, progress: bool | None) 
             norm = _train(config, cohort, model, folder, device, progress)
     with folder.step("deviations"):
         everyone = cohort[cohort.split.isin(["test", "target"])]
-        kinds = list(config.deviations.kinds)
-        dev = xr.concat([norm.deviations(everyone, kind) for kind in kinds], dim=pd.Index(kinds, name="kind"))
+        dev = _deviations(norm, everyone)
         folder.write_netcdf("deviations.nc", dev)
         folder.write_table("z.csv", _z_table(dev.sel(kind=config.deviations.primary)))
     with folder.step("calibration"):
-        folder.write_json("calibration.json", {kind: _assessment(norm, cohort, kind, config.seed) for kind in kinds})
+        folder.write_json("calibration.json", calibration_report(norm, cohort, seed=config.seed))
     with folder.step("findings"):
         _write_findings(folder, dev.sel(kind=config.deviations.primary), everyone, config.seed)
     with folder.step("posterior"):
@@ -192,8 +192,7 @@ def score(run_dir: str | Path, config: Config, *, out: str | Path, overwrite: bo
         primary = parse_config(_text(Path(run_dir) / "config.yaml")).deviations.primary
         cohort = read_cohort(config, everyone="target")
     with one_thread(), folder.step("deviations"):
-        kinds = list(norm.calibrators)
-        dev = xr.concat([norm.deviations(cohort, kind) for kind in kinds], dim=pd.Index(kinds, name="kind"))
+        dev = _deviations(norm, cohort)
     folder.begin(config)
     folder.write_netcdf("deviations.nc", dev)
     one = dev.sel(kind=primary)
@@ -223,10 +222,14 @@ def _train(
     history = fit(model, cohort.train, config.train, seed=config.seed, device=device, progress=progress)
     _warn_of_collapse(model, history)
     norm = NormativeModel(
-        model, draws=config.deviations.draws, calibrator=config.deviations.calibrator, seed=config.seed
+        model,
+        **config.deviations.model_dump(include={"draws", "normative_draws", "refine", "calibrator"}),
+        seed=config.seed,
     )
     norm.calibrate(cohort.calibrate, tuple(config.deviations.kinds))
     folder.write_table("history.csv", history, index=False)
+    held_out = norm.preprocess(cohort.calibrate)
+    folder.write_table("latents.csv", latent_table(model, held_out), index=False)
     norm.save(folder.path / "model")
     return norm
 
@@ -247,17 +250,12 @@ def _z_table(dev: xr.Dataset) -> pd.DataFrame:
     )
 
 
-def _assessment(norm: NormativeModel, cohort: Cohort, kind: str, seed: int) -> dict[str, Any]:
-    raws = [norm.raw(part, kind) for part in (cohort.calibrate, cohort.test)]
-    calibrate, test = (
-        (raw["z_raw"].to_numpy(), norm.preprocess.design(part))
-        for raw, part in zip(raws, (cohort.calibrate, cohort.test), strict=True)
-    )
-    modality = raws[0]["modality"].to_numpy()
-    calibrator = norm.calibrators[kind]
-    report = assess(calibrator, calibrate, test, cohort.test.covariates, cohort.kinds, modality, seed=seed)
-    smallest = {"people": len(cohort.calibrate), "smallest_p": calibrator.conformal.smallest}
-    return report | {"calibrator": {"name": norm.calibrator, **smallest}}
+def _deviations(norm: NormativeModel, cohort: Cohort) -> xr.Dataset:
+    """Every calibrated kind: dims (kind, subject, region), and what the latent kind says of each subject."""
+    kinds = [kind for kind in norm.kinds if kind != "latent"]
+    regional = [norm.deviations(cohort, kind) for kind in kinds]
+    dev = [xr.concat(regional, dim=pd.Index(kinds, name="kind"))] if kinds else []
+    return xr.merge([*dev, *([norm.deviations(cohort, "latent")] if "latent" in norm.kinds else [])])
 
 
 def _with_people(subjects: pd.DataFrame, cohort: Cohort) -> pd.DataFrame:

@@ -18,13 +18,13 @@ from pyro_mmnorm.cohort import Batch, Cohort
 from pyro_mmnorm.config import TrainConfig
 from pyro_mmnorm.elbo import MeanFieldELBO, OwnNoise, elbo_terms, hide_cells, subsampled
 from pyro_mmnorm.errors import InputError
+from pyro_mmnorm.evidence import ACTIVE_VARIANCE, latent_table
 from pyro_mmnorm.start import start_linear
 from pyro_mmnorm.threads import one_thread
 from pyro_mmnorm.vae import MMVAE
 
 __all__ = ["Loop", "device_of", "fit"]
 
-ACTIVE_VARIANCE = 0.01
 VALIDATION_DRAWS = 4
 MIN_BATCH, STEPS_AN_EPOCH = 32, 8
 
@@ -77,7 +77,8 @@ def fit(
     Returns:
         One row an epoch: epoch, loss and validation_loss (negative ELBO per subject), kl, log_likelihood_<modality> of
         the validation part, active_units (latents whose posterior mean varies by more than 0.01 between subjects),
-        beta and seconds. With members, figures are means over them.
+        share_prior and share_<expert> (of the posterior's precision, mean over latents), kl_latent_<l>, beta and
+        seconds. With members, figures are means over them. `evidence.latent_table` tells more of each latent.
 
     Raises:
         FloatingPointError: When the loss stops being a number; the message names the site.
@@ -234,9 +235,10 @@ class Loop:
         total = self.model.beta * kl
         for m, weight in self.model.weights.items():
             total = total - weight * logs[m]
-        active = (mean.var(-2) > ACTIVE_VARIANCE).sum(-1)
+        active = (mean.var(-2) > ACTIVE_VARIANCE).sum(-1)  # of each member
         figures = {"validation_loss": total.mean(-1), "kl": kl.mean(-1), "active_units": active.double()}
         figures |= {f"log_likelihood_{m}": x.mean(-1) for m, x in logs.items()}
+        latents = latent_table(self.model, watched)
         loss = figures["validation_loss"].reshape(members).cpu()
         better = (loss < self.best_loss) & ~self.stopped
         for name, x in self.model.state_dict().items():
@@ -244,7 +246,13 @@ class Loop:
             self.best[name] = torch.where(better.to(x.device).reshape(shape), x, self.best[name])
         self.best_loss = torch.where(better, loss, self.best_loss)
         self.best_epoch = torch.where(better, epoch, self.best_epoch)
-        return {name: float(x.mean()) for name, x in figures.items()}
+        shares = latents.filter(like="share_").mean()
+        per_latent = latents.groupby("latent")["kl"].mean()
+        return {
+            **{name: float(x.mean()) for name, x in figures.items()},
+            **{str(name): float(x) for name, x in shares.items()},
+            **{f"kl_latent_{name}": float(x) for name, x in per_latent.items()},
+        }
 
     def _stops(self, epoch: int) -> bool:
         if self.watched is None or not self.config.early_stopping:

@@ -27,7 +27,7 @@ LAYERS = (
     "checkpoint, evidence, predictive",
     "training",
     "deviations",
-    "datatree, plots",
+    "calibration_report, datatree, plots",
     "report",
     "pipeline",
     "cli",

@@ -21,6 +21,7 @@ __all__ = [
     "Calibrator",
     "Conformal",
     "EmpiricalCalibrator",
+    "Fit",
     "GaussianCalibrator",
     "Mondrian",
     "NoCalibrator",
@@ -38,6 +39,7 @@ __all__ = [
 type Arrays = Mapping[str, NDArray[Any]]
 type Groups = Mapping[str, slice]
 type Fit = Callable[[NDArray[np.float64], NDArray[np.float64], Groups], Calibrator]
+"""(raw z [n, d], design [n, c], groups) -> calibrator."""
 
 CALIBRATORS: dict[str, Fit] = {
     "gaussian": GaussianCalibrator.fit,

@@ -1,0 +1,78 @@
+"""The calibration report of a norm: is it right about the healthy people that nothing was fitted on?"""
+
+from typing import Any
+
+import numpy as np
+
+from pyro_mmnorm.assessment import Prediction, assess
+from pyro_mmnorm.cohort import Cohort
+from pyro_mmnorm.deviations import NormativeModel
+from pyro_mmnorm.regression import ShrunkRegression
+from pyro_mmnorm.statistics import share_significant
+
+__all__ = ["calibration_report"]
+
+
+def calibration_report(norm: NormativeModel, cohort: Cohort, *, seed: int = 0) -> dict[str, Any]:
+    """The calibration report of every calibrated kind, on test controls.
+
+    Args:
+        norm: Calibrated.
+        cohort: Its training controls give means, SDs and what covariates alone predict; its calibration controls are
+            those that the norm was calibrated on; its test controls are reported on.
+        seed: Of the bootstrap.
+
+    Returns:
+        kind -> what `assess` gives; for `latent` the share of test controls with p < .05, which should be .05.
+
+    Examples:
+        >>> import pyro_mmnorm as mm
+        >>> cohort = mm.simulate(healthy=300, patients=20, seed=1).to_cohort()
+        >>> norm = mm.NormativeModel(mm.MMVAE.for_cohort(cohort, latent_dim=2)).calibrate(cohort.calibrate)
+        >>> list(calibration_report(norm, cohort))
+        ['reconstruction']
+    """
+    design, observed = norm.preprocess.design(cohort.train), norm.observed(cohort.train)
+    covariates = ShrunkRegression.fit(design, observed, norm.preprocess.groups)
+    reports = {kind: _assessment(norm, cohort, kind, covariates, seed) for kind in norm.calibrators}
+    if "latent" not in norm.kinds:
+        return reports
+    dev = norm.deviations(cohort.test, "latent")
+    shares = {name: share_significant(dev[name].to_numpy()[:, None]) for name in ("latent_p", "latent_conformal_p")}
+    told = {name: {"value": s.value[0], "low": s.low[0], "high": s.high[0]} for name, s in shares.items()}
+    return reports | {"latent": {"people": len(cohort.test), "share_p_below_0.05": told}}
+
+
+def _assessment(
+    norm: NormativeModel, cohort: Cohort, kind: str, covariates: ShrunkRegression, seed: int
+) -> dict[str, Any]:
+    raws = [norm.raw(part, kind) for part in (cohort.calibrate, cohort.test)]
+    calibrate, test = (
+        (raw["z_raw"].to_numpy(), norm.preprocess.design(part))
+        for raw, part in zip(raws, (cohort.calibrate, cohort.test), strict=True)
+    )
+    train = norm.observed(cohort.train)
+    prediction = Prediction(
+        observed=norm.observed(cohort.test),
+        expected=raws[1]["expected"].to_numpy(),
+        sd=raws[1]["sd"].to_numpy(),
+        mean=np.nanmean(train, 0),
+        spread=np.nanstd(train, 0),
+        by_covariates=covariates.predict(test[1])[0],
+    )
+    calibrator, modality = norm.calibrators[kind], raws[0]["modality"].to_numpy()
+    predictive = kind in ("cross_modal", "normative")
+    people = cohort.test.covariates
+    report = assess(
+        calibrator,
+        calibrate,
+        test,
+        people,
+        cohort.kinds,
+        modality,
+        prediction=prediction,
+        predictive=predictive,
+        seed=seed,
+    )
+    smallest = {"people": len(cohort.calibrate), "smallest_p": calibrator.conformal.smallest}
+    return report | {"calibrator": {"name": calibrator.name, **smallest}}

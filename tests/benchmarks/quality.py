@@ -130,18 +130,13 @@ def deviations(norm: mm.NormativeModel, cohort: Cohort, kind: str) -> pd.DataFra
     return pd.DataFrame(dev["z"].to_numpy(), index=dev["subject"].to_numpy(), columns=dev["region"].to_numpy())
 
 
-def judged(
-    model: mm.MMVAE, cohort: Cohort, drawn: Simulation, kind: str = "reconstruction", **norm: Any
-) -> dict[str, float]:
+def judged(model: mm.MMVAE, truth: Known, kind: str = "reconstruction", **norm: Any) -> dict[str, float]:
     """Detection, calibration on test controls and held-out evidence of a model."""
+    cohort, exact = truth.cohort, truth.reference[kind]
     fitted = mm.NormativeModel(model, **norm).calibrate(cohort.calibrate, (kind,))
-    reference = drawn.reference_z(kind) if drawn._has_closed_form else None
-    z = deviations(fitted, cohort.test, kind)
-    sick = deviations(fitted, cohort.target, kind)
-    figures = found(sick, drawn, reference) | {"sd": float(np.nanstd(z)), "mean": float(np.nanmean(z))}
-    if reference is not None:
-        theirs = reference.loc[z.index, z.columns].to_numpy().ravel()
-        ours = z.to_numpy().ravel()
-        ok = np.isfinite(ours)
-        figures["agreement"] = np.corrcoef(ours[ok], theirs[ok])[0, 1]
+    z, sick = (deviations(fitted, part, kind) for part in (cohort.test, cohort.target))
+    figures = found(sick, truth.effect, exact) | {"sd": float(np.nanstd(z)), "mean": float(np.nanmean(z))}
+    theirs, ours = exact.loc[z.index, z.columns].to_numpy().ravel(), z.to_numpy().ravel()
+    ok = np.isfinite(ours)
+    figures["agreement"] = float(np.corrcoef(ours[ok], theirs[ok])[0, 1])
     return figures | {"evidence": float(log_evidence(model, cohort.test, draws=64, refine=fitted._steps()).mean())}

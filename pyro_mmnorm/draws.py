@@ -48,7 +48,7 @@ def latent_draws(distribution: TorchDistributionMixin, draws: int, seed: int) ->
         return z
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        independent: Tensor = distribution.rsample((draws,))
+        independent: Tensor = (distribution.rsample if distribution.has_rsample else distribution.sample)((draws,))
         return independent
 
 

@@ -194,10 +194,6 @@ class StudentT(LocationScale):
     References:
         Lange, Little & Taylor (1989), Robust statistical modeling using the t distribution,
         https://doi.org/10.1080/01621459.1989.10478852
-
-    Examples:
-        >>> StudentT(nn.Linear(3, 1), regions=1).df.round().tolist()
-        [[20.0]]
     """
 
     LEAST_DF, DF_UNIT, START_DF = 2.1, 10.0, 20.0

@@ -98,6 +98,13 @@ class Predictive:
         """q(z | visible cells), refined where asked."""
         return refined(model, batch, self.refine, seed=self.seed) if self.refine else model.posterior(batch)
 
+    def posterior_mean(self, batch: Batch) -> Floats:
+        """Mean of q(z | X, c), over members one after the other, [n, members * k]."""
+        with torch.no_grad(), one_thread():
+            mean = self.posterior(self.model, batch).mean
+        table: Floats = (mean.movedim(0, 1).flatten(1) if self.model.members > 1 else mean).double().numpy()
+        return table
+
     def _reconstruction(self, model: MMVAE, batch: Batch, member: int | None) -> Scores:
         z = latent_draws(self.posterior(model, batch), self.draws, self.seed)
         return self._scores([self._mixture(model, m, z, batch, member, given=True) for m in model.likelihoods])

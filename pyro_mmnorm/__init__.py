@@ -17,6 +17,8 @@ _HOME = {
     "ModelConfig": "config",
     "NormativeModel": "deviations",
     "TrainConfig": "config",
+    "adapt": "pipeline",
+    "centiles": "charts",
     "fit": "training",
     "load": "deviations",
     "read_cohort": "io",

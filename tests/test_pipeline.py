@@ -119,7 +119,7 @@ def test_resume_goes_on_with_the_trained_model(config, tmp_path, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "assess", interrupted)
+        patch.setattr(pipeline, "calibration_report", interrupted)
         with pytest.raises(KeyboardInterrupt):
             pipeline.run(config, out=tmp_path / "r", progress=False)
     assert not (tmp_path / "r" / "calibration.json").exists()

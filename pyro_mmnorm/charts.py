@@ -30,16 +30,16 @@ def centiles(
 ) -> xr.DataArray:
     r"""Centile curves of one region, over the range of a covariate in training, in the units of the table.
 
-    The value x on the curve of centile q has the calibrated `normative` z of :math:`\Phi^{-1}(q / 100)`, for people with
-    the covariates `at`. Curves of one chart never cross.
+    A value on the curve of centile q has the calibrated `normative` z :math:`\Phi^{-1}(q / 100)` among people with the
+    covariates `at`. Curves of one chart never cross.
 
     Args:
         norm: Calibrated for kind `normative`.
         region: `<modality>.<region>`.
         centiles: Growing, between 0 and 100.
         by: A covariate by spline or line.
-        at: Value of every other covariate, such as {"sex": "F", "site": "Bern"}; a site that the norm was adapted to has
-            its own calibration.
+        at: Value of every other covariate, such as {"sex": "F", "site": "Bern"}; a site that the norm was adapted to
+            has its own calibration.
         points: Of the grid over `by`, at least 2.
 
     Returns:
@@ -65,7 +65,8 @@ def centiles(
         raise InputError("region", repr(region), f"one of {preprocess.names[:5]} ...", "mend the name")
     q = np.asarray(centiles, float)
     if not len(q) or not (np.diff(q) > 0).all() or not ((q > 0) & (q < 100)).all() or points < 2:
-        raise InputError("centiles", f"{centiles} at {points} points", "growing, between 0 and 100, at 2 or more", "so")
+        want = "centiles that grow, between 0 and 100, at 2 or more points"
+        raise InputError("centiles", f"{centiles} at {points} points", want, "mend them")
     term = _checked(preprocess, by, at)
     grid = np.linspace(term.low or 0.0, term.high or 0.0, points)
     design = preprocess.encoded(pd.DataFrame({by: grid, **{name: [value] * points for name, value in at.items()}}))

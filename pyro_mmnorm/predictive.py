@@ -29,7 +29,7 @@ REGIONAL = ("reconstruction", "cross_modal", "normative", "local")
 BUDGET_CELLS = 2**21  # draws x members x subjects x regions held at once: 16 MiB an array of float64
 REPLICATES = 16  # per draw, for a likelihood whose tails nobody knows
 EDGE = 2.576  # SDs beyond which the tail of `normative` is continued
-WIDEN, HALVE = 40, 32  # steps of the search for a quantile
+WIDEST, STEPS, CLOSE = 1e9, 60, 1e-7  # of the search for a quantile: SDs, steps and error in z
 FLAGGED, READMITTED, ROUNDS, WORST = 2.8, 2.0, 8, 0.03
 
 
@@ -107,7 +107,7 @@ class Predictive:
         return table
 
     def quantile(self, batch: Batch, z: Floats, modality: str, region: int) -> Floats:
-        """Values of one region whose raw z by `normative` are `z`, by bisection, in model units.
+        """Values of one region whose raw z by `normative` are `z`, in model units.
 
         Args:
             batch: The people; nothing but their covariates matters.
@@ -115,7 +115,7 @@ class Predictive:
             modality, region: Which one; its place within the modality.
 
         Returns:
-            [q, n], growing in z; to about 1e-9 SD.
+            [q, n], growing in z; their raw z is right to 1e-7.
         """
         model, found, done = copy.deepcopy(self.model).double().eval(), [], 0
         with torch.no_grad(), one_thread():
@@ -267,23 +267,31 @@ def _cut(predictive: Any, region: int) -> Any:
 
 
 def _solved(score: Callable[[Tensor], Tensor], loc: Tensor, scale: Tensor, z: Tensor) -> Tensor:
-    """x with score(x) = z by bisection, [q, n, 1]; score grows, and is nearly (x - loc) / scale."""
+    """x with score(x) = z, [q, n, 1]; score grows, and is nearly (x - loc) / scale.
 
-    def scored(x: Tensor) -> Tensor:
-        return torch.stack([score(one) for one in x])
+    The secant between both ends of a bracket, the value at the end that stays being halved so that both ends move;
+    its middle where the secant knows no way.
+    """
 
-    low, high, width = loc + (z - 1) * scale, loc + (z + 1) * scale, 1.0
-    for _ in range(WIDEN):
-        below, above = scored(low) > z, scored(high) < z
-        if not (below | above).any():
-            break
+    def beyond(x: Tensor) -> Tensor:
+        return torch.stack([score(one) for one in x]) - z
+
+    low, high, width = loc + (z - 0.5) * scale, loc + (z + 0.5) * scale, 0.5
+    below, above = beyond(low), beyond(high)
+    while width < WIDEST and ((below > 0) | (above < 0)).any():
         width *= 2
-        low, high = torch.where(below, low - width * scale, low), torch.where(above, high + width * scale, high)
-    for _ in range(HALVE):
-        middle = (low + high) / 2
-        above = scored(middle) > z
-        low, high = torch.where(above, low, middle), torch.where(above, middle, high)
-    return (low + high) / 2
+        low, high = torch.where(below > 0, low - width * scale, low), torch.where(above < 0, high + width * scale, high)
+        below, above = beyond(low), beyond(high)
+    middle = (low + high) / 2
+    for _ in range(STEPS):
+        secant = low + (high - low) * below / (below - above)
+        middle = torch.where(secant.isfinite(), secant, (low + high) / 2)
+        found = beyond(middle)
+        if (found.abs() < CLOSE).all():
+            break
+        low, below = torch.where(found > 0, low, middle), torch.where(found > 0, below / 2, found)
+        high, above = torch.where(found > 0, middle, high), torch.where(found > 0, found, above / 2)
+    return middle
 
 
 def _moments(predictive: TorchDistributionMixin, pooled: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:

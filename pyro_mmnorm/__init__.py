@@ -18,6 +18,8 @@ _HOME = {
     "ModelConfig": "config",
     "NormativeModel": "deviations",
     "TrainConfig": "config",
+    "adapt": "pipeline",
+    "centiles": "charts",
     "fit": "training",
     "load": "deviations",
     "log_evidence": "evidence",

@@ -120,6 +120,25 @@ def score(
     _say(f"z-scores: {folder / 'z.csv'}", quiet)
 
 
+@app.command(epilog="Example: mmnorm adapt runs/abide --config configs/our_scanner.yaml --out runs/our_scanner")
+@_told
+def adapt(
+    run_dir: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")],
+    config: Annotated[Path, typer.Option(help="YAML file; its data part names the local tables.")],
+    out: OUT = None,
+    set_: SET = None,
+    overwrite: OVERWRITE = False,
+    quiet: QUIET = False,
+) -> None:
+    """A new site, or several, from at least 10 healthy people of each; others of the site are scored."""
+    from pyro_mmnorm import pipeline
+    from pyro_mmnorm.config import read_config
+
+    resolved = read_config(config, overrides=set_ or [])
+    folder = pipeline.adapt(run_dir, resolved, out=out or Path(resolved.out), overwrite=overwrite)
+    _say(f"adapted: {folder}; later people of these sites: mmnorm score {folder}", quiet)
+
+
 @app.command(epilog="Example: mmnorm inspect configs/abide.yaml")
 @_told
 def inspect(config: Annotated[Path, typer.Argument(help="YAML file.")], set_: SET = None, quiet: QUIET = False) -> None:  # noqa: ARG001
@@ -173,7 +192,7 @@ def demo(
 ) -> None:
     """Simulate a cohort of the poster's size, run everything, say where the report lies."""
     from pyro_mmnorm.config import shipped_config
-    from pyro_mmnorm.pipeline import RunFolder
+    from pyro_mmnorm.run_folder import RunFolder
 
     RunFolder(out, overwrite=overwrite)
     data = out.parent / f"{out.name}_data"

@@ -212,6 +212,12 @@ class DeviationConfig(Record):
         None, description="local steps on each subject's posterior; 5 for products of experts when empty, else 0"
     )
     calibrator: Literal["empirical", "gaussian", "none"] = "empirical"
+    unseen_site: Literal["refuse", "population"] = Field(
+        "refuse", description="people of a site unseen in training: refused, or scored as if of no site in particular"
+    )
+    outside_range: Literal["flag", "refuse"] = Field(
+        "flag", description="people beyond the range of age (or another number) in training: flagged, or refused"
+    )
 
     @model_validator(mode="after")
     def _primary_is_a_kind(self) -> "DeviationConfig":

@@ -1,32 +1,34 @@
 """NormativeModel: a trained model and its calibrators; deviations of any person from the norm."""
 
+import copy
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
+import pandas as pd
 import torch
 import xarray as xr
 from numpy.typing import NDArray
-from scipy import special
 
 from pyro_mmnorm import checkpoint
-from pyro_mmnorm.calibration import CALIBRATORS, Calibrator, Fit, load_calibrator, mean_square
+from pyro_mmnorm.calibrated import Calibrated
+from pyro_mmnorm.calibration import CALIBRATORS, Calibrator, Fit, mean_square
 from pyro_mmnorm.cohort import Cohort
 from pyro_mmnorm.errors import InputError
 from pyro_mmnorm.latents import DiagonalNormal
 from pyro_mmnorm.mahalanobis import LatentNorm
 from pyro_mmnorm.predictive import REGIONAL, Predictive
-from pyro_mmnorm.preprocess import Preprocess
-from pyro_mmnorm.statistics import benjamini_hochberg
-from pyro_mmnorm.threads import one_thread
+from pyro_mmnorm.preprocess import SITE, Preprocess
 from pyro_mmnorm.vae import MMVAE
 
-__all__ = ["KINDS", "NormativeModel", "load"]
+__all__ = ["KINDS", "LOCAL", "NormativeModel", "load"]
 
 type Floats = NDArray[np.float64]
 
 KINDS = (*REGIONAL, "latent")
 """Kinds of deviation; METHOD in docs/deviations.md says which question each answers."""
+LOCAL = "local"
+"""Name of the new site where the norm was trained without the covariate `site`."""
 REFINE = 5
 """Local steps on each person's posterior where it can be refined, if nothing else is said."""
 FEWEST = 10
@@ -50,6 +52,9 @@ class NormativeModel:
         refine: Local steps on each person's posterior; None: 5 where it is diagonal normal (poe, gpoe), else 0.
         calibrator: Name in `CALIBRATORS`, or a callable of the same signature.
         seed: Of the common draws.
+        unseen_site: People of a site that was neither in training nor adapted to: `refuse`, or `population`, which
+            scores them as if of no site in particular.
+        outside_range: People with an age (or other number) beyond its range in training: `flag` or `refuse`.
 
     Examples:
         >>> import pyro_mmnorm as mm
@@ -70,23 +75,30 @@ class NormativeModel:
         refine: int | None = None,
         calibrator: str | Fit = "empirical",
         seed: int = 0,
+        unseen_site: Literal["refuse", "population"] = "refuse",
+        outside_range: Literal["flag", "refuse"] = "flag",
     ) -> None:
         if model.preprocess is None:
-            raise InputError(
-                "NormativeModel", "a model without preprocessing", "one of MMVAE.for_cohort", "build it so"
-            )
+            got, want = "a model without preprocessing", "one of MMVAE.for_cohort"
+            raise InputError("NormativeModel", got, want, "build it so")
         if isinstance(calibrator, str) and calibrator not in CALIBRATORS:
-            raise InputError(
-                "deviations.calibrator", repr(calibrator), f"one of {sorted(CALIBRATORS)}", "use one of these"
-            )
+            want = f"one of {sorted(CALIBRATORS)}"
+            raise InputError("deviations.calibrator", repr(calibrator), want, "use one of these")
         self.model, self.draws, self.normative_draws, self.seed = model, draws, normative_draws, seed
-        self.refine, self.calibrator, self.preprocess = refine, calibrator, model.preprocess
+        self.refine, self.calibrator, self._trained = refine, calibrator, model.preprocess
+        self.unseen_site, self.outside_range = unseen_site, outside_range
         self.calibrators: dict[str, Calibrator] = {}
         self.spread: Floats | None = None
         self.latent: LatentNorm | None = None
+        self.sites: dict[str, Calibrated] = {}
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """From tables to model units; it admits the sites met in training or adapted to, or any for `population`."""
+        return self._trained.admitting(None if self.unseen_site == "population" else tuple(self.sites))
 
     def calibrate(self, cohort: Cohort, kinds: tuple[str, ...] = ("reconstruction",)) -> Self:
-        """Fit a calibrator per kind on held-out controls; returns self.
+        """Fit a calibrator per kind on held-out controls; returns self, which forgets the sites it was adapted to.
 
         Args:
             cohort: Controls that the model was not trained on (`cohort.calibrate`), at least 10.
@@ -97,18 +109,59 @@ class NormativeModel:
             raise InputError("calibrate", got, f"at least {FEWEST}", todo)
         for kind in kinds:
             _check_kind(kind)
+        self.sites = {}
         design = self.preprocess.design(cohort)
         if "local" in kinds:
             self.spread = self._seen_spread(cohort)
         for kind in kinds:
             if kind == "latent":
-                mean = self._posterior_mean(cohort)
+                mean = self.predictive.posterior_mean(self.preprocess(cohort))
                 self.latent = LatentNorm.fit(mean, design, self.preprocess.groups)
             else:
                 raw = self.raw(cohort, kind)["z_raw"].to_numpy()
                 fit = CALIBRATORS[self.calibrator] if isinstance(self.calibrator, str) else self.calibrator
                 self.calibrators[kind] = fit(raw, design, self.preprocess.groups)
         return self
+
+    def adapt(self, controls: Cohort) -> Self:
+        """A norm that also holds for the sites of these controls; this one is left as it is.
+
+        Every calibrated kind gets a calibrator of each new site, see `calibration.adapt`; the model stays the same.
+        Kind `latent` is fitted anew, and is NaN for people of a site with too few controls for it.
+
+        Args:
+            controls: Healthy people of sites that were not in training, at least 10 of each; others play no part. A
+                norm trained without the covariate `site` takes them, and everybody later, for people of one new site.
+
+        Raises:
+            InputError: Before `calibrate`, without a new site, or with fewer than 10 controls of one.
+        """
+        sites = self.new_sites(controls)
+        new = sorted(set(sites) - {""})
+        if not self.kinds or not new:
+            got = "only sites met in training" if self.kinds else "a norm that is not calibrated"
+            raise InputError("adapt", got, "a calibrated norm and controls of a new site", "calibrate, or score them")
+        adapted, anyone = copy.copy(self), copy.copy(self)
+        anyone.unseen_site = "population"
+        adapted.calibrators, adapted.sites = dict(self.calibrators), dict(self.sites)
+        for site in new:
+            people = controls[(sites == site).to_numpy()]
+            batch, design = anyone.preprocess(people), anyone.preprocess.design(people)
+            raw = {kind: anyone.raw(people, kind)["z_raw"].to_numpy() for kind in self.calibrators}
+            latents = self.predictive.posterior_mean(batch) if self.latent else None
+            adapted.sites[site] = self.at_site("").to_site(raw, latents, design, self.preprocess.groups, site)
+        return adapted
+
+    def new_sites(self, cohort: Cohort) -> pd.Series:
+        """The site of each person where it was not in training, else ''; `local` where the norm knows no sites."""
+        trained = self.preprocess.sites
+        if trained is None:
+            return pd.Series(LOCAL, index=cohort.ids)
+        return cohort.covariates[SITE].mask(cohort.covariates[SITE].isin(trained), "")
+
+    def at_site(self, site: str) -> Calibrated:
+        """The calibration of a site: its own where the norm was adapted to it, else that of `calibrate`."""
+        return self.sites.get(site) or Calibrated(self.calibrators, self.latent)
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -126,7 +179,7 @@ class NormativeModel:
         _check_kind(kind, REGIONAL)
         batch = self.preprocess(cohort)
         self.model.check_support(batch)
-        scores = self._predictive()(batch, kind, member=member)
+        scores = self.predictive(batch, kind, member=member)
         seen = np.concatenate([batch.observed[m].numpy() for m in self.preprocess.regions], 1)
         scale, loc = self._units()
         dims = ("subject", "region")
@@ -147,38 +200,32 @@ class NormativeModel:
             table; extrapolated: z beyond the largest of the calibration people; left_out: cells that the norm of this
             person does without (kind `local`); omnibus, omnibus_p (subject): mean z^2 and its conformal p; mse
             (subject): mean squared error of the expected value, in training SDs. Kind `latent` has dims
-            (subject, latent) instead: see `LatentNorm`.
+            (subject, latent) instead: see `LatentNorm`. Coordinates of the subjects: outside_range, the covariates
+            beyond their range in training, and site_known, where `site` is a covariate.
 
         Raises:
-            InputError: Before `calibrate`, or for people that the model cannot place.
+            InputError: Before `calibrate`, or for people that the model cannot place: of a site that it does not know
+                (unless `unseen_site` says otherwise), or beyond the range of training (if `outside_range` says so).
         """
         if kind not in self.kinds:
             got, todo = f"kind {kind!r} is not calibrated", "call calibrate first"
             raise InputError("deviations", got, f"one of {sorted(self.kinds)}", todo)
-        design = self.preprocess.design(cohort)
-        if kind == "latent" and self.latent:
-            subject = {"subject": cohort.ids.to_numpy(object).astype(str)}
-            return self.latent(self._posterior_mean(cohort), design).assign_coords(subject)
-        return self.calibrated(self.raw(cohort, kind), design, kind, cohort)
-
-    def calibrated(self, raw: xr.Dataset, design: Floats, kind: str, cohort: Cohort) -> xr.Dataset:
-        """Raw deviations with everything that the calibrator adds."""
-        calibrator, dims = self.calibrators[kind], ("subject", "region")
-        z = calibrator(raw["z_raw"].to_numpy(), design)
-        centre, low, high = (calibrator.raw_at(at, design) for at in (0.0, -1.0, 1.0))
-        omnibus = mean_square(z)
-        error = (self.observed(cohort) - raw["expected"].to_numpy()) / self._units()[0]
-        return raw.assign(
-            z=(dims, z),
-            p=(dims, calibrator.conformal(np.abs(z))),
-            q=(dims, benjamini_hochberg(2 * special.ndtr(-np.abs(z)), axis=1)),
-            expected=(dims, raw["expected"].to_numpy() + centre * raw["sd"].to_numpy()),
-            sd=(dims, raw["sd"].to_numpy() * (high - low) / 2),
-            extrapolated=(dims, np.abs(z) > calibrator.conformal.largest_score),
-            omnibus=("subject", omnibus),
-            omnibus_p=("subject", calibrator.omnibus(omnibus[:, None])[:, 0]),
-            mse=("subject", mean_square(error)),
-        )
+        self.preprocess.outside(cohort, refuse=self.outside_range == "refuse")
+        design, sites = self.preprocess.design(cohort), self.new_sites(cohort).to_numpy()
+        if kind == "latent":
+            raw = xr.Dataset(
+                {"mean": (("subject", "latent"), self.predictive.posterior_mean(self.preprocess(cohort)))},
+                self._people(cohort),
+            )
+        else:
+            raw = self.raw(cohort, kind)
+            error = (self.observed(cohort) - raw["expected"].to_numpy()) / self._units()[0]
+            raw = raw.assign(mse=("subject", mean_square(error)))
+        own = np.where(np.isin(sites, list(self.sites)), sites, "")
+        parts = [
+            self.at_site(site)(raw.isel(subject=own == site), design[own == site], kind) for site in sorted(set(own))
+        ]
+        return parts[0] if len(parts) == 1 else xr.concat(parts, "subject", join="exact").sel(subject=raw["subject"])
 
     def observed(self, cohort: Cohort) -> Floats:
         """Values in the units of the tables and the model's order of regions, [n, D], NaN where not observed."""
@@ -197,7 +244,9 @@ class NormativeModel:
         )
         return scale, loc
 
-    def _predictive(self) -> Predictive:
+    @property
+    def predictive(self) -> Predictive:
+        """What the model predicts, before calibration."""
         return Predictive(
             model=self.model,
             draws=self.draws,
@@ -220,18 +269,20 @@ class NormativeModel:
         quartiles = np.nanquantile(raw, [0.25, 0.75], axis=0)
         return np.maximum((quartiles[1] - quartiles[0]) / 1.349, 1e-3)
 
-    def _posterior_mean(self, cohort: Cohort) -> Floats:
-        """Mean of q(z | X, c), over members one after the other, [n, members * k]."""
-        predictive = self._predictive()
-        with torch.no_grad(), one_thread():
-            mean = predictive.posterior(self.model, self.preprocess(cohort)).mean
-        table: Floats = (mean.movedim(0, 1).flatten(1) if self.model.members > 1 else mean).double().numpy()
-        return table
+    def _people(self, cohort: Cohort) -> dict[str, Any]:
+        """Coordinates of people: who they are, and where the norm is on thin ice."""
+        outside = self.preprocess.outside(cohort)
+        told: dict[str, Any] = {
+            "outside_range": np.array([", ".join(outside.columns[row]) for row in outside.to_numpy()], dtype=str)
+        }
+        if self.preprocess.sites is not None:
+            told["site_known"] = self.new_sites(cohort).isin(["", *self.sites]).to_numpy()
+        return {"subject": cohort.ids.to_numpy(object).astype(str)} | {k: ("subject", x) for k, x in told.items()}
 
     def _coords(self, cohort: Cohort) -> dict[str, Any]:
         pairs = [(m, region) for m, part in self.preprocess.regions.items() for region in part]
         return {
-            "subject": cohort.ids.to_numpy(object).astype(str),
+            **self._people(cohort),
             "region": [f"{m}.{region}" for m, region in pairs],
             "modality": ("region", [m for m, _ in pairs]),
             "region_name": ("region", [region for _, region in pairs]),
@@ -240,23 +291,23 @@ class NormativeModel:
     def save(self, folder: str | Path) -> None:
         """Write a model folder: weights and arrays in safetensors, the rest in JSON, with checksums."""
         arrays: dict[str, NDArray[Any]] = {f"model.{name}": x.numpy() for name, x in self.model.state_dict().items()}
-        for kind, calibrator in self.calibrators.items():
-            arrays |= {f"calibrator.{kind}.{name}": x for name, x in calibrator.to_arrays().items()}
+        arrays |= self.at_site("").to_arrays()
+        for i, own in enumerate(self.sites.values()):
+            arrays |= {f"site.{i}.{name}": x for name, x in own.to_arrays().items()}
         if self.spread is not None:
             arrays["spread"] = self.spread
-        if self.latent:
-            arrays |= {f"latent.{name}": x for name, x in self.latent.to_arrays().items()}
         record = {
             "model": self.model.record,
-            "preprocess": self.preprocess.to_record(),
+            "preprocess": self._trained.to_record(),
             **{name: getattr(self, name) for name in SETTINGS},
             "calibrator": self.calibrator if isinstance(self.calibrator, str) else {"custom": "calibrator"},
-            "calibrators": {kind: calibrator.name for kind, calibrator in self.calibrators.items()},
+            "calibrators": self.at_site("").names,
+            "sites": [{"site": site, "calibrators": own.names} for site, own in self.sites.items()],
         }
         checkpoint.write(folder, arrays, record)
 
 
-SETTINGS = ("draws", "normative_draws", "refine", "seed")
+SETTINGS = ("draws", "normative_draws", "refine", "seed", "unseen_site", "outside_range")
 
 
 def load(folder: str | Path, **parts: Any) -> NormativeModel:
@@ -279,16 +330,13 @@ def load(folder: str | Path, **parts: Any) -> NormativeModel:
     model = MMVAE.build(preprocess, **{**record["model"], **parts})
     model.load_state_dict(checkpoint.tensors(arrays, "model.", model.state_dict()))
     norm = NormativeModel(model.eval(), calibrator=calibrator, **{name: record[name] for name in SETTINGS})
-    for kind, name in record["calibrators"].items():
-        norm.calibrators[kind] = load_calibrator(name, _under(arrays, f"calibrator.{kind}."), preprocess.groups)
     norm.spread = arrays.get("spread")
-    if latent := _under(arrays, "latent."):
-        norm.latent = LatentNorm.from_arrays(latent, preprocess.groups)
+    base = Calibrated.from_arrays(arrays, record["calibrators"], preprocess.groups)
+    norm.calibrators, norm.latent = dict(base.calibrators), base.latent
+    for i, kept in enumerate(record["sites"]):
+        own = Calibrated.from_arrays(arrays, kept["calibrators"], preprocess.groups, prefix=f"site.{i}.")
+        norm.sites[kept["site"]] = own
     return norm
-
-
-def _under(arrays: dict[str, NDArray[Any]], prefix: str) -> dict[str, NDArray[Any]]:
-    return {name.removeprefix(prefix): x for name, x in arrays.items() if name.startswith(prefix)}
 
 
 def _is_custom(part: object) -> bool:

@@ -1,14 +1,8 @@
 """The steps of a run in order: the only place that knows the order."""
 
-import contextlib
-import io as streams
-import json
 import logging
 import platform
-import resource
-import shutil
-import time
-from collections.abc import Iterator
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -17,7 +11,11 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from pyro_mmnorm.adaptation import local_split
+from pyro_mmnorm.admission import reference_subjects
+from pyro_mmnorm.assessment import assess
 from pyro_mmnorm.calibration_report import calibration_report
+from pyro_mmnorm.cells import by_id, column_of
 from pyro_mmnorm.checkpoint import sha256
 from pyro_mmnorm.cohort import Cohort
 from pyro_mmnorm.config import Config, parse_config
@@ -25,99 +23,23 @@ from pyro_mmnorm.datatree import to_datatree
 from pyro_mmnorm.deviations import NormativeModel, load
 from pyro_mmnorm.errors import InputError
 from pyro_mmnorm.evidence import latent_table
-from pyro_mmnorm.files import atomic_write
 from pyro_mmnorm.findings import findings, region_table, subject_table
 from pyro_mmnorm.io import input_files, read_cohort
+from pyro_mmnorm.io.tables import cohort_of, read_frames
 from pyro_mmnorm.report import build_report
+from pyro_mmnorm.run_folder import RunFolder
+from pyro_mmnorm.splits import split_by_column
 from pyro_mmnorm.threads import one_thread
 from pyro_mmnorm.training import fit
 from pyro_mmnorm.vae import MMVAE
 
-__all__ = ["RunFolder", "run", "score"]
+__all__ = ["adapt", "run", "score"]
 
 logger = logging.getLogger("pyro_mmnorm")
 
 POSTERIOR_CELLS = 1_000_000
+FEWEST_TESTED = 10
 PACKAGES = ("pyro-mmnorm", "torch", "pyro-ppl", "numpy", "scipy", "pandas", "xarray", "arviz")
-
-
-class RunFolder:
-    """A run folder: files land under their final names whole or not at all.
-
-    Args:
-        path: The folder; made on the first write.
-        resume: Go on in a folder whose configuration is the same.
-        overwrite: Empty a folder that holds an earlier run.
-
-    Raises:
-        InputError: When the folder is not empty, and neither is asked for; or is not a run folder.
-    """
-
-    def __init__(self, path: str | Path, *, resume: bool = False, overwrite: bool = False) -> None:
-        self.path = Path(path)
-        self.resume, self.overwrite = resume, overwrite
-        self.steps: dict[str, dict[str, float]] = {}
-        if self.path.exists() and not self.path.is_dir():
-            raise InputError(str(self.path), "a file", "a folder, or nothing", "choose another --out")
-        used = self.path.is_dir() and any(self.path.iterdir())
-        if used and not (resume or overwrite):
-            raise InputError(
-                str(self.path),
-                "a folder that is not empty",
-                "a new or empty one",
-                "choose another --out, or give --resume or --overwrite",
-            )
-        if used and not (self.path / "config.yaml").is_file():
-            raise InputError(
-                str(self.path), "no config.yaml in it", "the folder of an earlier run", "choose another --out"
-            )
-
-    def begin(self, config: Config) -> bool:
-        """Make or clear the folder and write its configuration; True when a trained model of the same one is there."""
-        kept = self.path / "config.yaml"
-        if self.overwrite and kept.is_file():
-            shutil.rmtree(self.path)
-        if self.resume and kept.is_file():
-            before = parse_config(kept.read_text(encoding="utf-8"), where=str(kept))
-            if before.model_copy(update={"out": config.out}) != config:
-                raise InputError(
-                    str(kept), "another configuration", "the one of this run", "choose another --out, or --overwrite"
-                )
-        self.write("config.yaml", config.to_yaml())
-        return (self.path / "model" / "sha256.json").is_file() and (self.path / "history.csv").is_file()
-
-    def write(self, name: str, content: str | bytes) -> None:
-        """One file, atomically."""
-        atomic_write(self.path / name, content)
-
-    def write_table(self, name: str, table: pd.DataFrame, *, index: bool = True) -> None:
-        """One CSV, atomically; empty where there is no number."""
-        buffer = streams.StringIO()
-        table.to_csv(buffer, index=index)
-        self.write(name, buffer.getvalue())
-
-    def write_json(self, name: str, content: Any) -> None:
-        """One JSON file, atomically; a number that is not finite becomes null."""
-        self.write(name, json.dumps(_plain(content), indent=1, allow_nan=False))
-
-    def write_netcdf(self, name: str, data: xr.Dataset | xr.DataTree) -> None:
-        """One netCDF file, atomically."""
-        part = self.path / f".{name}.part"
-        try:
-            data.to_netcdf(part, engine="h5netcdf")
-            part.replace(self.path / name)
-        finally:
-            part.unlink(missing_ok=True)
-
-    @contextlib.contextmanager
-    def step(self, name: str) -> Iterator[None]:
-        """Time a step for the provenance."""
-        began = time.perf_counter()
-        yield
-        seconds = time.perf_counter() - began
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        self.steps[name] = {"seconds": round(seconds, 3), "peak_memory_mib": round(peak, 1)}
-        logger.info("%s: %.1f s", name, seconds)
 
 
 def run(
@@ -153,6 +75,11 @@ def _run(config: Config, folder: RunFolder, device: str, progress: bool | None) 
     with folder.step("read"):
         cohort = read_cohort(config)
         model = _model(config, cohort)
+        everyone = cohort[cohort.split.isin(["test", "target"])]
+        if model.preprocess:
+            anywhere = config.deviations.unseen_site == "population"
+            model.preprocess.admitting(None if anywhere else ()).design(cohort)
+            model.preprocess.outside(everyone, refuse=config.deviations.outside_range == "refuse")
     trained = folder.begin(config)
     with folder.step("train"):
         if trained:
@@ -161,7 +88,6 @@ def _run(config: Config, folder: RunFolder, device: str, progress: bool | None) 
         else:
             norm = _train(config, cohort, model, folder, device, progress)
     with folder.step("deviations"):
-        everyone = cohort[cohort.split.isin(["test", "target"])]
         dev = _deviations(norm, everyone)
         folder.write_netcdf("deviations.nc", dev)
         folder.write_table("z.csv", _z_table(dev.sel(kind=config.deviations.primary)))
@@ -187,19 +113,109 @@ def score(run_dir: str | Path, config: Config, *, out: str | Path, overwrite: bo
         overwrite: Replace earlier scores.
     """
     folder = RunFolder(out, overwrite=overwrite)
-    with one_thread(), folder.step("read"):
-        norm = load(Path(run_dir) / "model")
-        primary = parse_config(_text(Path(run_dir) / "config.yaml")).deviations.primary
-        cohort = read_cohort(config, everyone="target")
-    with one_thread(), folder.step("deviations"):
-        dev = _deviations(norm, cohort)
+    with one_thread():
+        with folder.step("read"):
+            norm, config = _fitted(run_dir, config)
+            cohort = read_cohort(config, everyone="target")
+        with folder.step("deviations"):
+            dev = _deviations(norm, cohort)
     folder.begin(config)
-    folder.write_netcdf("deviations.nc", dev)
-    one = dev.sel(kind=primary)
-    folder.write_table("z.csv", _z_table(one))
-    folder.write_table("subjects.csv", _with_people(subject_table(one, cohort.split, cohort.group), cohort))
+    _write_scores(folder, config, dev, cohort)
     _write_provenance(folder, config, cohort, norm)
     return folder.path
+
+
+def adapt(run_dir: str | Path, config: Config, *, out: str | Path, overwrite: bool = False) -> Path:
+    """Adapt a fitted run to new sites with a few of their own controls; no network is trained.
+
+    Two thirds of the controls of each new site, and at least 10, adapt; or those that a split column calls `calibrate`.
+    The other controls and everybody else are scored.
+
+    Args:
+        run_dir: Folder of a run.
+        config: Its `data` says where the local tables lie; its reference subjects are the local controls.
+        out: Folder for model/, z.csv, deviations.nc, subjects.csv, calibration.json (site -> kind -> report, for sites
+            with 10 other controls) and provenance.json; `score` takes it for the folder of a run.
+        overwrite: Replace what is there.
+
+    Raises:
+        InputError: On bad input, such as fewer than 10 controls of a new site, before anything is written.
+    """
+    folder = RunFolder(out, overwrite=overwrite)
+    with one_thread():
+        with folder.step("read"):
+            norm, config = _fitted(run_dir, config)
+            cohort = _local_cohort(config, norm)
+        with folder.step("adapt"):
+            norm = norm.adapt(cohort.calibrate)
+        others = cohort[cohort.split != "calibrate"]
+        with folder.step("deviations"):
+            dev = _deviations(norm, others) if len(others) else None
+        with folder.step("calibration"):
+            report = _local_calibration(norm, cohort, config.seed)
+    folder.begin(config)
+    norm.save(folder.path / "model")
+    if dev is not None:
+        _write_scores(folder, config, dev, others)
+    if report:
+        folder.write_json("calibration.json", report)
+    _write_provenance(folder, config, cohort, norm)
+    return folder.path
+
+
+def _fitted(run_dir: str | Path, config: Config) -> tuple[NormativeModel, Config]:
+    """The norm of a run, and the configuration with what was fitted: only data and what to refuse are those given."""
+    norm = load(Path(run_dir) / "model")
+    before = parse_config(_text(Path(run_dir) / "config.yaml"))
+    given = config.deviations.model_dump(include={"unseen_site", "outside_range"})
+    norm.unseen_site, norm.outside_range = config.deviations.unseen_site, config.deviations.outside_range
+    kept = {"model": before.model, "train": before.train, "deviations": before.deviations.model_copy(update=given)}
+    return norm, config.model_copy(update=kept)
+
+
+def _local_cohort(config: Config, norm: NormativeModel) -> Cohort:
+    """The local tables; controls of new sites are split into `calibrate` and `test`, and all others are `target`."""
+    data = config.data
+    tables, participants = read_frames(data)
+    cohort = cohort_of(config, tables, participants, everyone="target")
+    people = by_id(participants, data.id, "participants").loc[cohort.ids]
+    source = None if data.reference == "everyone" else (data.reference.column, data.reference.values)
+    healthy = reference_subjects(people, source, needed=True)
+    column = data.split.column
+    given = split_by_column(column_of(people, column, "participants"), healthy) if column else None
+    return replace(cohort, split=local_split(norm.new_sites(cohort), healthy, given, seed=config.seed))
+
+
+def _local_calibration(norm: NormativeModel, cohort: Cohort, seed: int) -> dict[str, Any]:
+    """site -> kind -> the calibration report on those of its controls that were left over, where these are enough."""
+    sites, reports = norm.new_sites(cohort), {}
+    for site in sorted(set(sites[cohort.split == "calibrate"])):
+        local, left = (cohort[(sites == site) & (cohort.split == part)] for part in ("calibrate", "test"))
+        if len(left) < FEWEST_TESTED:
+            logger.info("site %s: %d controls left over, too few for a calibration report", site, len(left))
+            continue
+        reports[site] = {kind: _local_report(norm, site, kind, local, left, seed) for kind in norm.calibrators}
+    return reports
+
+
+def _local_report(norm: NormativeModel, site: str, kind: str, local: Cohort, left: Cohort, seed: int) -> dict[str, Any]:
+    raws = [norm.raw(part, kind) for part in (local, left)]
+    calibrate, test = (
+        (raw["z_raw"].to_numpy(), norm.preprocess.design(part)) for raw, part in zip(raws, (local, left), strict=True)
+    )
+    calibrator = norm.at_site(site).calibrators[kind]
+    predictive = kind in ("cross_modal", "normative")
+    return assess(
+        calibrator, calibrate, test, left.covariates, left.kinds, raws[0]["modality"].to_numpy(),
+        predictive=predictive, seed=seed,
+    )  # fmt: skip
+
+
+def _write_scores(folder: RunFolder, config: Config, dev: xr.Dataset, cohort: Cohort) -> None:
+    folder.write_netcdf("deviations.nc", dev)
+    one = dev.sel(kind=config.deviations.primary)
+    folder.write_table("z.csv", _z_table(one))
+    folder.write_table("subjects.csv", _subjects(one, cohort))
 
 
 def _model(config: Config, cohort: Cohort) -> MMVAE:
@@ -223,7 +239,7 @@ def _train(
     _warn_of_collapse(model, history)
     norm = NormativeModel(
         model,
-        **config.deviations.model_dump(include={"draws", "normative_draws", "refine", "calibrator"}),
+        **config.deviations.model_dump(exclude={"kinds", "primary"}),
         seed=config.seed,
     )
     norm.calibrate(cohort.calibrate, tuple(config.deviations.kinds))
@@ -258,16 +274,19 @@ def _deviations(norm: NormativeModel, cohort: Cohort) -> xr.Dataset:
     return xr.merge([*dev, *([norm.deviations(cohort, "latent")] if "latent" in norm.kinds else [])])
 
 
-def _with_people(subjects: pd.DataFrame, cohort: Cohort) -> pd.DataFrame:
-    """The subject table with covariates and scores beside it."""
+def _subjects(dev: xr.Dataset, cohort: Cohort) -> pd.DataFrame:
+    """The subject table, with what the norm does not know of each person, covariates and scores beside it."""
+    subjects = subject_table(dev, cohort.split, cohort.group)
+    flags = {name: dev[name].to_numpy() for name in ("outside_range", "site_known") if name in dev.coords}
+    subjects = subjects.assign(**flags)
     return subjects.join(
         [frame.drop(columns=subjects.columns, errors="ignore") for frame in (cohort.covariates, cohort.scores)]
     )
 
 
 def _write_findings(folder: RunFolder, dev: xr.Dataset, cohort: Cohort, seed: int) -> None:
-    subjects = subject_table(dev, cohort.split, cohort.group)
-    folder.write_table("subjects.csv", _with_people(subjects, cohort))
+    subjects = _subjects(dev, cohort)
+    folder.write_table("subjects.csv", subjects)
     folder.write_table("regions.csv", region_table(dev, cohort.split, cohort.group, cohort.groups), index=False)
     folder.write_json(
         "findings.json",
@@ -293,19 +312,6 @@ def _write_provenance(folder: RunFolder, config: Config, cohort: Cohort, norm: N
             "notes": list(cohort.notes),
         },
     )
-
-
-def _plain(content: Any) -> Any:
-    """JSON's own types; a number that is not finite becomes null."""
-    if isinstance(content, dict):
-        return {str(key): _plain(value) for key, value in content.items()}
-    if isinstance(content, list | tuple):
-        return [_plain(value) for value in content]
-    if isinstance(content, np.generic):
-        content = content.item()
-    if isinstance(content, float) and not np.isfinite(content):
-        return None
-    return content
 
 
 def _text(path: Path) -> str:

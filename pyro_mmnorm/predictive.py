@@ -29,6 +29,7 @@ REGIONAL = ("reconstruction", "cross_modal", "normative", "local")
 BUDGET_CELLS = 2**21  # draws x members x subjects x regions held at once: 16 MiB an array of float64
 REPLICATES = 16  # per draw, for a likelihood whose tails nobody knows
 EDGE = 2.576  # SDs beyond which the tail of `normative` is continued
+WIDEST, STEPS, CLOSE = 1e9, 60, 1e-7  # of the search for a quantile: SDs, steps and error in z
 FLAGGED, READMITTED, ROUNDS, WORST = 2.8, 2.0, 8, 0.03
 
 
@@ -98,6 +99,34 @@ class Predictive:
         """q(z | visible cells), refined where asked."""
         return refined(model, batch, self.refine, seed=self.seed) if self.refine else model.posterior(batch)
 
+    def posterior_mean(self, batch: Batch) -> Floats:
+        """Mean of q(z | X, c), over members one after the other, [n, members * k]."""
+        with torch.no_grad(), one_thread():
+            mean = self.posterior(self.model, batch).mean
+        table: Floats = (mean.movedim(0, 1).flatten(1) if self.model.members > 1 else mean).double().numpy()
+        return table
+
+    def quantile(self, batch: Batch, z: Floats, modality: str, region: int) -> Floats:
+        """Values of one region whose raw z by `normative` are `z`, in model units.
+
+        Args:
+            batch: The people; nothing but their covariates matters.
+            z: Raw z, [q, n].
+            modality, region: Which one; its place within the modality.
+
+        Returns:
+            [q, n], growing in z; their raw z is right to 1e-7.
+        """
+        model, found, done = copy.deepcopy(self.model).double().eval(), [], 0
+        with torch.no_grad(), one_thread():
+            for part in _chunks(batch, self.normative_draws * model.members):
+                predictive = self._drawn(model, modality, self._prior_draws(model, part), part)
+                target = torch.from_numpy(z[:, done : done + len(part), None])
+                found.append(_solved(*self._of_region(predictive, region, self._pool(model, None)), target))
+                done += len(part)
+        solved: Floats = torch.cat(found, 1)[..., 0].numpy()
+        return solved
+
     def _reconstruction(self, model: MMVAE, batch: Batch, member: int | None) -> Scores:
         z = latent_draws(self.posterior(model, batch), self.draws, self.seed)
         return self._scores([self._mixture(model, m, z, batch, member, given=True) for m in model.likelihoods])
@@ -110,9 +139,12 @@ class Predictive:
         return self._scores(parts)
 
     def _normative(self, model: MMVAE, batch: Batch, member: int | None) -> Scores:
-        shape = (model.members, len(batch)) if model.members > 1 else (len(batch),)
-        z = latent_draws(model.prior_of(batch).expand(shape), self.normative_draws, self.seed)
+        z = self._prior_draws(model, batch)
         return self._scores([self._with_tail(model, m, z, batch, member) for m in model.likelihoods])
+
+    def _prior_draws(self, model: MMVAE, batch: Batch) -> Tensor:
+        shape = (model.members, len(batch)) if model.members > 1 else (len(batch),)
+        return latent_draws(model.prior_of(batch).expand(shape), self.normative_draws, self.seed)
 
     def _local(self, model: MMVAE, batch: Batch, member: int | None) -> Scores:
         sizes = [x.shape[-1] for x in batch.values.values()]
@@ -156,21 +188,40 @@ class Predictive:
     def _with_tail(
         self, model: MMVAE, m: str, z: Tensor, batch: Batch, member: int | None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """As `_mixture`; beyond 2.576 SD z goes on as that of the normal with these moments, where this is less.
+        """As `_mixture`, with the tails of `_tailed`."""
+        score, loc, scale = self._tailed(self._drawn(model, m, z, batch), self._pool(model, member))
+        return score(batch.values[m]), loc, scale
+
+    def _drawn(self, model: MMVAE, m: str, z: Tensor, batch: Batch) -> TorchDistributionMixin:
+        return _marginal(model.likelihood(m, z, batch), batch.observed[m], given=False)
+
+    def _tailed(
+        self, predictive: TorchDistributionMixin, pooled: Callable[[Tensor], Tensor]
+    ) -> tuple[Callable[[Tensor], Tensor], Tensor, Tensor]:
+        """x -> raw z, mean and SD; beyond 2.576 SD z goes on as that of the normal with these moments, where less.
 
         A mixture of finitely many draws ends where the farthest draw ends, and makes too much of what lies beyond.
         """
-        predictive = _marginal(model.likelihood(m, z, batch), batch.observed[m], given=False)
-        pooled, x = self._pool(model, member), batch.values[m]
         loc, scale = _moments(predictive, pooled)
-        raw = self._z(predictive, x, pooled)
-        unit = (x - loc) / scale
-        beyond = unit.abs() - EDGE
-        if not (beyond > 0).any():
-            return raw, loc, scale
-        edge = self._z(predictive, loc + EDGE * unit.sign() * scale, pooled)
-        size = torch.minimum(raw.abs(), edge.abs() + beyond)
-        return torch.where(beyond > 0, unit.sign() * size, raw), loc, scale
+
+        def score(x: Tensor) -> Tensor:
+            raw, unit = self._z(predictive, x, pooled), (x - loc) / scale
+            beyond = unit.abs() - EDGE
+            if not (beyond > 0).any():
+                return raw
+            edge = self._z(predictive, loc + EDGE * unit.sign() * scale, pooled)
+            return torch.where(beyond > 0, unit.sign() * torch.minimum(raw.abs(), edge.abs() + beyond), raw)
+
+        return score, loc, scale
+
+    def _of_region(
+        self, predictive: TorchDistributionMixin, region: int, pooled: Callable[[Tensor], Tensor]
+    ) -> tuple[Callable[[Tensor], Tensor], Tensor, Tensor]:
+        """`_tailed` of one region, [n, 1]; the others are computed only for a distribution that cannot be cut."""
+        if has_tails(predictive) and (cut := self._tailed(_cut(predictive, region), pooled))[1].shape[-1] == 1:
+            return cut
+        (score, loc, scale), own = self._tailed(predictive, pooled), slice(region, region + 1)
+        return lambda x: score(x.expand_as(loc))[..., own], loc[..., own], scale[..., own]
 
     def _pool(self, model: MMVAE, member: int | None) -> Callable[[Tensor], Tensor]:
         """Bring draws (and members) of a tensor to one leading axis, or to those of one member."""
@@ -204,6 +255,43 @@ def _marginal(predictive: TorchDistributionMixin, seen: Tensor, given: bool) -> 
     other: Any = copy.copy(predictive)
     other.given_others = given
     return other.observed(seen) if given else other
+
+
+def _cut(predictive: Any, region: int) -> Any:
+    """The distribution of one region alone: every parameter that has a number per region, cut to its own."""
+    d, one = torch.Size([*predictive.batch_shape, *predictive.event_shape])[-1], copy.copy(predictive)
+    for name, part in vars(predictive).items():
+        if isinstance(part, Tensor) and part.dim() and part.shape[-1] == d:
+            vars(one)[name] = part[..., region : region + 1]
+    return one
+
+
+def _solved(score: Callable[[Tensor], Tensor], loc: Tensor, scale: Tensor, z: Tensor) -> Tensor:
+    """x with score(x) = z, [q, n, 1]; score grows, and is nearly (x - loc) / scale.
+
+    The secant between both ends of a bracket, the value at the end that stays being halved so that both ends move;
+    its middle where the secant knows no way.
+    """
+
+    def beyond(x: Tensor) -> Tensor:
+        return torch.stack([score(one) for one in x]) - z
+
+    low, high, width = loc + (z - 0.5) * scale, loc + (z + 0.5) * scale, 0.5
+    below, above = beyond(low), beyond(high)
+    while width < WIDEST and ((below > 0) | (above < 0)).any():
+        width *= 2
+        low, high = torch.where(below > 0, low - width * scale, low), torch.where(above < 0, high + width * scale, high)
+        below, above = beyond(low), beyond(high)
+    middle = (low + high) / 2
+    for _ in range(STEPS):
+        secant = low + (high - low) * below / (below - above)
+        middle = torch.where(secant.isfinite(), secant, (low + high) / 2)
+        found = beyond(middle)
+        if (found.abs() < CLOSE).all():
+            break
+        low, below = torch.where(found > 0, low, middle), torch.where(found > 0, below / 2, found)
+        high, above = torch.where(found > 0, middle, high), torch.where(found > 0, found, above / 2)
+    return middle
 
 
 def _moments(predictive: TorchDistributionMixin, pooled: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:

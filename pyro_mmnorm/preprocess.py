@@ -1,8 +1,8 @@
 """Preprocess: scaling of regions and the covariate basis, fitted on training controls only."""
 
 import difflib
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -13,11 +13,14 @@ from numpy.typing import NDArray
 from pyro_mmnorm.cohort import Batch, Cohort
 from pyro_mmnorm.errors import InputError
 
-__all__ = ["Preprocess", "Scaling", "Term", "natural_spline"]
+__all__ = ["SITE", "Preprocess", "Scaling", "Term", "natural_spline"]
 
 type Floats = NDArray[np.float64]
 type Scaling = Literal["standard", "mean", "minmax"]
 """How regions are brought to model units."""
+
+SITE = "site"
+"""The covariate whose categories may come after training: people of a new site have 0 in all of its columns."""
 
 KNOT_CENTILES = (5, 35, 65, 95)
 MIN_OBSERVED = 10
@@ -103,25 +106,32 @@ class Term:
             high=float(x.max()),
         )
 
-    def __call__(self, column: pd.Series) -> Floats:
-        """Columns [n, width]: standardised spline or linear columns, or one 0/1 column a level."""
+    def __call__(self, column: pd.Series, admitted: Collection[str] = ()) -> Floats:
+        """Columns [n, width]: standardised spline or linear columns, or one 0/1 column a level; 0 for the admitted."""
         if self.kind == "category":
-            unseen = column[~column.isin(self.levels)]
+            unseen = column[~column.isin([*self.levels, *admitted])]
             if len(unseen):
-                names = sorted(set(unseen))[:3]
-                close = difflib.get_close_matches(str(unseen.iloc[0]), self.levels, n=1)
-                raise InputError(
-                    f"covariate {self.name!r}",
-                    f"{len(unseen)} subjects of {names} unseen in training, such as {unseen.index[0]!r}",
-                    f"one of {list(self.levels)}",
-                    f"did you mean {close[0]!r}"
-                    if close
-                    else "set those subjects aside, or train with controls of that category",
-                )
+                raise self._unseen(unseen)
             return (column.to_numpy()[:, None] == np.array(self.levels, dtype=object)).astype(float)
         x = column.to_numpy(float)
         raw = natural_spline(x, np.array(self.knots)) if self.kind == "spline" else x[:, None]
         return (raw - np.array(self.loc)) / np.array(self.scale)
+
+    def _unseen(self, column: pd.Series) -> InputError:
+        names = sorted(set(column))[:3]
+        close = difflib.get_close_matches(str(column.iloc[0]), self.levels, n=1)
+        todo = (
+            "adapt the norm with 10 or more controls of that site (mmnorm adapt), or take the answer for the "
+            "population (deviations.unseen_site: population)"
+            if self.name == SITE
+            else "set those subjects aside, or train with controls of that category"
+        )
+        return InputError(
+            f"covariate {self.name!r}",
+            f"{len(column)} subjects of {names} unseen in training, such as {column.index[0]!r}",
+            f"one of {list(self.levels)}",
+            f"did you mean {close[0]!r}? If not, {todo}" if close else todo,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,6 +143,7 @@ class Preprocess:
         set_aside: modality -> regions constant or hardly observed among the training controls; ignored from then on.
         loc, scale: modality -> mean and standard deviation over training controls, [d].
         terms: The covariates in order.
+        admitted: Sites that came after training; None: any. They have 0 in the columns of `site`.
     """
 
     regions: Mapping[str, tuple[str, ...]]
@@ -140,6 +151,7 @@ class Preprocess:
     loc: Mapping[str, tuple[float, ...]]
     scale: Mapping[str, tuple[float, ...]]
     terms: tuple[Term, ...]
+    admitted: tuple[str, ...] | None = ()
 
     @classmethod
     def fit(cls, cohort: Cohort, *, scaling: Scaling = "standard") -> Self:
@@ -229,25 +241,62 @@ class Preprocess:
             raise InputError(f"modality {m!r}", got, f"the {len(names)} regions of the training, in any order", todo)
         return frame[list(names)].to_numpy(float)
 
-    def blank(self) -> Batch:
-        """One person of whom nothing was observed."""
-        cells = {m: torch.zeros(1, d) for m, d in self.sizes.items()}
+    def blank(self, design: Floats | None = None) -> Batch:
+        """People with these encoded covariates, [n, c], of whom nothing was observed; one with zeros when None."""
+        covariates = torch.zeros(1, self.width) if design is None else torch.from_numpy(design.astype(np.float32))
+        n = len(covariates)
+        cells = {m: torch.zeros(n, d) for m, d in self.sizes.items()}
         return Batch(
             values=cells,
             observed={m: x.bool() for m, x in cells.items()},
-            covariates=torch.zeros(1, self.width),
-            index=torch.zeros(1, dtype=torch.long),
+            covariates=covariates,
+            index=torch.arange(n),
         )
 
     def design(self, cohort: Cohort) -> Floats:
-        """Encoded covariates, [n, c]."""
-        absent = [term.name for term in self.terms if term.name not in cohort.covariates]
+        """Encoded covariates, [n, c]; refuses an absent covariate and a new category."""
+        return self.encoded(cohort.covariates)
+
+    def encoded(self, covariates: pd.DataFrame) -> Floats:
+        """`design` of people with these covariates, one column each, [n, c]."""
+        absent = [term.name for term in self.terms if term.name not in covariates]
         if absent:
             raise InputError(
                 "covariates", f"{absent} absent", f"{[t.name for t in self.terms]}", "give them for every subject"
             )
-        parts = [term(cohort.covariates[term.name]) for term in self.terms]
-        return np.concatenate([np.zeros((len(cohort), 0)), *parts], axis=1)
+        parts = [term(covariates[term.name], self._admitted(covariates, term)) for term in self.terms]
+        return np.concatenate([np.zeros((len(covariates), 0)), *parts], axis=1)
+
+    def _admitted(self, covariates: pd.DataFrame, term: Term) -> Collection[str]:
+        if term.name != SITE:
+            return ()
+        return self.admitted if self.admitted is not None else set(covariates[SITE])
+
+    def admitting(self, sites: tuple[str, ...] | None) -> Self:
+        """The same, with these sites (None: any) admitted beside those met in training."""
+        return replace(self, admitted=sites)
+
+    @property
+    def sites(self) -> tuple[str, ...] | None:
+        """The sites met in training; None where `site` is no covariate by category."""
+        return next((term.levels for term in self.terms if term.name == SITE and term.kind == "category"), None)
+
+    def outside(self, cohort: Cohort, *, refuse: bool = False) -> pd.DataFrame:
+        """Whether each covariate that has a range lies outside that of training, a column each.
+
+        Raises:
+            InputError: For the first such person, where they are to be refused.
+        """
+        ranges = {
+            term.name: (term.low, term.high) for term in self.terms if term.low is not None and term.high is not None
+        }
+        found = {name: ~cohort.covariates[name].between(*ends) for name, ends in ranges.items()}
+        for name, far in found.items() if refuse else ():
+            if far.any():
+                got = f"{far.sum()} subjects outside the range of training, such as {cohort.ids[far][0]!r}"
+                todo = "set them aside, or have them flagged (deviations.outside_range: flag)"
+                raise InputError(f"covariate {name!r}", got, "{:g} to {:g}".format(*ranges[name]), todo)
+        return pd.DataFrame(found, index=cohort.ids, dtype=bool)
 
     def to_units(self, modality: str, x: NDArray[Any]) -> Floats:
         """Model units back to the units of the table, [..., d]."""
@@ -269,7 +318,8 @@ class Preprocess:
             return Term(**fields)
 
         terms = tuple(term(part) for part in record["terms"])
-        return cls(**{k: tuples(record[k]) for k in ("regions", "set_aside", "loc", "scale")}, terms=terms)
+        fields = {k: tuples(record[k]) for k in ("regions", "set_aside", "loc", "scale")}
+        return cls(**fields, terms=terms, admitted=None if record["admitted"] is None else tuple(record["admitted"]))
 
 
 def _units(m: str, frame: pd.DataFrame, scaling: str) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -2,6 +2,7 @@
 
 from pyro_mmnorm.plots.brain import brain_map, brain_maps
 from pyro_mmnorm.plots.calibration import coverage_curve, group_forest, pit_histogram, qq, sd_by_region, z_against
+from pyro_mmnorm.plots.charts import centiles
 from pyro_mmnorm.plots.findings import (
     group_heatmap,
     region_bars,
@@ -17,6 +18,7 @@ __all__ = [
     "brain_map",
     "brain_maps",
     "brain_svg_shapes",
+    "centiles",
     "coverage_curve",
     "group_forest",
     "group_heatmap",

@@ -1,0 +1,130 @@
+"""Charts: centile curves of a region over age, and the people to draw beside them."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from scipy import special
+
+from pyro_mmnorm.cohort import Cohort
+from pyro_mmnorm.deviations import LOCAL, NormativeModel
+from pyro_mmnorm.errors import InputError
+from pyro_mmnorm.preprocess import SITE, Preprocess, Term
+
+__all__ = ["CENTILES", "centiles", "people_beside"]
+
+CENTILES = (1, 5, 25, 50, 75, 95, 99)
+"""Centiles of a chart, if nothing else is said."""
+
+
+def centiles(
+    norm: NormativeModel,
+    region: str,
+    centiles: Sequence[float] = CENTILES,
+    *,
+    by: str = "age",
+    at: Mapping[str, Any] | None = None,
+    points: int = 60,
+) -> xr.DataArray:
+    r"""Centile curves of one region, over the range of a covariate in training, in the units of the table.
+
+    A value on the curve of centile q has the calibrated `normative` z :math:`\Phi^{-1}(q / 100)` among people with the
+    covariates `at`. Curves of one chart never cross.
+
+    Args:
+        norm: Calibrated for kind `normative`.
+        region: `<modality>.<region>`.
+        centiles: Growing, between 0 and 100.
+        by: A covariate by spline or line.
+        at: Value of every other covariate, such as {"sex": "F", "site": "Bern"}; a site that the norm was adapted to
+            has its own calibration.
+        points: Of the grid over `by`, at least 2.
+
+    Returns:
+        dims (centile, `by`), named as the region, with the covariates `at` as coordinates.
+
+    Raises:
+        InputError: On a norm without that kind, an unknown region or covariate, or a value outside the training.
+
+    Examples:
+        >>> import pyro_mmnorm as mm
+        >>> cohort = mm.simulate(healthy=300, patients=20, seed=1).to_cohort()
+        >>> norm = mm.NormativeModel(mm.MMVAE.for_cohort(cohort, latent_dim=2), normative_draws=64)
+        >>> norm = norm.calibrate(cohort.calibrate, ("normative",))
+        >>> curves = mm.centiles(norm, "cortical.region01", (5, 50, 95), at={"sex": "F"}, points=10)
+        >>> curves.dims, bool((curves.diff("centile") > 0).all())
+        (('centile', 'age'), True)
+    """
+    at, preprocess = dict(at or {}), norm.preprocess
+    if "normative" not in norm.kinds:
+        todo = 'call calibrate(cohort.calibrate, ("normative",)), or list it in deviations.kinds'
+        raise InputError("centiles", "a norm not calibrated for kind 'normative'", "one that is", todo)
+    if region not in preprocess.names:
+        raise InputError("region", repr(region), f"one of {preprocess.names[:5]} ...", "mend the name")
+    q = np.asarray(centiles, float)
+    if not len(q) or not (np.diff(q) > 0).all() or not ((q > 0) & (q < 100)).all() or points < 2:
+        want = "centiles that grow, between 0 and 100, at 2 or more points"
+        raise InputError("centiles", f"{centiles} at {points} points", want, "mend them")
+    term = _checked(preprocess, by, at)
+    grid = np.linspace(term.low or 0.0, term.high or 0.0, points)
+    design = preprocess.encoded(pd.DataFrame({by: grid, **{name: [value] * points for name, value in at.items()}}))
+    m, j = _place(preprocess, region)
+    calibrator = norm.at_site(str(at.get(SITE, LOCAL))).calibrators["normative"]
+    column = preprocess.names.index(region)
+    raw = np.stack([calibrator.raw_at(z, design)[:, column] for z in special.ndtri(q / 100)])
+    x = norm.predictive.quantile(preprocess.blank(design), raw, m, j)
+    values = x * preprocess.scale[m][j] + preprocess.loc[m][j]
+    return xr.DataArray(values, {"centile": q, by: grid, **at}, ("centile", by), name=region)
+
+
+def people_beside(curves: xr.DataArray, cohort: Cohort) -> pd.DataFrame:
+    """The people that a chart speaks of: those with the categories of the chart, whatever their other numbers.
+
+    Args:
+        curves: Of `centiles`.
+        cohort: Anybody, such as test controls and patients.
+
+    Returns:
+        A row a person in whom the region was observed: the covariate of the chart, value, group; indexed by id.
+
+    Examples:
+        >>> import pyro_mmnorm as mm
+        >>> cohort = mm.simulate(healthy=300, patients=20, seed=1).to_cohort()
+        >>> curves = xr.DataArray([[1.0, 1.0]], {"centile": [50], "age": [50, 60], "sex": "F"}, ("centile", "age"))
+        >>> list(people_beside(curves.rename("cortical.region01"), cohort.test))
+        ['age', 'value', 'group']
+    """
+    (m, _, name), by = str(curves.name).partition("."), str(curves.dims[1])
+    people = pd.DataFrame(
+        {by: cohort.covariates[by], "value": cohort.values[m][name], "group": cohort.group}, index=cohort.ids
+    )
+    same = pd.Series(True, index=cohort.ids)
+    for covariate, kind in cohort.kinds.items():
+        if kind == "category" and covariate in curves.coords:
+            same &= cohort.covariates[covariate] == curves.coords[covariate].item()
+    return people[same & people["value"].notna()]
+
+
+def _place(preprocess: Preprocess, region: str) -> tuple[str, int]:
+    """Modality of a region, and its place there."""
+    return next(
+        (m, names.index(name)) for m, names in preprocess.regions.items() for name in names if f"{m}.{name}" == region
+    )
+
+
+def _checked(preprocess: Preprocess, by: str, at: Mapping[str, Any]) -> Term:
+    """The covariate that the curves run over, once `at` is known to tell all others within their range."""
+    terms = {term.name: term for term in preprocess.terms}
+    numbers = [name for name, term in terms.items() if term.low is not None]
+    if by not in numbers:
+        raise InputError("by", repr(by), f"one of {numbers}", "choose a covariate by spline or line")
+    if set(at) != set(terms) - {by}:
+        odd = sorted(set(at) ^ (set(terms) - {by}))
+        raise InputError("at", f"{odd} missing or not asked for", f"{sorted(set(terms) - {by})}", "tell exactly these")
+    for name in numbers:
+        low, high = terms[name].low or 0.0, terms[name].high or 0.0
+        if name != by and not low <= at[name] <= high:
+            raise InputError(f"at: {name}", repr(at[name]), f"{low:g} to {high:g}, as in training", "choose another")
+    return terms[by]

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from scipy import special
 from torch import Tensor
+from torch.distributions import Normal
 
 from pyro_mmnorm.cohort import Batch
 from pyro_mmnorm.draws import latent_draws, log_mean_exp
@@ -230,6 +231,8 @@ class Predictive:
         return lambda x: x.flatten(0, 1) if member is None else x[:, member]
 
     def _z(self, predictive: TorchDistributionMixin, x: Tensor, pooled: Callable[[Tensor], Tensor]) -> Tensor:
+        if isinstance(predictive, Normal):
+            return _z_of_normals(predictive, x, pooled)
         if has_tails(predictive):
             return raw_z(*(log_mean_exp(pooled(tail(predictive, x)), 0) for tail in (log_cdf, log_sf)))
         low, _ = monte_carlo_tails(predictive, x, REPLICATES, self.seed)
@@ -237,6 +240,14 @@ class Predictive:
         total = REPLICATES * len(share)
         below = (share.mean(0) * total + 0.5) / (total + 1)
         return raw_z(below.log(), torch.log1p(-below))
+
+
+def _z_of_normals(normal: Normal, x: Tensor, pooled: Callable[[Tensor], Tensor]) -> Tensor:
+    """As for any distribution, from the tail on the far side of the mixture's mean alone: half the work."""
+    unit = pooled((x - normal.loc) / normal.scale)
+    side = torch.where(unit.mean(0) < 0, -1.0, 1.0)
+    tail = log_mean_exp(torch.special.log_ndtr(-side.to(unit) * unit), 0)
+    return -side.to(unit) * torch.from_numpy(special.ndtri_exp(tail.numpy()))
 
 
 def _reflagged(flagged: Tensor, size: Tensor, few: int) -> Tensor:

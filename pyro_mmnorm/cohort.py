@@ -73,7 +73,7 @@ class Batch:
 
     def hiding(self, hidden: Mapping[str, Tensor]) -> "Batch":
         """The same subjects with these cells hidden from encoders, and no others."""
-        return self._with(hidden=hidden)
+        return self.renewed(hidden=hidden)
 
     def without(self, *modalities: str) -> "Batch":
         """The same subjects as if nobody had these modalities."""
@@ -82,14 +82,14 @@ class Batch:
 
     def seeing(self, observed: Mapping[str, Tensor]) -> "Batch":
         """The same subjects with only these cells observed; they must have been before."""
-        return self._with(observed=observed)
+        return self.renewed(observed=observed)
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "Batch":
         """The batch with `change` applied to every tensor."""
         parts = {name: {m: change(x) for m, x in getattr(self, name).items()} for name in CELLS}
-        return self._with(**parts, covariates=change(self.covariates), index=change(self.index))
+        return self.renewed(**parts, covariates=change(self.covariates), index=change(self.index))
 
-    def _with(self, **parts: Any) -> "Batch":
+    def renewed(self, **parts: Any) -> "Batch":
         """With other parts, whose values need not be checked again: a training step makes many batches."""
         new = object.__new__(Batch)
         new.__dict__.update({**self.__dict__, **parts})

@@ -161,7 +161,7 @@ class TrainConfig(Record):
 
     epochs: PositiveInt = Field(300, description="at most; early stopping usually ends sooner")
     batch_size: PositiveInt = 256
-    learning_rate: PositiveFloat = 2e-3
+    learning_rate: PositiveFloat = 5e-3
     start: Literal["linear", "random"] = Field(
         "linear", description="linear: networks begin at factor analysis; random: at random weights"
     )
@@ -170,7 +170,7 @@ class TrainConfig(Record):
     )
     weight_decay: NonNegativeFloat = 1e-4
     early_stopping: bool = True
-    patience: PositiveInt = Field(15, description="epochs without a better validation loss before stopping")
+    patience: PositiveInt = Field(30, description="epochs without a better validation loss before stopping")
     objective: Literal["joint", "subsampled"] = Field(
         "joint", description="subsampled: also each modality alone and `subsets` random subsets of them, averaged"
     )

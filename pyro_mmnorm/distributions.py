@@ -82,8 +82,13 @@ class ObservedNormal(dist.TorchDistribution):
         if self._validate_args:
             self._validate_sample(torch.where(self.cells, value, 0.0))
         log_scale = self.normal.log_scale
-        unit = torch.where(self.cells, value - self.normal.loc, 0.0) * (-log_scale).exp()
-        constant = torch.linalg.vecdot(self.cells.to(unit.dtype), log_scale + HALF_LOG_TWO_PI)
+        residual = value - self.normal.loc
+        if self.cells.device.type == "cpu" and bool(self.cells.all()):  # where looking costs less than masking
+            unit = residual * (-log_scale).exp()
+            constant = (log_scale + HALF_LOG_TWO_PI).sum(-1)
+        else:
+            unit = torch.where(self.cells, residual, 0.0) * (-log_scale).exp()
+            constant = torch.linalg.vecdot(self.cells.to(unit.dtype), log_scale + HALF_LOG_TWO_PI)
         return -0.5 * torch.linalg.vecdot(unit, unit) - constant
 
     def rsample(self, sample_shape: Shape = NO_SHAPE) -> Tensor:

@@ -45,10 +45,10 @@ def latent_draws(distribution: TorchDistributionMixin, draws: int, seed: int) ->
         noise = noise.to(distribution.like if hasattr(distribution, "like") else distribution.mean)
     z = moved(distribution, noise)
     if z is not None:
-        return z
+        return z.expand(draws, *distribution.batch_shape, -1)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        independent: Tensor = distribution.rsample((draws,))
+        independent: Tensor = (distribution.rsample if distribution.has_rsample else distribution.sample)((draws,))
         return independent
 
 

@@ -20,6 +20,7 @@ __all__ = ["ACTIVE_VARIANCE", "latent_table", "log_evidence"]
 ACTIVE_VARIANCE = 0.01
 """A latent is active when its posterior mean varies by more than this between people."""
 BUDGET_CELLS = 2**21
+PRIOR_DRAWS = 64
 
 
 def log_evidence(model: MMVAE, cohort: Cohort, *, draws: int = 256, refine: int = 0, seed: int = 0) -> pd.Series:
@@ -94,8 +95,8 @@ def latent_table(model: MMVAE, batch: Batch) -> pd.DataFrame:
     """
     with torch.no_grad():
         q, p = model.posterior(batch), model.prior_of(batch)
-        noise = latent_draws(p.expand(q.batch_shape), 256, 0)
-        prior = DiagonalNormal(noise.mean(0), noise.std(0))
+        drawn = latent_draws(p, PRIOR_DRAWS, 0)
+        prior = DiagonalNormal(drawn.mean(0), drawn.std(0))
         kl = kl_per_latent(DiagonalNormal(q.mean, q.variance.sqrt()), prior).mean(-2)
         _, scale, present = model.experts(batch)
         here = present.unsqueeze(-1)

@@ -59,12 +59,8 @@ class LocationScale(nn.Module):
         if unknown:
             parameters = inspect.signature(type(self)).parameters.values()
             known = sorted(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
-            raise InputError(
-                "model.likelihood",
-                f"{type(self).__name__} with {sorted(unknown)}",
-                f"options among {known}" if known else "no options",
-                "mend or remove them",
-            )
+            got, expected = f"{type(self).__name__} with {sorted(unknown)}", f"options among {known}"
+            raise InputError("model.likelihood", got, expected if known else "no options", "mend or remove them")
         self.net, self.regions, self.members = net, regions, members
         self.log_scale = self._parameter(torch.zeros(1, regions))
 
@@ -80,12 +76,11 @@ class LocationScale(nn.Module):
         """What the network says, [..., n, outputs * d]."""
         out: Tensor = self.net(torch.cat([z, c.expand(*z.shape[:-1], -1)], -1))
         if out.shape[-1] != self.outputs * self.regions:
-            raise InputError(
-                type(self).__name__,
+            got, expected = (
                 f"a network with {out.shape[-1]} outputs",
                 f"{self.outputs} for each of {self.regions} regions",
-                "build the network so",
             )
+            raise InputError(type(self).__name__, got, expected, "build the network so")
         return out
 
     @torch.no_grad()
@@ -102,9 +97,8 @@ class LocationScale(nn.Module):
             InputError: For a network without a skip path to write it on.
         """
         if not isinstance(self.net, Network):
-            raise InputError(
-                "train.start", "networks without a skip path", "networks of MMVAE.for_cohort", "use start: random"
-            )
+            todo = "use start: random"
+            raise InputError("train.start", "networks without a skip path", "networks of MMVAE.for_cohort", todo)
         weight = torch.cat([loadings, effects[1:]])
         self.net.set_linear(weight, effects[0], member, slice(0, self.regions))
         self._own(self.log_scale, member).copy_(self._scale_of(noise, member).log())
@@ -200,10 +194,6 @@ class StudentT(LocationScale):
     References:
         Lange, Little & Taylor (1989), Robust statistical modeling using the t distribution,
         https://doi.org/10.1080/01621459.1989.10478852
-
-    Examples:
-        >>> StudentT(nn.Linear(3, 1), regions=1).df.round().tolist()
-        [[20.0]]
     """
 
     LEAST_DF, DF_UNIT, START_DF = 2.1, 10.0, 20.0

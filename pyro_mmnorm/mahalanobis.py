@@ -104,7 +104,7 @@ class LatentNorm:
         parts = {name: getattr(r, name) for name in REGRESSION}
         return {f"regression.{name}": x for name, x in parts.items()} | {
             "covariance": self.covariance,
-            "df": np.array(self.df),
+            "df": np.array([self.df]),
             "distances": self.distances,
             "kept": self.kept,
         }
@@ -116,7 +116,7 @@ class LatentNorm:
         return cls(
             regression=ShrunkRegression(groups=dict(groups), **parts),
             covariance=arrays["covariance"],
-            df=float(arrays["df"]),
+            df=float(arrays["df"][0]),
             distances=arrays["distances"],
             kept=arrays["kept"],
         )

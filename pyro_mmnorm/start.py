@@ -1,5 +1,6 @@
 """The linear start: networks set to factor analysis, so that training begins where linear methods end."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,10 +19,11 @@ __all__ = ["start_linear"]
 type Floats = NDArray[np.float64]
 
 LEAST_PRECISION = 1e-3
+ENOUGH_ROWS = 20_000  # of more people every second, third, ... is used
 
 
 @torch.no_grad()
-def start_linear(model: MMVAE, batch: Batch, rows: Tensor) -> None:
+def start_linear(model: MMVAE, batch: Batch, rows: Tensor, members: Sequence[int] | None = None) -> None:
     r"""Set the skip paths of a model's networks to the factor analysis of its training controls, in place.
 
     With x = B c + W z + noise of variance psi and :math:`W \psi^{-1} W^\top` diagonal, the posterior of z given
@@ -41,13 +43,14 @@ def start_linear(model: MMVAE, batch: Batch, rows: Tensor) -> None:
         model: Of networks with skip paths. A likelihood without a method `start` stays as it is.
         batch: The training cohort in model units.
         rows: Training rows of each member, [members, n].
+        members: Those to set; all when None.
 
     Raises:
         InputError: For networks without skip paths.
     """
     groups = model.preprocess.groups if model.preprocess else {}
-    for e, own in enumerate(rows):
-        data = batch[own]
+    for e in range(len(rows)) if members is None else members:
+        data = batch[rows[e][:: len(rows[e]) // ENOUGH_ROWS + 1]]
         c, x = data.covariates.double().numpy(), _cells(model, data)
         covariates = ShrunkRegression.fit(c, x, groups)
         left = shrunk_covariance(x - covariates.predict(c)[0])

@@ -66,6 +66,9 @@ def fit(
 ) -> pd.DataFrame:
     """Train in place on healthy people; the best weights on the validation part are restored.
 
+    Where no epoch beat the linear start, there is nothing in the data that is not linear, or too little data to learn
+    it: the model stays at its linear start, which is then computed from the validation part too.
+
     Args:
         model: From `MMVAE.for_cohort`.
         cohort: Training controls (`cohort.train`); early stopping watches a part of them.
@@ -113,9 +116,13 @@ def fit(
         model.to(place)
         try:
             loop = Loop(model, batch.to(place), config, watch.to(place), seed=seed)
-            return loop.run(rows.to(place), _bar(config, progress))
+            history = loop.run(rows.to(place), _bar(config, progress))
         finally:
             model.to("cpu").eval()
+        if config.start == "linear" and config.resample == "none" and watch.shape[1]:
+            unmoved = torch.where(loop.best_epoch < 0)[0].tolist()
+            start_linear(model, batch, torch.cat([rows, watch], 1), unmoved)
+        return history
 
 
 def _split_rows(n: int, members: int, config: TrainConfig, seed: int) -> tuple[Tensor, Tensor]:
@@ -149,6 +156,28 @@ def _bar(config: TrainConfig, progress: bool | None) -> tqdm:
     )
 
 
+class _Rows:
+    """A batch side by side in memory, so that rows are gathered by two indexings and not by one for each table."""
+
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
+        self.sizes = [x.shape[-1] for x in batch.values.values()]
+        self.numbers = torch.cat([*batch.values.values(), batch.covariates], -1)
+        self.observed = torch.cat(list(batch.observed.values()), -1)
+
+    def __call__(self, rows: Tensor) -> Batch:
+        """The people at `rows`, [b] or [members, b]."""
+        *values, covariates = self.numbers[rows].split([*self.sizes, self.batch.covariates.shape[-1]], -1)
+        observed = self.observed[rows].split(self.sizes, -1)
+        names = self.batch.values
+        return self.batch.renewed(
+            values=dict(zip(names, values, strict=True)),
+            observed=dict(zip(names, observed, strict=True)),
+            covariates=covariates,
+            index=rows,
+        )
+
+
 class Loop:
     """The state of one fit, and its steps.
 
@@ -163,7 +192,7 @@ class Loop:
     def __init__(
         self, model: MMVAE, batch: Batch, config: TrainConfig, watch: Tensor | None = None, *, seed: int = 0
     ) -> None:
-        self.model, self.batch, self.config = model.train(), batch, config
+        self.model, self.rows, self.config = model.train(), _Rows(batch), config
         place = batch.covariates.device
         self.generators = [torch.Generator(place).manual_seed(seed + e) for e in range(model.members)]
         self.watched = None if watch is None or not watch.shape[1] else self.gather(watch)
@@ -194,7 +223,7 @@ class Loop:
 
     def gather(self, rows: Tensor) -> Batch:
         """The people at `rows`, [members, b], without a member axis for a lone model."""
-        return self.batch[rows if self.model.members > 1 else rows[0]]
+        return self.rows(rows if self.model.members > 1 else rows[0])
 
     def _epoch(self, rows: Tensor, epoch: int) -> dict[str, float]:
         began = time.perf_counter()

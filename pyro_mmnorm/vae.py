@@ -219,9 +219,10 @@ class MMVAE(nn.Module):
             InputError: With the modality and the number of such cells.
         """
         with torch.no_grad():
-            z = batch.covariates.new_zeros(len(batch), self.latent_dim)
+            one = batch[slice(0, 1)]
+            z = batch.covariates.new_zeros(1, self.latent_dim)
             for m in self.likelihoods:
-                x, values, seen = self.likelihood(m, z, batch), batch.values[m], batch.observed[m]
+                x, values, seen = self.likelihood(m, z, one), batch.values[m], batch.observed[m]
                 inside = x.support.check(torch.where(seen, values, _inside(x)))
                 if not inside.all():
                     got = f"values outside the support of its likelihood, {type(x).__name__}"
@@ -266,7 +267,7 @@ def _weighed(weight: float | Tensor) -> ExitStack:
         if not (weight > 0).all():
             stack.enter_context(poutine.mask(mask=weight > 0))  # type: ignore[call-overload]
         stack.enter_context(poutine.scale(scale=torch.where(weight > 0, weight, 1.0)))
-    else:
+    elif weight != 1:  # a scale of 1 would only cost time
         stack.enter_context(poutine.scale(scale=weight) if weight else poutine.mask(mask=False))
     return stack
 

@@ -1,7 +1,9 @@
 """Networks: linear at the start, members apart, draw axes kept."""
 
+import pytest
 import torch
 
+from pyro_mmnorm.errors import InputError
 from pyro_mmnorm.nets import Encoder, Linear, Network
 
 
@@ -35,3 +37,12 @@ def test_the_scale_of_an_expert_is_positive_and_bounded():
     _, scale = encoder(1e6 * torch.randn(5, 2), torch.zeros(5, 1))
     assert (scale > 0).all()
     assert torch.isfinite(scale).all()
+
+
+def test_without_a_linear_path_the_last_layer_starts_at_random_and_a_linear_start_is_refused():
+    net = Network(3, 2, (4,), [0], skip=False, activation="relu")
+    assert net.last.weight.any()
+    with pytest.raises(InputError, match="linear for networks without a skip path"):
+        net.set_linear(torch.zeros(3, 2), torch.zeros(2))
+    with pytest.raises(InputError, match="false without hidden layers"):
+        Network(3, 2, (), [0], skip=False)

@@ -105,3 +105,14 @@ def test_its_record_gives_it_back(cohort):
     import json
 
     assert Preprocess.from_record(json.loads(json.dumps(preprocess.to_record()))) == preprocess
+
+
+@pytest.mark.parametrize(("scaling", "low", "high"), [("minmax", 0, 1), ("mean", 0.2, 2.0)])
+def test_regions_are_scaled_as_asked(cohort, scaling, low, high):
+    x = Preprocess.fit(cohort.train, scaling=scaling)(cohort.train).values["cortical"]
+    assert low <= x.min()
+    assert x.max() <= high
+    if scaling == "mean":
+        assert x.mean(0).sub(1).abs().max() < 1e-5
+    with pytest.raises(InputError, match="scaling 'log'; expected standard, minmax, or mean"):
+        Preprocess.fit(cohort.train, scaling="log")

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from pyro_mmnorm.cohort import Batch
 from pyro_mmnorm.errors import InputError
-from pyro_mmnorm.fusion import poe
-from pyro_mmnorm.likelihoods import Gaussian
+from pyro_mmnorm.fusion import FUSIONS, poe
+from pyro_mmnorm.likelihoods import LIKELIHOODS, Gaussian
 from pyro_mmnorm.preprocess import Preprocess, Term
 from pyro_mmnorm.priors import StandardNormal
 from pyro_mmnorm.vae import MMVAE
@@ -34,7 +34,8 @@ def make_batch(n: int = 7, seed: int = 0) -> Batch:
 def make_model(sizes: dict[str, int] = SIZES, **parts: object) -> MMVAE:
     regions = {m: tuple(f"r{j}" for j in range(d)) for m, d in sizes.items()}
     term = Term(name="age", kind="linear", loc=(0.0,), scale=(1.0,))
-    preprocess = Preprocess(regions=regions, set_aside={}, loc={}, scale={}, terms=(term,))
+    loc, scale = ({m: (unit,) * d for m, d in sizes.items()} for unit in (100.0, 10.0))
+    preprocess = Preprocess(regions=regions, set_aside={}, loc=loc, scale=scale, terms=(term,))
     model = MMVAE.build(preprocess, **{"latent_dim": 3, "hidden": (8,), **parts})
     with torch.no_grad():  # the last layers start at zero; move every weight, so that no path is idle
         for parameter in model.parameters():
@@ -135,9 +136,13 @@ def test_n_total_scales_the_loss_of_a_minibatch_up_to_the_cohort():
     assert losses[1] == pytest.approx(10 * losses[0], rel=1e-5)
 
 
-@pytest.mark.parametrize("fill", [0.0, 1e30, -7.0])
-def test_what_stands_in_an_unobserved_cell_matters_to_nothing(fill):
-    batch, model = make_batch(), make_model()
+@pytest.mark.parametrize("fill", [1e30, -1e30])
+@pytest.mark.parametrize(
+    "parts", [{"likelihood": name} for name in LIKELIHOODS] + [{"fusion": name} for name in FUSIONS]
+)
+def test_what_stands_in_an_unobserved_cell_matters_to_nothing(fill, parts):
+    """Values outside the support of a likelihood included: a log-normal volume 10 SDs below its mean is negative."""
+    batch, model = make_batch(), make_model(**parts)
     batch.observed["a"][:, 2] = False
     batch.observed["b"][3] = False
     results = []
@@ -152,20 +157,81 @@ def test_what_stands_in_an_unobserved_cell_matters_to_nothing(fill):
     assert all(torch.equal(a, b) for a, b in zip(*results, strict=True))
 
 
-def test_an_absent_modality_is_the_same_as_a_model_without_it():
-    batch, whole = make_batch(), make_model()
+@pytest.mark.parametrize("fusion", [name for name in FUSIONS if name != "gpoe"])
+def test_an_absent_modality_is_the_same_as_a_model_without_it(fusion):
+    batch, whole = make_batch(), make_model(fusion=fusion)
     batch.observed["b"][:] = False
-    part = make_model({m: d for m, d in SIZES.items() if m != "b"})
+    part = make_model({m: d for m, d in SIZES.items() if m != "b"}, fusion=fusion)
     part.load_state_dict({name: x for name, x in whole.state_dict().items() if ".b." not in name})
     rest = {m: batch.values[m] for m in ("a", "c")}
     without = Batch(
         values=rest, observed={m: batch.observed[m] for m in rest}, covariates=batch.covariates, index=batch.index
     )
+    points = torch.randn(7, 3)
+    torch.testing.assert_close(whole.posterior(batch).log_prob(points), part.posterior(without).log_prob(points))
+    if fusion == "mopoe":  # the same distribution, but one noise picks another of its components
+        return
     losses = []
     for model, data in ((whole, batch), (part, without)):
         torch.manual_seed(0)
         losses.append(TraceMeanField_ELBO().differentiable_loss(model.generate, model.infer, data).item())
-    assert losses[0] == losses[1]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-6)  # sums of equal terms, and of terms that are 0
+
+
+@pytest.mark.parametrize("weight", [0.0, [0.0, 0.0]])
+def test_a_weight_of_zero_drops_the_likelihood_of_a_modality_and_nothing_else(weight):
+    members = len(weight) if isinstance(weight, list) else 1
+    model, batch = make_model(modality_weights={"b": weight}, members=members), make_batch()
+    TraceMeanField_ELBO().differentiable_loss(model.generate, model.infer, batch).backward()
+    decoder = [p.grad for p in model.likelihoods["b"].parameters()]
+    assert all(g is None or not g.any() for g in decoder)
+    assert all(p.grad.any() for p in model.encoders["b"].parameters())  # it still informs the posterior
+
+
+@pytest.mark.parametrize("parts", [{"beta": [1.0]}, {"beta": -1.0}, {"modality_weights": {"a": [1.0, 2.0]}}])
+def test_weights_are_one_or_one_a_member(parts):
+    with pytest.raises(InputError, match="a number from 0 on, or 3 of them"):
+        make_model(members=3, **parts)
+
+
+def test_private_latents_are_inferred_by_their_own_modality_alone():
+    model, batch = make_model(latent_dim=2, private_dim=1), make_batch()
+    before = model.posterior(batch).mean
+    other = Batch(
+        values={**batch.values, "b": batch.values["b"] + 1},
+        observed=batch.observed,
+        covariates=batch.covariates,
+        index=batch.index,
+    )
+    changed = (model.posterior(other).mean - before).abs().amax(0) > 0
+    assert changed.tolist() == [True, True, False, True, False]  # shared, shared, a's, b's, c's
+    with pytest.raises(InputError, match=r"model\.private_dim: 1 with a joint expert"):
+        make_model(private_dim=1, experts="joint")
+    with pytest.raises(InputError, match=r"model\.private_dim: a fusion that gives Independent"):
+        make_model(private_dim=1, fusion=lambda loc, scale, _: dist.Normal(loc[..., 0, :], 1.0).to_event(1)).posterior(
+            batch
+        )
+
+
+def test_unimodal_models_are_private_latents_without_shared_ones():
+    model, batch = make_model(latent_dim=0, private_dim=3), make_batch()
+    z = model.posterior(batch).mean
+    assert z.shape == (7, 9)
+    moved = z.clone()
+    moved[:, 3:] += 5  # those of b and c
+    torch.testing.assert_close(model.likelihood("a", moved, batch).mean, model.likelihood("a", z, batch).mean)
+    with pytest.raises(InputError, match=r"model\.latent_dim: 0 latents"):
+        make_model(latent_dim=0)
+
+
+def test_values_without_a_density_are_refused():
+    model, batch = make_model(likelihood="lognormal"), make_batch()
+    model.check_support(batch)
+    batch.values["a"][0, 0] = -11.0  # 10 below a mean of 100 in units of 10: a negative volume
+    with pytest.raises(InputError, match="modality 'a': values outside the support of its likelihood, RatioLogNormal"):
+        model.check_support(batch)
+    batch.observed["a"][0, 0] = False
+    model.check_support(batch)
 
 
 def test_the_order_of_modalities_changes_nothing():

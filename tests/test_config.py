@@ -23,6 +23,16 @@ def changed(old, new):
     return MINIMAL.replace(old, new)
 
 
+def test_new_people_are_told_apart_by_two_keys():
+    text = "data: {participants: p.csv, id: id, modalities: {t: {tables: [t.csv]}}, reference: everyone}"
+    chosen = parse_config(text, overrides=["deviations.unseen_site=population", "deviations.outside_range=refuse"])
+    assert (chosen.deviations.unseen_site, chosen.deviations.outside_range) == ("population", "refuse")
+    plain = parse_config(text).deviations
+    assert (plain.unseen_site, plain.outside_range) == ("refuse", "flag")
+    with pytest.raises(InputError, match="deviations.unseen_site: 'guess'"):
+        parse_config(text, overrides=["deviations.unseen_site=guess"])
+
+
 def test_four_keys_are_enough():
     config = parse_config(MINIMAL)
     assert config.data.modalities["thickness"].zeros == "missing"

@@ -81,7 +81,7 @@ def test_an_admitted_site_has_zeros_in_its_columns_and_others_are_refused_still(
     preprocess = Preprocess.fit(cohort.train)
     covariates = cohort.covariates.assign(site="Zug")
     new = dataclasses.replace(cohort, covariates=covariates)
-    with pytest.raises(InputError, match=r"\['Zug'\] unseen in training.*Adapt the norm .* unseen_site: population"):
+    with pytest.raises(InputError, match=r"\['Zug'\] unseen in training.*Adapt the norm .*unseen_site: population"):
         preprocess.design(new)
     columns = preprocess.groups["site"]
     for admitted in (("Zug",), None):
@@ -94,7 +94,7 @@ def test_an_admitted_site_has_zeros_in_its_columns_and_others_are_refused_still(
     with pytest.raises(InputError, match=r"\['Zug'\] unseen"):
         preprocess.admitting(("Basel",)).design(new)
     men = dataclasses.replace(cohort, covariates=cohort.covariates.assign(sex="man"))
-    with pytest.raises(InputError, match="covariate 'sex'.*set those subjects aside"):
+    with pytest.raises(InputError, match=r"covariate 'sex'.*Set those subjects aside"):
         preprocess.admitting(None).design(men)
 
 

@@ -271,7 +271,9 @@ def _deviations(norm: NormativeModel, cohort: Cohort) -> xr.Dataset:
     kinds = [kind for kind in norm.kinds if kind != "latent"]
     regional = [norm.deviations(cohort, kind) for kind in kinds]
     dev = [xr.concat(regional, dim=pd.Index(kinds, name="kind"))] if kinds else []
-    return xr.merge([*dev, *([norm.deviations(cohort, "latent")] if "latent" in norm.kinds else [])])
+    if "latent" in norm.kinds and (latent := norm.deviations(cohort, "latent"))["latent_p"].notnull().any():
+        dev.append(latent)
+    return xr.merge(dev, compat="equals", join="exact")
 
 
 def _subjects(dev: xr.Dataset, cohort: Cohort) -> pd.DataFrame:

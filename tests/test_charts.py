@@ -109,7 +109,7 @@ def test_the_people_beside_a_chart_have_its_categories(normative, cohort):
         ({"at": {"sex": "F"}}, r"at: \['site'\] missing or not asked for"),
         ({"at": {**AT, "icv": 1.0}}, r"at: \['icv'\] missing or not asked for"),
         ({"at": {**AT, "sex": "X"}}, "covariate 'sex'"),
-        ({"at": {**AT, "site": "Basel"}}, r"covariate 'site'.*adapt the norm"),
+        ({"at": {**AT, "site": "Basel"}}, r"covariate 'site'.*Adapt the norm"),
     ],
 )
 def test_a_chart_of_what_the_norm_does_not_know_is_refused(normative, change, match):

@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from pyro_mmnorm.cli import app
 
-COMMANDS = ("run", "score", "inspect", "simulate", "demo", "report")
+COMMANDS = ("run", "score", "adapt", "inspect", "simulate", "demo", "report")
 
 
 def invoke(*arguments: object):
@@ -64,6 +64,10 @@ def test_the_main_job_and_what_follows(tables, tmp_path):
     scored = invoke("score", out, "--config", config, "--out", tmp_path / "s", *settings)
     assert scored.exit_code == 0, scored.output
     assert (tmp_path / "s" / "z.csv").is_file()
+    known = invoke("adapt", out, "--config", config, "--out", tmp_path / "a", *settings)
+    assert known.exit_code == 2
+    assert "adapt: only sites met in training" in known.output
+    assert not (tmp_path / "a").exists()
 
 
 def test_inspect_and_dry_run_write_nothing(tables, tmp_path):

@@ -23,6 +23,16 @@ def changed(old, new):
     return MINIMAL.replace(old, new)
 
 
+def test_new_people_are_told_apart_by_two_keys():
+    text = "data: {participants: p.csv, id: id, modalities: {t: {tables: [t.csv]}}, reference: everyone}"
+    chosen = parse_config(text, overrides=["deviations.unseen_site=population", "deviations.outside_range=refuse"])
+    assert (chosen.deviations.unseen_site, chosen.deviations.outside_range) == ("population", "refuse")
+    plain = parse_config(text).deviations
+    assert (plain.unseen_site, plain.outside_range) == ("refuse", "flag")
+    with pytest.raises(InputError, match=r"deviations\.unseen_site: 'guess'"):
+        parse_config(text, overrides=["deviations.unseen_site=guess"])
+
+
 def test_four_keys_are_enough():
     config = parse_config(MINIMAL)
     assert config.data.modalities["thickness"].zeros == "missing"
@@ -161,7 +171,7 @@ def test_a_primary_kind_outside_the_kinds_is_refused():
         unchecked._primary_is_a_kind()
 
 
-def test_the_weight_of_the_kl_term_rises_to_beta():
+def test_the_weight_of_the_kl_term_rises_to_one():
     train = parse_config(MINIMAL + "train: {warmup_epochs: 4}").train
-    assert [train.beta_at(epoch, 2.0) for epoch in (0, 1, 3, 9)] == [0.5, 1.0, 2.0, 2.0]
-    assert parse_config(MINIMAL + "train: {warmup_epochs: 0}").train.beta_at(0, 2.0) == 2.0
+    assert [train.warm(epoch) for epoch in (0, 1, 3, 9)] == [0.25, 0.5, 1.0, 1.0]
+    assert parse_config(MINIMAL + "train: {warmup_epochs: 0}").train.warm(0) == 1.0

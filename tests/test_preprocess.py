@@ -1,6 +1,7 @@
 """Preprocessing: fitted on training controls only, by name, refusing what it does not know."""
 
 import dataclasses
+import json
 
 import numpy as np
 import pandas as pd
@@ -76,6 +77,40 @@ def test_a_category_unseen_in_training_is_refused_by_name(cohort):
         Preprocess.fit(cohort.train)(dataclasses.replace(cohort, covariates=covariates))
 
 
+def test_an_admitted_site_has_zeros_in_its_columns_and_others_are_refused_still(cohort):
+    preprocess = Preprocess.fit(cohort.train)
+    covariates = cohort.covariates.assign(site="Zug")
+    new = dataclasses.replace(cohort, covariates=covariates)
+    with pytest.raises(InputError, match=r"\['Zug'\] unseen in training.*Adapt the norm .*unseen_site: population"):
+        preprocess.design(new)
+    columns = preprocess.groups["site"]
+    for admitted in (("Zug",), None):
+        other = preprocess.admitting(admitted)
+        design, trained = other.design(new), preprocess.design(cohort)
+        assert not design[:, columns].any()
+        assert np.array_equal(np.delete(design, columns, 1), np.delete(trained, columns, 1))
+        assert np.array_equal(other.design(cohort), trained)
+        assert Preprocess.from_record(json.loads(json.dumps(other.to_record()))) == other
+    with pytest.raises(InputError, match=r"\['Zug'\] unseen"):
+        preprocess.admitting(("Basel",)).design(new)
+    men = dataclasses.replace(cohort, covariates=cohort.covariates.assign(sex="man"))
+    with pytest.raises(InputError, match=r"covariate 'sex'.*Set those subjects aside"):
+        preprocess.admitting(None).design(men)
+
+
+def test_people_outside_the_range_of_training_are_found(cohort):
+    preprocess = Preprocess.fit(cohort.train)
+    assert not preprocess.outside(cohort.train).to_numpy().any()
+    ends = cohort.train.covariates["age"].min(), cohort.train.covariates["age"].max()
+    some = cohort.test[cohort.test.ids[:4]]
+    told = some.covariates.assign(age=[ends[0], ends[0] - 1e-3, ends[1], ends[1] + 1e-3])
+    changed = dataclasses.replace(some, covariates=told)
+    assert preprocess.outside(changed)["age"].tolist() == [False, True, False, True]
+    with pytest.raises(InputError, match="covariate 'age': 2 subjects outside the range of training"):
+        preprocess.outside(changed, refuse=True)
+    assert preprocess.sites == ("Aachen", "Bern")
+
+
 def test_an_absent_covariate_is_refused(cohort):
     with pytest.raises(InputError, match=r"covariates: \['age'\] absent"):
         Preprocess.fit(cohort.train)(dataclasses.replace(cohort, covariates=cohort.covariates.drop(columns="age")))
@@ -102,8 +137,6 @@ def test_covariates_without_spread_are_refused():
 
 def test_its_record_gives_it_back(cohort):
     preprocess = Preprocess.fit(cohort.train)
-    import json
-
     assert Preprocess.from_record(json.loads(json.dumps(preprocess.to_record()))) == preprocess
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+import pandas as pd
 import torch
 import xarray as xr
 from numpy.typing import NDArray
@@ -13,7 +14,9 @@ from pyro_mmnorm import checkpoint
 from pyro_mmnorm.calibration import CALIBRATORS, Calibrator, Fit, load_calibrator, mean_square
 from pyro_mmnorm.cohort import Cohort
 from pyro_mmnorm.errors import InputError
+from pyro_mmnorm.evidence import log_evidence
 from pyro_mmnorm.latents import DiagonalNormal
+from pyro_mmnorm.linear_gaussian import Exact, LinearGaussian
 from pyro_mmnorm.mahalanobis import LatentNorm
 from pyro_mmnorm.predictive import REGIONAL, Predictive
 from pyro_mmnorm.preprocess import Preprocess
@@ -44,7 +47,7 @@ class NormativeModel:
     fitted on held-out controls turns raw into calibrated z.
 
     Args:
-        model: Trained, with its preprocessing.
+        model: Trained, with its preprocessing; a `LinearGaussian` needs no draws.
         draws: Draws of the latents per person (and member).
         normative_draws: Draws from the prior, for kind `normative`.
         refine: Local steps on each person's posterior; None: 5 where it is diagonal normal (poe, gpoe), else 0.
@@ -63,7 +66,7 @@ class NormativeModel:
 
     def __init__(
         self,
-        model: MMVAE,
+        model: MMVAE | LinearGaussian,
         *,
         draws: int = 256,
         normative_draws: int = 4096,
@@ -197,7 +200,16 @@ class NormativeModel:
         )
         return scale, loc
 
-    def _predictive(self) -> Predictive:
+    def log_evidence(self, cohort: Cohort) -> pd.Series:
+        """Log density of everything observed of each person, in model units; of an MMVAE its bound, `log_evidence`."""
+        if isinstance(self.model, LinearGaussian):
+            nats = self.model.log_evidence(self.preprocess(cohort)).numpy()
+            return pd.Series(nats, index=cohort.ids, name="log_evidence")
+        return log_evidence(self.model, cohort, draws=self.draws, refine=self._steps(), seed=self.seed)
+
+    def _predictive(self) -> Predictive | Exact:
+        if isinstance(self.model, LinearGaussian):
+            return Exact(model=self.model)
         return Predictive(
             model=self.model,
             draws=self.draws,
@@ -222,7 +234,7 @@ class NormativeModel:
 
     def _posterior_mean(self, cohort: Cohort) -> Floats:
         """Mean of q(z | X, c), over members one after the other, [n, members * k]."""
-        predictive = self._predictive()
+        predictive: Any = self._predictive()
         with torch.no_grad(), one_thread():
             mean = predictive.posterior(self.model, self.preprocess(cohort)).mean
         table: Floats = (mean.movedim(0, 1).flatten(1) if self.model.members > 1 else mean).double().numpy()
@@ -276,7 +288,8 @@ def load(folder: str | Path, **parts: Any) -> NormativeModel:
             todo = f"call load(folder, {role}=...) with the same callable"
             raise InputError(str(folder), f"a {role} of your own, {part}", "the callable itself", todo)
     calibrator = parts.pop("calibrator", record["calibrator"])
-    model = MMVAE.build(preprocess, **{**record["model"], **parts})
+    build = LinearGaussian if "baseline" in record["model"] else MMVAE.build
+    model = build(preprocess, **{**record["model"], **parts})
     model.load_state_dict(checkpoint.tensors(arrays, "model.", model.state_dict()))
     norm = NormativeModel(model.eval(), calibrator=calibrator, **{name: record[name] for name in SETTINGS})
     for kind, name in record["calibrators"].items():

@@ -28,6 +28,7 @@ from pyro_mmnorm.evidence import latent_table
 from pyro_mmnorm.files import atomic_write
 from pyro_mmnorm.findings import findings, region_table, subject_table
 from pyro_mmnorm.io import input_files, read_cohort
+from pyro_mmnorm.linear_gaussian import LinearGaussian, seen_by
 from pyro_mmnorm.report import build_report
 from pyro_mmnorm.threads import one_thread
 from pyro_mmnorm.training import fit
@@ -84,7 +85,7 @@ class RunFolder:
                     str(kept), "another configuration", "the one of this run", "choose another --out, or --overwrite"
                 )
         self.write("config.yaml", config.to_yaml())
-        return (self.path / "model" / "sha256.json").is_file() and (self.path / "history.csv").is_file()
+        return (self.path / "model" / "sha256.json").is_file()
 
     def write(self, name: str, content: str | bytes) -> None:
         """One file, atomically."""
@@ -151,7 +152,7 @@ def run(
 
 def _run(config: Config, folder: RunFolder, device: str, progress: bool | None) -> Path:
     with folder.step("read"):
-        cohort = read_cohort(config)
+        cohort = seen_by(config.baseline, read_cohort(config))
         model = _model(config, cohort)
     trained = folder.begin(config)
     with folder.step("train"):
@@ -168,10 +169,12 @@ def _run(config: Config, folder: RunFolder, device: str, progress: bool | None) 
     with folder.step("calibration"):
         folder.write_json("calibration.json", calibration_report(norm, cohort, seed=config.seed))
     with folder.step("findings"):
-        _write_findings(folder, dev.sel(kind=config.deviations.primary), everyone, config.seed)
-    with folder.step("posterior"):
-        draws = int(np.clip(POSTERIOR_CELLS // (len(everyone) * len(norm.preprocess.names)), 1, 100))
-        folder.write_netcdf("posterior.nc", to_datatree(norm, everyone, draws=draws, seed=config.seed))
+        evidence = norm.log_evidence(cohort.test)
+        _write_findings(folder, dev.sel(kind=config.deviations.primary), everyone, evidence, config.seed)
+    if config.baseline is None:
+        with folder.step("posterior"):
+            draws = int(np.clip(POSTERIOR_CELLS // (len(everyone) * len(norm.preprocess.names)), 1, 100))
+            folder.write_netcdf("posterior.nc", to_datatree(norm, everyone, draws=draws, seed=config.seed))
     _write_provenance(folder, config, cohort, norm)
     build_report(folder.path)
     return folder.path
@@ -189,8 +192,9 @@ def score(run_dir: str | Path, config: Config, *, out: str | Path, overwrite: bo
     folder = RunFolder(out, overwrite=overwrite)
     with one_thread(), folder.step("read"):
         norm = load(Path(run_dir) / "model")
-        primary = parse_config(_text(Path(run_dir) / "config.yaml")).deviations.primary
-        cohort = read_cohort(config, everyone="target")
+        of_run = parse_config(_text(Path(run_dir) / "config.yaml"))
+        primary = of_run.deviations.primary
+        cohort = seen_by(of_run.baseline, read_cohort(config, everyone="target"))
     with one_thread(), folder.step("deviations"):
         dev = _deviations(norm, cohort)
     folder.begin(config)
@@ -202,7 +206,14 @@ def score(run_dir: str | Path, config: Config, *, out: str | Path, overwrite: bo
     return folder.path
 
 
-def _model(config: Config, cohort: Cohort) -> MMVAE:
+def _model(config: Config, cohort: Cohort) -> MMVAE | LinearGaussian:
+    """A VAE to be trained, or a baseline, which is fitted at once."""
+    if config.baseline:
+        if "latent" in config.deviations.kinds and config.baseline != "factor_analysis":
+            got = f"latent, with baseline {config.baseline}"
+            raise InputError("deviations.kinds", got, "kinds of regions: it has no latents", "leave it out")
+        k, scaling = config.model.latent_dim, config.data.scaling
+        return LinearGaussian.for_cohort(cohort, config.baseline, latent_dim=k, scaling=scaling)
     parts = config.model.model_dump()
     if unknown := set(parts["modality_weights"]) - set(cohort.values):
         raise InputError(
@@ -212,24 +223,29 @@ def _model(config: Config, cohort: Cohort) -> MMVAE:
 
 
 def _train(
-    config: Config, cohort: Cohort, model: MMVAE, folder: RunFolder, device: str, progress: bool | None
+    config: Config,
+    cohort: Cohort,
+    model: MMVAE | LinearGaussian,
+    folder: RunFolder,
+    device: str,
+    progress: bool | None,
 ) -> NormativeModel:
     for m, names in model.preprocess.set_aside.items() if model.preprocess else ():
         if names:
             logger.info(
                 "%s: %d regions constant among the training controls set aside: %s", m, len(names), ", ".join(names[:5])
             )
-    history = fit(model, cohort.train, config.train, seed=config.seed, device=device, progress=progress)
-    _warn_of_collapse(model, history)
     norm = NormativeModel(
         model,
         **config.deviations.model_dump(include={"draws", "normative_draws", "refine", "calibrator"}),
         seed=config.seed,
     )
+    if isinstance(model, MMVAE):
+        history = fit(model, cohort.train, config.train, seed=config.seed, device=device, progress=progress)
+        _warn_of_collapse(model, history)
+        folder.write_table("history.csv", history, index=False)
+        folder.write_table("latents.csv", latent_table(model, norm.preprocess(cohort.calibrate)), index=False)
     norm.calibrate(cohort.calibrate, tuple(config.deviations.kinds))
-    folder.write_table("history.csv", history, index=False)
-    held_out = norm.preprocess(cohort.calibrate)
-    folder.write_table("latents.csv", latent_table(model, held_out), index=False)
     norm.save(folder.path / "model")
     return norm
 
@@ -265,8 +281,8 @@ def _with_people(subjects: pd.DataFrame, cohort: Cohort) -> pd.DataFrame:
     )
 
 
-def _write_findings(folder: RunFolder, dev: xr.Dataset, cohort: Cohort, seed: int) -> None:
-    subjects = subject_table(dev, cohort.split, cohort.group)
+def _write_findings(folder: RunFolder, dev: xr.Dataset, cohort: Cohort, evidence: pd.Series, seed: int) -> None:
+    subjects = subject_table(dev, cohort.split, cohort.group).join(evidence)
     folder.write_table("subjects.csv", _with_people(subjects, cohort))
     folder.write_table("regions.csv", region_table(dev, cohort.split, cohort.group, cohort.groups), index=False)
     folder.write_json(

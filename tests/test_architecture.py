@@ -25,11 +25,11 @@ LAYERS = (
     "vae",
     "elbo, refine, start",
     "checkpoint, evidence, predictive",
-    "training",
+    "linear_gaussian, training",
     "deviations",
     "calibration_report, datatree, plots",
     "report",
-    "pipeline",
+    "comparison, pipeline",
     "cli",
     "__init__",
 )

@@ -14,9 +14,9 @@ from pyro_mmnorm.statistics import FEWEST, Estimate, auc, correlation, delong_te
 __all__ = ["Answer"]
 
 type Floats = NDArray[np.float64]
-type Statistic = Callable[[Floats], float]
+type Statistic = Callable[[Floats], Floats]
 
-REPEATS = 1000
+REPEATS, CHUNK = 1000, 50
 SEED = 0
 ALIKE = 1e-12
 
@@ -44,8 +44,8 @@ class Answer:
         that they agree.
 
         Args:
-            statistic: Of a table [n, ...].
-            tables: One a run, the same people in all; people with NaN in any are left out of all.
+            statistic: Of tables [..., n, k], one number a table, [...].
+            tables: One a run, [n, k], the same people in all; people with NaN in any are left out of all.
             strata: Group of each person, whose size every draw keeps, [n].
             ideal: Where the figure should be; None: the more the better.
 
@@ -57,7 +57,7 @@ class Answer:
 
         Examples:
             >>> x = np.random.default_rng(0).normal(size=(50, 1))
-            >>> answer = Answer.by_bootstrap(np.mean, [x, x + 1], np.zeros(50))
+            >>> answer = Answer.by_bootstrap(lambda table: table.mean((-2, -1)), [x, x + 1], np.zeros(50))
             >>> answer.gains[0].value.__round__(6), answer.gains[0].p < 0.001
             (1.0, True)
         """
@@ -66,7 +66,8 @@ class Answer:
         members = [np.flatnonzero(strata == label) for label in np.unique(strata)]
         rows = np.concatenate([own[rng.integers(0, len(own), (REPEATS, len(own)))] for own in members], 1)
         values = np.array([statistic(table) for table in tables])
-        drawn = np.array([[statistic(table[row]) for row in rows] for table in tables])
+        parts = np.array_split(rows, REPEATS // CHUNK)
+        drawn = np.array([np.concatenate([statistic(table[part]) for part in parts]) for table in tables])
         if not (np.isfinite(values).all() and np.isfinite(drawn).all()):
             raise InputError("bootstrap", "a figure that is not finite", "a number in every draw", "leave it out")
         ends = np.quantile(drawn, [0.025, 0.975], axis=1).T

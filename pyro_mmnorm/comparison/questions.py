@@ -82,7 +82,7 @@ def _matched(runs: Sequence[Run], label: NDArray[np.str_], groups: list[str]) ->
         rows, ideal = label == name, LEVEL if name == TEST_CONTROLS else None
         people = [(run.results.subjects["omnibus_p"].to_numpy(float)[rows], LEVEL) for run in runs]
         tables = [np.where(np.isfinite(p), p <= level, np.nan)[:, None] for p, level in people]
-        yield _boot(runs, (part, "share of people, omnibus p ≤ .05", name), np.mean, tables, label[rows], ideal)
+        yield _boot(runs, (part, "share of people, omnibus p ≤ .05", name), _mean, tables, label[rows], ideal)
         cells = [_counted(run.p[rows] <= LEVEL, np.isfinite(run.p[rows])) for run in runs]
         yield _boot(runs, (part, "share of regions, conformal p ≤ .05", name), _share, cells, label[rows], ideal)
 
@@ -110,17 +110,17 @@ def _calibration(runs: Sequence[Run], controls: NDArray[np.bool_]) -> Iterator[Q
         cells = [_counted(np.abs(x) <= edge, np.isfinite(x)) for x in z]
         yield _boot(runs, (part, f"coverage {level} %", TEST_CONTROLS), _share, cells, same, level / 100)
     flags = [(run.results.subjects["n_significant"].to_numpy(float)[controls, None] > 0).astype(float) for run in runs]
-    yield _boot(runs, (part, "share of people with any q < .05", TEST_CONTROLS), np.mean, flags, same, LEVEL)
+    yield _boot(runs, (part, "share of people with any q < .05", TEST_CONTROLS), _mean, flags, same, LEVEL)
     able = [runs[0], *(run for run in runs[1:] if run.has_evidence_like(runs[0]))]
     if len(able) > 1:
         nats = [run.results.subjects["log_evidence"].to_numpy(float)[controls, None] for run in able]
-        yield _boot(able, ("Held-out evidence", "nats per person", TEST_CONTROLS), np.mean, nats, same)
+        yield _boot(able, ("Held-out evidence", "nats per person", TEST_CONTROLS), _mean, nats, same)
 
 
 def _boot(
     runs: Sequence[Run],
     names: tuple[str, str, str],
-    statistic: Callable[[Floats], float],
+    statistic: Callable[[Floats], Floats],
     tables: Sequence[Floats],
     strata: NDArray[np.generic],
     ideal: float | None = None,
@@ -134,39 +134,57 @@ def _counted(yes: NDArray[np.bool_], seen: NDArray[np.bool_]) -> Floats:
     return np.stack([(yes & seen).sum(1), seen.sum(1)], 1).astype(float)
 
 
-def _share(cells: Floats) -> float:
-    yes, seen = cells.sum(0)
-    return float(yes / seen) if seen else np.nan
+# Statistics of tables [..., n, k], one number a table.
 
 
-def _sd(sums: Floats) -> float:
-    n, one, two = sums.sum(0)
-    return float(np.sqrt((two - one**2 / n) / (n - 1))) if n > 1 else np.nan
+def _mean(table: Floats) -> Floats:
+    mean: Floats = table.mean((-2, -1))
+    return mean
+
+
+def _share(cells: Floats) -> Floats:
+    yes, seen = np.moveaxis(cells.sum(-2), -1, 0)
+    return np.divide(yes, seen, out=np.full(np.shape(yes), np.nan), where=seen > 0)
+
+
+def _sd(sums: Floats) -> Floats:
+    n, one, two = np.moveaxis(sums.sum(-2), -1, 0)
+    return np.sqrt(np.maximum(two - one**2 / n, 0) / (n - 1))
+
+
+def _slope(table: Floats) -> Floats:
+    score, stage = _standard(table)
+    centred = stage - stage.mean(-1, keepdims=True)
+    slope: Floats = (centred * score).sum(-1) / (centred**2).sum(-1)
+    return slope
+
+
+def _first_stage(table: Floats) -> Floats:
+    score, stage = _standard(table)
+    return _average(score, stage == 1)[..., 0]
 
 
 def _standard(table: Floats) -> tuple[Floats, Floats]:
-    """Score in SDs of the test controls from their mean, and stage."""
-    score, stage = table.T
-    controls = score[stage == 0]
-    spread = controls.std(ddof=1) if len(controls) > 1 else 0.0
-    return ((score - controls.mean()) / spread if spread > 0 else np.full_like(score, np.nan)), stage
+    """Score in SDs of the test controls from their mean, and stage, [..., n] each."""
+    score, stage = np.moveaxis(table, -1, 0)
+    controls = stage == 0
+    away = score - _average(score, controls)
+    n = controls.sum(-1, keepdims=True)
+    spread = np.sqrt(_average(away**2, controls) * n / (n - 1))
+    return np.divide(away, spread, out=np.full(away.shape, np.nan), where=spread > 0), stage
 
 
-def _slope(table: Floats) -> float:
-    score, stage = _standard(table)
-    centred = stage - stage.mean()
-    return float(centred @ score / (centred @ centred))
+def _average(x: Floats, rows: NDArray[np.bool_]) -> Floats:
+    """Mean over some of the people, [..., 1]."""
+    mean: Floats = np.where(rows, x, 0.0).sum(-1, keepdims=True) / rows.sum(-1, keepdims=True)
+    return mean
 
 
-def _first_stage(table: Floats) -> float:
-    score, stage = _standard(table)
-    return float(score[stage == 1].mean())
-
-
-def _spearman(table: Floats) -> float:
-    x, y = (rankdata(column) - (len(column) + 1) / 2 for column in table.T)
-    size = np.linalg.norm(x) * np.linalg.norm(y)
-    return float(x @ y / size) if size > 0 else np.nan
+def _spearman(table: Floats) -> Floats:
+    ranks = rankdata(table, axis=-2)
+    ranks = ranks - ranks.mean(-2, keepdims=True)
+    size = np.sqrt((ranks**2).sum(-2).prod(-1))
+    return np.divide(ranks.prod(-1).sum(-1), size, out=np.full(np.shape(size), np.nan), where=size > 0)
 
 
 def _centred(x: Floats, outcome: Floats, label: NDArray[np.str_]) -> Floats:

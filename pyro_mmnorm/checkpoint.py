@@ -32,7 +32,7 @@ def write(folder: str | Path, arrays: Mapping[str, NDArray[Any]], record: Mappin
     """Write arrays and a JSON-able record as a model folder."""
     folder = Path(folder)
     files = {
-        ARRAYS: save_arrays({name: np.ascontiguousarray(x) for name, x in arrays.items()}),
+        ARRAYS: save_arrays({name: np.asarray(x, order="C") for name, x in arrays.items()}),
         RECORD: json.dumps({"format": FORMAT, **record}, indent=1, allow_nan=False).encode(),
     }
     for name, content in files.items():

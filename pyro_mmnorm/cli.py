@@ -201,6 +201,28 @@ def demo(
     _run(config, out, "auto", False, overwrite, quiet)
 
 
+@app.command(epilog="Example: mmnorm compare runs/factor_analysis runs/vae --out runs/compare")
+@_told
+def compare(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN ...", help="Folders of runs, the reference first.")],
+    out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("runs/compare"),
+    overwrite: OVERWRITE = False,
+    quiet: QUIET = False,
+) -> None:
+    """Several runs on the same test and target subjects, side by side, with paired tests."""
+    from pyro_mmnorm.comparison import compare as compared
+
+    if out.exists() and not out.is_dir():
+        raise InputError(str(out), "a file", "a folder, or nothing", "choose another --out")
+    if out.is_dir() and any(out.iterdir()) and not overwrite:
+        todo = "choose another --out, or give --overwrite"
+        raise InputError(str(out), "a folder that is not empty", "a new or empty one", todo)
+    table = compared(runs, out=out)
+    for sentence in table["sentence"].dropna():
+        _say(sentence, quiet)
+    _say(f"page: {out / 'compare.html'}", quiet)
+
+
 @app.command(epilog="Example: mmnorm report runs/abide")
 @_told
 def report(

@@ -13,6 +13,7 @@ from torch import Tensor
 from pyro_mmnorm.cohort import Batch, Cohort
 from pyro_mmnorm.deviations import NormativeModel
 from pyro_mmnorm.draws import latent_draws
+from pyro_mmnorm.errors import InputError
 from pyro_mmnorm.vae import MMVAE
 
 __all__ = ["to_datatree"]
@@ -33,6 +34,9 @@ def to_datatree(norm: NormativeModel, cohort: Cohort, *, draws: int = 500, seed:
         NaN where not observed. Draws of a variational posterior are independent: R-hat and effective sample size say
         nothing about them.
 
+    Raises:
+        InputError: For a linear baseline, which has no draws.
+
     Examples:
         >>> import pyro_mmnorm as mm
         >>> cohort = mm.simulate(healthy=200, patients=20, seed=1).to_cohort()
@@ -40,14 +44,17 @@ def to_datatree(norm: NormativeModel, cohort: Cohort, *, draws: int = 500, seed:
         >>> to_datatree(norm, cohort.target, draws=10)["posterior"]["z"].dims
         ('chain', 'draw', 'subject', 'latent')
     """
+    if not isinstance(norm.model, MMVAE):
+        todo = "use norm.deviations"
+        raise InputError("to_datatree", "a linear baseline", "a norm whose model is drawn from, an MMVAE", todo)
     model, batch = norm.model.eval(), norm.preprocess(cohort)
     with torch.no_grad(), torch.random.fork_rng():
         torch.manual_seed(seed)
         z = _one_member(latent_draws(model.posterior(batch), draws, seed), model.members)
         prior = _prior_draws(model, batch, draws, seed)
-        posterior_predictive = _replicates(norm, z, batch)
-        prior_predictive = _replicates(norm, prior, batch)
-        log_likelihood = {m: _log_likelihood(norm, m, z, batch) for m in norm.preprocess.regions}
+        posterior_predictive = _replicates(norm, model, z, batch)
+        prior_predictive = _replicates(norm, model, prior, batch)
+        log_likelihood = {m: _log_likelihood(model, m, z, batch) for m in norm.preprocess.regions}
     observed = {m: _in_units(norm, m, batch.values[m], batch.observed[m]) for m in norm.preprocess.regions}
     groups: dict[str, dict[str, NDArray[Any]]] = {
         "prior": {"z": prior.numpy()[None]},
@@ -81,31 +88,28 @@ def _one_member(z: Tensor, members: int) -> Tensor:
     return z[s, s % members]
 
 
-def _likelihood(
-    norm: NormativeModel, modality: str, z: Tensor, batch: Batch
-) -> tuple[TorchDistributionMixin, Tensor | None]:
+def _likelihood(model: MMVAE, modality: str, z: Tensor, batch: Batch) -> tuple[TorchDistributionMixin, Tensor | None]:
     """The likelihood of each draw, and which member each draw belongs to."""
-    members = norm.model.members
-    if members == 1:
-        return norm.model.likelihood(modality, z, batch), None
-    return norm.model.likelihood(modality, z.unsqueeze(1), batch), torch.arange(len(z)) % members
+    if model.members == 1:
+        return model.likelihood(modality, z, batch), None
+    return model.likelihood(modality, z.unsqueeze(1), batch), torch.arange(len(z)) % model.members
 
 
 def _pick(x: Tensor, member: Tensor | None) -> Tensor:
     return x if member is None else x[torch.arange(len(x)), member]
 
 
-def _replicates(norm: NormativeModel, z: Tensor, batch: Batch) -> dict[str, NDArray[Any]]:
+def _replicates(norm: NormativeModel, model: MMVAE, z: Tensor, batch: Batch) -> dict[str, NDArray[Any]]:
     replicates = {}
     for m in norm.preprocess.regions:
-        predictive, member = _likelihood(norm, m, z, batch)
+        predictive, member = _likelihood(model, m, z, batch)
         x = _pick(predictive.sample(), member)
         replicates[m] = _in_units(norm, m, x, batch.observed[m].expand(x.shape))[None]
     return replicates
 
 
-def _log_likelihood(norm: NormativeModel, modality: str, z: Tensor, batch: Batch) -> NDArray[Any]:
-    predictive, member = _likelihood(norm, modality, z, batch)
+def _log_likelihood(model: MMVAE, modality: str, z: Tensor, batch: Batch) -> NDArray[Any]:
+    predictive, member = _likelihood(model, modality, z, batch)
     logs = _pick(predictive.log_prob(batch.values[modality]), member)
     return torch.where(batch.observed[modality], logs, torch.nan).numpy()[None]
 

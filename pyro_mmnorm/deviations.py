@@ -15,18 +15,20 @@ from pyro_mmnorm.calibrated import Calibrated
 from pyro_mmnorm.calibration import CALIBRATORS, Calibrator, Fit, mean_square
 from pyro_mmnorm.cohort import Cohort
 from pyro_mmnorm.errors import InputError
+from pyro_mmnorm.evidence import log_evidence
 from pyro_mmnorm.latents import DiagonalNormal
+from pyro_mmnorm.linear_gaussian import Exact, LinearGaussian
 from pyro_mmnorm.mahalanobis import LatentNorm
 from pyro_mmnorm.predictive import REGIONAL, Predictive
 from pyro_mmnorm.preprocess import SITE, Preprocess
 from pyro_mmnorm.vae import MMVAE
 
-__all__ = ["KINDS", "LOCAL", "NormativeModel", "load"]
+__all__ = ["KINDS", "LOCAL", "SETTINGS", "NormativeModel"]
 
 type Floats = NDArray[np.float64]
 
 KINDS = (*REGIONAL, "latent")
-"""Kinds of deviation; METHOD in docs/deviations.md says which question each answers."""
+"""Kinds of deviation; docs/deviations.md says which question each answers."""
 LOCAL = "local"
 """Name of the new site where the norm was trained without the covariate `site`."""
 REFINE = 5
@@ -46,7 +48,7 @@ class NormativeModel:
     fitted on held-out controls turns raw into calibrated z.
 
     Args:
-        model: Trained, with its preprocessing.
+        model: Trained, with its preprocessing; a `LinearGaussian` needs no draws.
         draws: Draws of the latents per person (and member).
         normative_draws: Draws from the prior, for kind `normative`.
         refine: Local steps on each person's posterior; None: 5 where it is diagonal normal (poe, gpoe), else 0.
@@ -68,7 +70,7 @@ class NormativeModel:
 
     def __init__(
         self,
-        model: MMVAE,
+        model: MMVAE | LinearGaussian,
         *,
         draws: int = 256,
         normative_draws: int = 4096,
@@ -244,9 +246,18 @@ class NormativeModel:
         )
         return scale, loc
 
+    def log_evidence(self, cohort: Cohort) -> pd.Series:
+        """Log density of everything observed of each person, in model units; of an MMVAE its bound, `log_evidence`."""
+        if isinstance(self.model, LinearGaussian):
+            nats = self.model.log_evidence(self.preprocess(cohort)).numpy()
+            return pd.Series(nats, index=cohort.ids, name="log_evidence")
+        return log_evidence(self.model, cohort, draws=self.draws, refine=self._steps(), seed=self.seed)
+
     @property
-    def predictive(self) -> Predictive:
+    def predictive(self) -> "Predictive | Exact":
         """What the model predicts, before calibration."""
+        if isinstance(self.model, LinearGaussian):
+            return Exact(model=self.model)
         return Predictive(
             model=self.model,
             draws=self.draws,
@@ -308,39 +319,7 @@ class NormativeModel:
 
 
 SETTINGS = ("draws", "normative_draws", "refine", "seed", "unseen_site", "outside_range")
-
-
-def load(folder: str | Path, **parts: Any) -> NormativeModel:
-    """The normative model in a folder that `NormativeModel.save` wrote; executes nothing of what it reads.
-
-    Args:
-        folder: The model folder.
-        **parts: fusion, likelihood, prior or calibrator, where they are callables of your own: code is never saved.
-
-    Raises:
-        InputError: When a file is missing or was altered, or a callable was not given.
-    """
-    arrays, record = checkpoint.read(folder)
-    preprocess = Preprocess.from_record(record["preprocess"])
-    for role, part in {**record["model"], "calibrator": record["calibrator"]}.items():
-        if role not in parts and _is_custom(part):
-            todo = f"call load(folder, {role}=...) with the same callable"
-            raise InputError(str(folder), f"a {role} of your own, {part}", "the callable itself", todo)
-    calibrator = parts.pop("calibrator", record["calibrator"])
-    model = MMVAE.build(preprocess, **{**record["model"], **parts})
-    model.load_state_dict(checkpoint.tensors(arrays, "model.", model.state_dict()))
-    norm = NormativeModel(model.eval(), calibrator=calibrator, **{name: record[name] for name in SETTINGS})
-    norm.spread = arrays.get("spread")
-    base = Calibrated.from_arrays(arrays, record["calibrators"], preprocess.groups)
-    norm.calibrators, norm.latent = dict(base.calibrators), base.latent
-    for i, kept in enumerate(record["sites"]):
-        own = Calibrated.from_arrays(arrays, kept["calibrators"], preprocess.groups, prefix=f"site.{i}.")
-        norm.sites[kept["site"]] = own
-    return norm
-
-
-def _is_custom(part: object) -> bool:
-    return isinstance(part, dict) and ("custom" in part or any(_is_custom(inner) for inner in part.values()))
+"""What a norm is built with, beside its model and calibrator."""
 
 
 def _check_kind(kind: str, known: tuple[str, ...] = KINDS) -> None:

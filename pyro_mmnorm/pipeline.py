@@ -20,12 +20,14 @@ from pyro_mmnorm.checkpoint import sha256
 from pyro_mmnorm.cohort import Cohort
 from pyro_mmnorm.config import Config, parse_config
 from pyro_mmnorm.datatree import to_datatree
-from pyro_mmnorm.deviations import NormativeModel, load
+from pyro_mmnorm.deviations import NormativeModel
 from pyro_mmnorm.errors import InputError
 from pyro_mmnorm.evidence import latent_table
 from pyro_mmnorm.findings import findings, region_table, subject_table
 from pyro_mmnorm.io import input_files, read_cohort
 from pyro_mmnorm.io.tables import cohort_of, read_frames
+from pyro_mmnorm.linear_gaussian import LinearGaussian, seen_by
+from pyro_mmnorm.loading import load
 from pyro_mmnorm.report import build_report
 from pyro_mmnorm.run_folder import RunFolder
 from pyro_mmnorm.splits import split_by_column
@@ -73,7 +75,7 @@ def run(
 
 def _run(config: Config, folder: RunFolder, device: str, progress: bool | None) -> Path:
     with folder.step("read"):
-        cohort = read_cohort(config)
+        cohort = seen_by(config.baseline, read_cohort(config))
         model = _model(config, cohort)
         everyone = cohort[cohort.split.isin(["test", "target"])]
         if model.preprocess:
@@ -94,10 +96,12 @@ def _run(config: Config, folder: RunFolder, device: str, progress: bool | None) 
     with folder.step("calibration"):
         folder.write_json("calibration.json", calibration_report(norm, cohort, seed=config.seed))
     with folder.step("findings"):
-        _write_findings(folder, dev.sel(kind=config.deviations.primary), everyone, config.seed)
-    with folder.step("posterior"):
-        draws = int(np.clip(POSTERIOR_CELLS // (len(everyone) * len(norm.preprocess.names)), 1, 100))
-        folder.write_netcdf("posterior.nc", to_datatree(norm, everyone, draws=draws, seed=config.seed))
+        evidence = norm.log_evidence(cohort.test)
+        _write_findings(folder, dev.sel(kind=config.deviations.primary), everyone, evidence, config.seed)
+    if config.baseline is None:
+        with folder.step("posterior"):
+            draws = int(np.clip(POSTERIOR_CELLS // (len(everyone) * len(norm.preprocess.names)), 1, 100))
+            folder.write_netcdf("posterior.nc", to_datatree(norm, everyone, draws=draws, seed=config.seed))
     _write_provenance(folder, config, cohort, norm)
     build_report(folder.path)
     return folder.path
@@ -116,7 +120,7 @@ def score(run_dir: str | Path, config: Config, *, out: str | Path, overwrite: bo
     with one_thread():
         with folder.step("read"):
             norm, config = _fitted(run_dir, config)
-            cohort = read_cohort(config, everyone="target")
+            cohort = seen_by(config.baseline, read_cohort(config, everyone="target"))
         with folder.step("deviations"):
             dev = _deviations(norm, cohort)
     folder.begin(config)
@@ -169,7 +173,12 @@ def _fitted(run_dir: str | Path, config: Config) -> tuple[NormativeModel, Config
     before = parse_config(_text(Path(run_dir) / "config.yaml"))
     given = config.deviations.model_dump(include={"unseen_site", "outside_range"})
     norm.unseen_site, norm.outside_range = config.deviations.unseen_site, config.deviations.outside_range
-    kept = {"model": before.model, "train": before.train, "deviations": before.deviations.model_copy(update=given)}
+    kept = {
+        "baseline": before.baseline,
+        "model": before.model,
+        "train": before.train,
+        "deviations": before.deviations.model_copy(update=given),
+    }
     return norm, config.model_copy(update=kept)
 
 
@@ -228,24 +237,29 @@ def _model(config: Config, cohort: Cohort) -> MMVAE:
 
 
 def _train(
-    config: Config, cohort: Cohort, model: MMVAE, folder: RunFolder, device: str, progress: bool | None
+    config: Config,
+    cohort: Cohort,
+    model: MMVAE | LinearGaussian,
+    folder: RunFolder,
+    device: str,
+    progress: bool | None,
 ) -> NormativeModel:
     for m, names in model.preprocess.set_aside.items() if model.preprocess else ():
         if names:
             logger.info(
                 "%s: %d regions constant among the training controls set aside: %s", m, len(names), ", ".join(names[:5])
             )
-    history = fit(model, cohort.train, config.train, seed=config.seed, device=device, progress=progress)
-    _warn_of_collapse(model, history)
     norm = NormativeModel(
         model,
         **config.deviations.model_dump(exclude={"kinds", "primary"}),
         seed=config.seed,
     )
+    if isinstance(model, MMVAE):
+        history = fit(model, cohort.train, config.train, seed=config.seed, device=device, progress=progress)
+        _warn_of_collapse(model, history)
+        folder.write_table("history.csv", history, index=False)
+        folder.write_table("latents.csv", latent_table(model, norm.preprocess(cohort.calibrate)), index=False)
     norm.calibrate(cohort.calibrate, tuple(config.deviations.kinds))
-    folder.write_table("history.csv", history, index=False)
-    held_out = norm.preprocess(cohort.calibrate)
-    folder.write_table("latents.csv", latent_table(model, held_out), index=False)
     norm.save(folder.path / "model")
     return norm
 
@@ -286,8 +300,8 @@ def _subjects(dev: xr.Dataset, cohort: Cohort) -> pd.DataFrame:
     )
 
 
-def _write_findings(folder: RunFolder, dev: xr.Dataset, cohort: Cohort, seed: int) -> None:
-    subjects = _subjects(dev, cohort)
+def _write_findings(folder: RunFolder, dev: xr.Dataset, cohort: Cohort, evidence: pd.Series, seed: int) -> None:
+    subjects = _subjects(dev, cohort).join(evidence)
     folder.write_table("subjects.csv", subjects)
     folder.write_table("regions.csv", region_table(dev, cohort.split, cohort.group, cohort.groups), index=False)
     folder.write_json(

@@ -21,7 +21,7 @@ from pyro_mmnorm.tails import has_tails, log_cdf, log_sf, monte_carlo_tails
 from pyro_mmnorm.threads import one_thread
 from pyro_mmnorm.vae import MMVAE
 
-__all__ = ["REGIONAL", "Predictive", "Scores", "raw_z"]
+__all__ = ["REGIONAL", "ROUNDS", "WORST", "Predictive", "Scores", "raw_z", "reflagged"]
 
 type Floats = NDArray[np.float64]
 
@@ -31,7 +31,11 @@ BUDGET_CELLS = 2**21  # draws x members x subjects x regions held at once: 16 Mi
 REPLICATES = 16  # per draw, for a likelihood whose tails nobody knows
 EDGE = 2.576  # SDs beyond which the tail of `normative` is continued
 WIDEST, STEPS, CLOSE = 1e9, 60, 1e-7  # of the search for a quantile: SDs, steps and error in z
-FLAGGED, READMITTED, ROUNDS, WORST = 2.8, 2.0, 8, 0.03
+FLAGGED, READMITTED = 2.8, 2.0
+ROUNDS = 8
+"""Rounds of `local` after the first."""
+WORST = 0.03
+"""Share of the regions that may be flagged in one round."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +167,7 @@ class Predictive:
             z[open_], loc[open_], scale[open_] = (torch.cat(x, -1) for x in zip(*found, strict=True))
             z[open_] = torch.where(own, z[open_], z[open_] / spread)
             size = torch.where(seen[open_], z[open_].abs(), 0.0)
-            new = _reflagged(own, size, few)
+            new = reflagged(own, size, few)
             changed = (new != own).any(-1)
             flagged[open_], open_ = new, open_[changed]
             if not len(open_):
@@ -250,7 +254,7 @@ def _z_of_normals(normal: Normal, x: Tensor, pooled: Callable[[Tensor], Tensor])
     return -side.to(unit) * torch.from_numpy(special.ndtri_exp(tail.numpy()))
 
 
-def _reflagged(flagged: Tensor, size: Tensor, few: int) -> Tensor:
+def reflagged(flagged: Tensor, size: Tensor, few: int) -> Tensor:
     """Flags after a round: the worst few of those above 2.8 come in, those below 2 go out; at most half of a person."""
     worst = torch.where(flagged, 0.0, size)
     least = worst.topk(min(few, worst.shape[-1]), -1).values[..., -1:]

@@ -67,7 +67,7 @@ class RunFolder:
                     str(kept), "another configuration", "the one of this run", "choose another --out, or --overwrite"
                 )
         self.write("config.yaml", config.to_yaml())
-        return (self.path / "model" / "sha256.json").is_file() and (self.path / "history.csv").is_file()
+        return (self.path / "model" / "sha256.json").is_file()
 
     def write(self, name: str, content: str | bytes) -> None:
         """One file, atomically."""

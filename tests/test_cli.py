@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from pyro_mmnorm.cli import app
 
-COMMANDS = ("run", "score", "adapt", "inspect", "simulate", "demo", "report")
+COMMANDS = ("run", "score", "adapt", "inspect", "simulate", "demo", "report", "compare")
 
 
 def invoke(*arguments: object):
@@ -68,6 +68,13 @@ def test_the_main_job_and_what_follows(tables, tmp_path):
     assert known.exit_code == 2
     assert "adapt: only sites met in training" in known.output
     assert not (tmp_path / "a").exists()
+    compared = invoke("compare", out, out, "--out", tmp_path / "c")
+    assert compared.exit_code == 0, compared.output
+    assert "not distinguishable" in compared.output
+    assert str(tmp_path / "c" / "compare.html") in compared.output
+    assert invoke("compare", out, out, "--out", tmp_path / "c").exit_code == 2
+    assert invoke("compare", out, out, "--out", tmp_path / "c", "--overwrite", "--quiet").output == ""
+    assert invoke("compare", out, out, "--out", config).exit_code == 2
 
 
 def test_inspect_and_dry_run_write_nothing(tables, tmp_path):
@@ -104,6 +111,7 @@ def test_bad_input_ends_with_one_line_exit_code_2_and_nothing_written(tables, tm
 def test_missing_files_and_wrong_usage_end_with_2(tmp_path):
     assert invoke("run", tmp_path / "none.yaml").exit_code == 2
     assert invoke("report", tmp_path).exit_code == 2
+    assert invoke("compare", tmp_path, tmp_path).exit_code == 2
     assert invoke("run").exit_code == 2
     assert invoke("score", tmp_path, "--config", tmp_path / "none.yaml").exit_code == 2
     (tmp_path / "x").write_text("")

@@ -159,6 +159,32 @@ def test_a_weight_for_no_modality_is_refused_before_anything_is_written(config, 
     assert not (tmp_path / "r").exists()
 
 
+@pytest.mark.parametrize("baseline", ["factor_analysis", "regression"])
+def test_a_baseline_writes_the_same_folder_but_what_it_has_none_of(config, tmp_path, baseline):
+    chosen = config.model_copy(update={"baseline": baseline})
+    done = pipeline.run(chosen, out=tmp_path / "b", progress=False)
+    assert [name for name in FILES if not (done / name).is_file()] == ["history.csv", "posterior.nc"]
+    page = (done / "report.html").read_text()
+    assert baseline in page
+    assert "nothing was trained" in page
+    subjects = pd.read_csv(done / "subjects.csv", index_col=0)
+    assert np.isfinite(subjects["log_evidence"]).equals(subjects["split"] == "test")
+    z = (done / "z.csv").read_bytes()
+    pipeline.run(chosen, out=done, resume=True, progress=False)
+    assert (done / "z.csv").read_bytes() == z
+    scored = pipeline.score(done, config, out=tmp_path / "s")
+    whole, run = (pd.read_csv(f / "z.csv", index_col=0) for f in (scored, done))
+    np.testing.assert_allclose(whole.loc[run.index, run.columns], run, atol=1e-9)
+
+
+def test_a_baseline_without_latents_has_no_latent_distance(config, tmp_path):
+    kinds = config.deviations.model_copy(update={"kinds": ["reconstruction", "latent"]})
+    chosen = config.model_copy(update={"baseline": "regression", "deviations": kinds})
+    with pytest.raises(InputError, match=r"deviations.kinds: latent, with baseline regression"):
+        pipeline.run(chosen, out=tmp_path / "b")
+    assert not (tmp_path / "b").exists()
+
+
 def test_a_healthy_cohort_runs_without_patients(config, frames, tmp_path):
     data = config.data.model_copy(update={"reference": "everyone", "groups": None})
     done = pipeline.run(config.model_copy(update={"data": data}), out=tmp_path / "h", progress=False)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,7 @@ from pyro_mmnorm.report.results import RunResults
 from pyro_mmnorm.report.tables import Table, calibration_tables, columns_of, finding_tables, interval, number, pairs
 from pyro_mmnorm.report.verdict import groups_outside, verdict
 
-__all__ = ["build_report"]
+__all__ = ["Note", "Section", "build_report", "page_of"]
 
 TOP_REGIONS, TOP_PEOPLE, FEW_UNITS = 15, 20, 2
 
@@ -91,6 +91,11 @@ def build_report(run_dir: str | Path) -> Path:
     pictures, left_out = draw(run)
     sections = [_run(run), _calibration(run), _findings(run), _people(run), _training(run), _provenance(run, left_out)]
     sections = [section._replace(pictures=pictures.get(section.id, ())) for section in sections]
+    return atomic_write(run.path / "report.html", page_of(_title(run), _lead(run), sections))
+
+
+def page_of(title: str, lead: str, sections: Sequence[Section]) -> str:
+    """A self-contained page: nothing is fetched, and whatever text it is given is shown as text."""
     environment = Environment(
         loader=PackageLoader("pyro_mmnorm", "report"),
         autoescape=True,
@@ -98,10 +103,7 @@ def build_report(run_dir: str | Path) -> Path:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    page = environment.get_template("page.html.j2").render(title=_title(run), lead=_lead(run), sections=sections)
-    path = run.path / "report.html"
-    atomic_write(path, page.encode())
-    return path
+    return environment.get_template("page.html.j2").render(title=title, lead=lead, sections=sections)
 
 
 def _title(run: RunResults) -> str:
@@ -125,11 +127,19 @@ def _run(run: RunResults) -> Section:
         pairs("People by split", ("split", "n"), run.counts),
         pairs("Scored people", ("group", "n"), scored.to_dict()),
         pairs("Regions", ("modality", "regions"), run.modalities.to_dict()),
-        pairs("Model", ("part", "setting"), config.get("model", {})),
+        pairs("Model", ("part", "setting"), _model(config)),
         pairs("Deviations", ("part", "setting"), config.get("deviations", {})),
     ]
     notes = [Note(f"Noted: {text}.".replace("..", ".")) for text in told.get("notes", [])]
     return Section("run", "What was run", notes, tables)
+
+
+def _model(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that count: of a baseline its name and number of factors."""
+    model, baseline = dict(config.get("model", {})), config.get("baseline")
+    if not baseline:
+        return model
+    return {"baseline": baseline} | ({"factors": model["latent_dim"]} if baseline == "factor_analysis" else {})
 
 
 def _calibration(run: RunResults) -> Section:

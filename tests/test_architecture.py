@@ -27,7 +27,7 @@ LAYERS = (
     "checkpoint, evidence, predictive",
     "training",
     "deviations",
-    "calibration_report, datatree, plots",
+    "calibration_report, datatree, plots, pyro_svi",
     "report",
     "pipeline",
     "cli",

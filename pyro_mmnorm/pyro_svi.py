@@ -70,7 +70,6 @@ def from_pyro_svi(
         >>> from_pyro_svi(model, guide, torch.zeros(5), num_samples=20)["log_likelihood"]["x"].dims
         ('chain', 'draw', 'people')
     """
-
     model, guide = (partial(program, *model_args, **(model_kwargs or {})) for program in (model, guide))
     with torch.no_grad(), torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -114,7 +113,8 @@ def _draw(model: Program, guide: Program) -> Drawn:
 def _whole(program: Program) -> poutine.Trace:
     """One run, in which no plate drew a sub-sample: draws of different people could not be told apart."""
     trace = poutine.trace(program).get_trace()
-    for name, site in trace.nodes.items():
+    nodes: dict[str, Any] = dict(trace.nodes)
+    for name, site in nodes.items():
         if site["type"] == "sample" and poutine.util.site_is_subsample(site) and len(site["value"]) < site["fn"].size:
             got = f"{len(site['value'])} of {site['fn'].size} rows drawn"
             raise InputError(f"plate {name!r}", got, "all of them", "call model and guide with the whole data")

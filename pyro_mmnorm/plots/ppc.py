@@ -138,17 +138,18 @@ def _cells(tree: xr.DataTree, group: str, modality: str | None, region: str | No
     observed, replicates = tree["observed_data"].to_dataset(), tree[group].to_dataset()
     if modality is not None:
         _one_of("modality", modality, observed.data_vars)
+    chosen: dict[str, list[int]] = {}
     if region is not None:
         if modality is None:
             raise InputError("region", repr(region), "a modality with it", "give modality too")
-        _one_of("region", region, observed[f"region_{modality}"].to_numpy())
+        names = list(observed[f"region_{modality}"].to_numpy())
+        _one_of("region", region, names)
+        chosen = {f"region_{modality}": [names.index(region)]}
     ys, reps = [], []
     for m in [modality] if modality else list(observed.data_vars):
-        y, rep = observed[m], replicates[m].stack(sample=("chain", "draw")).transpose("sample", *observed[m].dims)
-        if region is not None:
-            y, rep = (x.sel({f"region_{m}": [region]}) for x in (y, rep))
-        ys.append(y.to_numpy().astype(float))
-        reps.append(rep.to_numpy().astype(float))
+        drawn = replicates[m].stack(sample=("chain", "draw")).transpose("sample", *observed[m].dims)
+        ys.append(observed[m].isel(chosen).to_numpy().astype(float))
+        reps.append(drawn.isel(chosen).to_numpy().astype(float))
     y, rep = np.concatenate(ys, -1), np.concatenate(reps, -1)
     varies = np.isfinite(y).sum(0) > 1
     if not varies.any():
@@ -204,9 +205,12 @@ def _t_stat(panels: Mapping[str, Panel], columns: int, t_stat: Any, _rng: Any) -
         p = min(1.0, 2 * (1 + min((drawn >= at).sum(), (drawn <= at).sum())) / (1 + len(drawn)))
         name = f"{title}\np = {p:.2g}"
         observed[name], replicates[name] = ((), at), (("chain", "draw"), drawn[None])
-    options = {"title": {"size": 10}, "dist": {"color": BLUE}, "observed_tstat": {"color": VERMILLION, "size": 60}}
-    tree = _tree(replicates, observed)
-    pc = _arviz().plot_ppc_tstat(tree, t_stat="mean", visuals=options, **_layout(panels, columns))
+    az, tree = _arviz(), _tree(replicates, observed)
+    hidden = dict.fromkeys(("credible_interval", "point_estimate", "point_estimate_text"), False)
+    options = {"title": {"size": 10}, "dist": {"color": BLUE}, **hidden}
+    layout = _layout(panels, columns)
+    pc = az.plot_dist(tree, group="posterior_predictive", kind="kde", visuals=options, **layout)
+    pc.map(az.visuals.scatter_x, "observed", data=xr.Dataset(observed), color=VERMILLION, size=60)
     name = t_stat if isinstance(t_stat, str) else t_stat.__name__
     return _titled(pc, f"{name}; blue: of replicates, dot: of the measured people")
 
@@ -246,9 +250,8 @@ def _departure(u: Floats) -> tuple[Floats, Floats, Floats]:
     at = np.linspace(0, 1, 101)
     cells = np.isfinite(u).sum(1)
     below = np.stack([(u <= level).sum(1) for level in at])
-    share = below.sum(1, keepdims=True) / cells.sum()
-    half = 1.96 * np.sqrt(((below - share * cells) ** 2).sum(1)) / cells.sum()
-    return at, share[:, 0] - at, half
+    half = 1.96 * np.sqrt(((below - at[:, None] * cells) ** 2).sum(1)) / cells.sum()
+    return at, below.sum(1) / cells.sum() - at, half
 
 
 def _arviz() -> Any:
@@ -278,4 +281,4 @@ def _titled(pc: Any, text: str) -> Any:
     return pc
 
 
-_KINDS = {"dist": _dist, "t_stat": _t_stat, "pit": _pit, "coverage": _coverage}
+_KINDS: dict[str, Callable[..., Any]] = {"dist": _dist, "t_stat": _t_stat, "pit": _pit, "coverage": _coverage}

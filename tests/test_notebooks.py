@@ -44,6 +44,7 @@ def test_stored_outputs_are_there_and_clean(path):
 def test_notebook_runs(path, monkeypatch):
     """In miniature; a cell that raises fails the test. tqdm asks for widgets that no check needs."""
     monkeypatch.setenv("MMNORM_SMOKE", "1")
+    monkeypatch.setenv("PYTHONPATH", str(FOLDER.parent))
     monkeypatch.setenv("PYTHONWARNINGS", "ignore:IProgress not found")
     notebook = nbformat.read(path, as_version=4)
     NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(FOLDER)}}).execute()

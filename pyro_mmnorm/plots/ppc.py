@@ -120,7 +120,7 @@ def ppc(
         levels = _levels(tree, by, len(y))
         for level, rows in levels.items():
             people = int(np.isfinite(y[rows]).any(1).sum())
-            title = ", ".join(part for part in (name, level) if part) or "all"
+            title = "\n".join(part for part in (name, level) if part) or "all"
             panels[f"{title} (n {people})"] = Panel(y[rows], rep[:, rows])
     columns = len(levels) if by else len(models)
     return _KINDS[kind](panels, columns, t_stat, np.random.default_rng(seed))
@@ -271,7 +271,7 @@ def _layout(panels: Mapping[str, Panel], columns: int) -> dict[str, Any]:
     """How the panels stand: models in rows, levels in columns; models side by side where there are no levels."""
     columns = min(columns, WIDEST)
     rows = -(-len(panels) // columns)
-    size = {"figsize": (max(5.6, 2.9 * columns), 0.5 + 2.5 * rows), "figsize_units": "inches"}
+    size = {"figsize": (max(5.6, 2.9 * columns), 0.5 + 2.7 * rows), "figsize_units": "inches"}
     figure = size | {"sharex": True, "sharey": True, "layout": "constrained"}
     return {"cols": ["__variable__"], "col_wrap": columns, "figure_kwargs": figure, "backend": "matplotlib"}
 

@@ -23,8 +23,10 @@ _HOME = {
     "centiles": "charts",
     "compare": "comparison",
     "fit": "training",
+    "from_pyro_svi": "pyro_svi",
     "load": "loading",
     "log_evidence": "evidence",
+    "per_region": "datatree",
     "read_cohort": "io",
     "read_config": "config",
     "run": "pipeline",
@@ -37,10 +39,12 @@ __all__ = sorted(_HOME)
 
 
 def __getattr__(name: str) -> Any:
+    if name == "plots":
+        return importlib.import_module(f"{__name__}.plots")
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
 
 
 def __dir__() -> list[str]:
-    return [*__all__, "__version__"]
+    return [*__all__, "__version__", "plots"]

@@ -227,7 +227,14 @@ def _write_scores(folder: RunFolder, config: Config, dev: xr.Dataset, cohort: Co
     folder.write_table("subjects.csv", _subjects(one, cohort))
 
 
-def _model(config: Config, cohort: Cohort) -> MMVAE:
+def _model(config: Config, cohort: Cohort) -> MMVAE | LinearGaussian:
+    """A VAE to be trained, or a baseline, which is fitted at once."""
+    if config.baseline:
+        if "latent" in config.deviations.kinds and config.baseline != "factor_analysis":
+            got = f"latent, with baseline {config.baseline}"
+            raise InputError("deviations.kinds", got, "kinds of regions: it has no latents", "leave it out")
+        k, scaling = config.model.latent_dim, config.data.scaling
+        return LinearGaussian.for_cohort(cohort, config.baseline, latent_dim=k, scaling=scaling)
     parts = config.model.model_dump()
     if unknown := set(parts["modality_weights"]) - set(cohort.values):
         raise InputError(

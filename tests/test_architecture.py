@@ -28,7 +28,7 @@ LAYERS = (
     "linear_gaussian, training",
     "deviations",
     "loading",
-    "calibration_report, charts, datatree, plots",
+    "calibration_report, charts, datatree, plots, pyro_svi",
     "report, run_folder",
     "comparison, pipeline",
     "cli",

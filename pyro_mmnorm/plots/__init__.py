@@ -10,6 +10,7 @@ from pyro_mmnorm.plots.findings import (
     significance_frequency,
     subject_boxes,
 )
+from pyro_mmnorm.plots.ppc import ppc
 from pyro_mmnorm.plots.shapes import brain_svg_shapes
 from pyro_mmnorm.plots.training import active_units, history_curves
 
@@ -24,6 +25,7 @@ __all__ = [
     "group_heatmap",
     "history_curves",
     "pit_histogram",
+    "ppc",
     "qq",
     "region_bars",
     "score_scatter",

@@ -121,7 +121,7 @@ def _apart(part: xr.Dataset, modalities: list[str]) -> xr.Dataset:
 
 def _named(norm: NormativeModel, cohort: Cohort, groups: dict[str, dict[str, NDArray[Any]]]) -> xr.DataTree:
     """Arrays under the names of people, regions and latents."""
-    coords = {"subject": cohort.ids.astype(str).tolist(), "latent": list(range(norm.model.latent_dim))}
+    coords = {"subject": cohort.ids.astype(str).tolist(), "latent": list(range(len(groups["posterior"]["z"][0, 0, 0])))}
     dims = {"z": ["subject", "latent"]} | {name: ["subject"] for name in cohort.kinds}
     for m, regions in norm.preprocess.regions.items():
         coords[f"region_{m}"], dims[m] = list(regions), ["subject", f"region_{m}"]

@@ -254,7 +254,10 @@ def _train(
     for m, names in model.preprocess.set_aside.items() if model.preprocess else ():
         if names:
             logger.info(
-                "%s: %d regions constant among the training controls set aside: %s", m, len(names), ", ".join(names[:5])
+                "%s: %d columns set aside, totals or constant among the training controls: %s",
+                m,
+                len(names),
+                ", ".join(names[:5]),
             )
     norm = NormativeModel(
         model,

@@ -27,10 +27,11 @@ type Floats = NDArray[np.float64]
 
 REGIONAL = ("reconstruction", "cross_modal", "normative", "local")
 """Kinds of deviation that give a score per region."""
-BUDGET_CELLS = 2**21  # draws x members x subjects x regions held at once: 16 MiB an array of float64
+BUDGET_CELLS = 2**20  # draws x members x subjects x regions held at once: 8 MiB an array of float64
 REPLICATES = 16  # per draw, for a likelihood whose tails nobody knows
 EDGE = 2.576  # SDs beyond which the tail of `normative` is continued
 WIDEST, STEPS, CLOSE = 1e9, 60, 1e-7  # of the search for a quantile: SDs, steps and error in z
+UNDERFLOW = 1e-300  # below it a probability is told by its logarithm
 FLAGGED, READMITTED = 2.8, 2.0
 ROUNDS = 8
 """Rounds of `local` after the first."""
@@ -212,10 +213,12 @@ class Predictive:
         def score(x: Tensor) -> Tensor:
             raw, unit = self._z(predictive, x, pooled), (x - loc) / scale
             beyond = unit.abs() - EDGE
-            if not (beyond > 0).any():
+            out = beyond > 0
+            if not out.any():
                 return raw
-            edge = self._z(predictive, loc + EDGE * unit.sign() * scale, pooled)
-            return torch.where(beyond > 0, unit.sign() * torch.minimum(raw.abs(), edge.abs() + beyond), raw)
+            edge = self._z_at(predictive, loc + EDGE * unit.sign() * scale, out, pooled)
+            raw[out] = unit[out].sign() * torch.minimum(raw[out].abs(), edge.abs() + beyond[out])
+            return raw
 
         return score, loc, scale
 
@@ -234,6 +237,15 @@ class Predictive:
             return lambda x: x
         return lambda x: x.flatten(0, 1) if member is None else x[:, member]
 
+    def _z_at(
+        self, predictive: TorchDistributionMixin, x: Tensor, cells: Tensor, pooled: Callable[[Tensor], Tensor]
+    ) -> Tensor:
+        """Raw z where `cells` [n, d] is True, [cells]; the others are not computed where it can be helped."""
+        if not isinstance(predictive, Normal):
+            return self._z(predictive, x, pooled)[cells]
+        few = Normal(predictive.loc[..., cells], predictive.scale.expand_as(predictive.loc)[..., cells])
+        return _z_of_normals(few, x[cells], pooled)
+
     def _z(self, predictive: TorchDistributionMixin, x: Tensor, pooled: Callable[[Tensor], Tensor]) -> Tensor:
         if isinstance(predictive, Normal):
             return _z_of_normals(predictive, x, pooled)
@@ -247,11 +259,20 @@ class Predictive:
 
 
 def _z_of_normals(normal: Normal, x: Tensor, pooled: Callable[[Tensor], Tensor]) -> Tensor:
-    """As for any distribution, from the tail on the far side of the mixture's mean alone: half the work."""
+    """As for any distribution, from the tail on the far side of the mixture's mean alone.
+
+    Its probability is a mean of complementary error functions, which are right to a rounding far out; logarithms, at ten
+    times the price, are needed only where it underflows, beyond |z| = 37.
+    """
     unit = pooled((x - normal.loc) / normal.scale)
-    side = torch.where(unit.mean(0) < 0, -1.0, 1.0)
-    tail = log_mean_exp(torch.special.log_ndtr(-side.to(unit) * unit), 0)
-    return -side.to(unit) * torch.from_numpy(special.ndtri_exp(tail.numpy()))
+    side = torch.where(unit.mean(0) < 0, -1.0, 1.0).to(unit)
+    far = unit * (side / math.sqrt(2))
+    tail = torch.erfc(far).mean(0) / 2
+    log = tail.log()
+    lost = tail < UNDERFLOW
+    if lost.any():
+        log[lost] = log_mean_exp(torch.special.log_ndtr(-math.sqrt(2) * far[:, lost]), 0)
+    return -side * torch.from_numpy(special.ndtri_exp(log.numpy()))
 
 
 def reflagged(flagged: Tensor, size: Tensor, few: int) -> Tensor:

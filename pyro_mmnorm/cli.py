@@ -27,9 +27,9 @@ app = typer.Typer(
     epilog="""
     \b
     The first ten minutes:
-      mmnorm demo --quick                  a made-up study, from tables to the page
-      mmnorm inspect my.yaml               what would be read, and what is odd
-      mmnorm run my.yaml --out runs/my     fits, calibrates, scores, writes a page
+      mmnorm demo --quick               a made-up study, from tables to the page
+      mmnorm inspect my.yaml            what would be read, and what is odd
+      mmnorm run my.yaml --out runs/my  fits, calibrates, scores, writes a page
 
     Every command has its own --help with an example. Exit codes: 0 done, 2 wrong usage or bad input, 130 interrupted,
     1 a fault of the program.

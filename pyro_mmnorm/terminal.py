@@ -24,7 +24,7 @@ INTERRUPTED = 130
 CONTENT = {
     "report.html": "the page: open it in a browser",
     "compare.html": "the page: open it in a browser",
-    "z.csv": "calibrated z, a row a person and a column a region",
+    "z.csv": "calibrated z, person by region",
     "subjects.csv": "a row a person",
     "regions.csv": "a row a region and group",
     "calibration.json": "is z right about healthy people?",
@@ -40,6 +40,7 @@ CONTENT = {
     "model": "what was fitted; mmnorm score reads it",
     "history.csv": "a row an epoch",
     "latents.csv": "what each latent carries",
+    "diagnostics.json": "what the fit came to",
     "config.yaml": "the configuration, every default told",
     "provenance.json": "versions, seed, checksums of the tables, times",
 }

@@ -35,7 +35,7 @@ LAYERS = (
     "__init__",
 )
 LAYER = {unit: i for i, row in enumerate(LAYERS) for unit in row.split(", ")}
-PLOTS_KNOW = {"errors", "atlas", "calibration", "metrics", "statistics", "findings", "plots"}
+PLOTS_KNOW = {"errors", "assessment", "atlas", "calibration", "metrics", "statistics", "findings", "plots"}
 NO_TORCH = {"config", "files", "regression", "student_t", "assessment", "simulation"} | PLOTS_KNOW
 FORBIDDEN = {"torch", "pyro"}
 

@@ -16,6 +16,7 @@ from pyro_mmnorm import plots
 from pyro_mmnorm.errors import InputError
 from pyro_mmnorm.files import atomic_write
 from pyro_mmnorm.plots.style import STYLE
+from pyro_mmnorm.progress import bar
 from pyro_mmnorm.report.results import RunResults
 from pyro_mmnorm.report.verdict import coverage_table, group_table, kind_table
 
@@ -53,7 +54,7 @@ def draw(run: RunResults) -> tuple[dict[str, list[Picture]], list[str]]:
     pictures: dict[str, list[Picture]] = {}
     for part, plans in (("calibration", _calibration), ("findings", _findings), ("training", _training)):
         pictures[part] = []
-        for plan in plans(run):
+        for plan in bar(list(plans(run)), f"figures: {part}", unit="figure"):
             try:
                 pictures[part].append(_saved(plan, folder / f"{plan.name}.png"))
             except InputError as error:

@@ -155,7 +155,9 @@ def painted(
         raise InputError("frame", "two groups of one name", "a column per group", "rename one")
     if faded is not None and not (set(faded.index) == set(frame.index) and set(faded.columns) == set(frame.columns)):
         raise InputError("faded", "other regions or groups", "those of the values", "take both from one table")
-    pale = None if faded is None else frame.apply(lambda column: _is_faded(faded[column.name], column.index))
+    pale = None
+    if faded is not None:
+        pale = pd.DataFrame({group: _is_faded(faded[group], frame.index) for group in frame})
     frame = frame.set_axis(frame.columns.astype(str), axis=1)
     names = _named(frame.index.astype(str))
     table = _numbers(frame.loc[list(names.shapes)])
@@ -165,9 +167,9 @@ def painted(
     fades = None if pale is None else pale.loc[rows].set_axis(table.index)
     table, paints = table.reindex(_expected(names)), {}
     for group in table:
-        faded = dict[str, bool]() if fades is None else fades[group].to_dict()
+        fade = dict[str, bool]() if fades is None else fades[group].to_dict()
         paints[str(group)] = {
-            shape: Paint(_colour(scale, value, faded.get(shape, False)), not faded.get(shape, True))
+            shape: Paint(_colour(scale, value, fade.get(shape, False)), not fade.get(shape, True))
             if np.isfinite(value)
             else Paint("")
             for shape, value in zip(table.index, table[group].to_numpy(float), strict=True)

@@ -17,7 +17,7 @@ from pyro_mmnorm.plots.schematics import Label
 from pyro_mmnorm.plots.shapes import brain_svg_shapes, lies_over
 from pyro_mmnorm.report.tables import number
 
-__all__ = ["STOPS", "BrainFigure", "Drawing", "Mark", "Scale", "blank_map", "colours", "group_maps", "layers", "path_id"]
+__all__ = ["BrainFigure", "Drawing", "Mark", "Scale", "blank_map", "colours", "group_maps", "layers", "path_id"]
 
 STOPS = 33
 FADING = "Fade regions with q \u2265 0.05"
@@ -127,10 +127,10 @@ def group_maps(
             continue
         pale = set[tuple[str, str]]()
         if faded is not None:
-            pale = {(row, group) for group in frame for row in columns if faded.at[row, group]}
+            pale = {(row, str(group)) for group in frame for row in columns if faded.at[row, group]}
 
         def told(row: str, group: str, frame: pd.DataFrame = frame) -> str:
-            return f"{_named(row)}: {number(key, float(frame.at[row, group]))}"
+            return f"{_named(row)}: {number(key, frame.at[row, group])}"
 
         rows = [
             ((heads or {}).get(group, group), _drawings(drawn, group, told, pale, list(frame.index)))

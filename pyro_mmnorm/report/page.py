@@ -17,8 +17,8 @@ from scipy import stats
 from pyro_mmnorm.files import atomic_write
 from pyro_mmnorm.findings import TEST_CONTROLS
 from pyro_mmnorm.plots.findings import group_of
-from pyro_mmnorm.plots.training import best_epoch
 from pyro_mmnorm.plots.shapes import brain_svg_shapes
+from pyro_mmnorm.plots.training import best_epoch
 from pyro_mmnorm.report.explorer import Explorer, explorer
 from pyro_mmnorm.report.figures import Picture, draw
 from pyro_mmnorm.report.maps import BrainFigure, colours, group_maps, path_id

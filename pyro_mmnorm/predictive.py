@@ -271,8 +271,8 @@ class Predictive:
 def _z_of_normals(normal: Normal, x: Tensor, pooled: Callable[[Tensor], Tensor]) -> Tensor:
     """As for any distribution, from the tail on the far side of the mixture's mean alone.
 
-    Its probability is a mean of complementary error functions, which are right to a rounding far out; logarithms, at ten
-    times the price, are needed only where it underflows, beyond |z| = 37.
+    Its probability is a mean of complementary error functions, which are right to a rounding far out; logarithms, at
+    ten times the price, are needed only where it underflows, beyond |z| = 37.
     """
     unit = pooled((x - normal.loc) / normal.scale)
     side = torch.where(unit.mean(0) < 0, -1.0, 1.0).to(unit)

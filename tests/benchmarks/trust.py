@@ -1,7 +1,7 @@
 """Whether deviations can be trusted: every number asked of them, of trained default models on fresh simulated cohorts.
 
-A figure is the mean over seeds. Those of test controls have standard errors, the report's: by bootstrap over people, the
-calibration controls resampled too. Asked is |figure - nominal| <= max(tolerance, 3 standard errors of the mean).
+A figure is the mean over seeds. Those of test controls have standard errors, the report's: by bootstrap over people,
+the calibration controls resampled too. Asked is |figure - nominal| <= max(tolerance, 3 standard errors of the mean).
 """
 
 import logging
@@ -30,7 +30,7 @@ def fitted(them: People, seed: int, kinds: tuple[str, ...]) -> Norm:
 
 
 def linear(seed: int, common: float) -> Iterable[Found]:
-    """Calibration, detection, false finds, an effect along a factor, a new site and conformal p where truth is linear."""
+    """Calibration, detection, false finds, an effect along a factor, a new site, conformal p: truth is linear."""
     them = people(seed, common_factor=common)
     norm = fitted(them, seed, KINDS)
     yield from calibrated.calibrated(norm, them.cohort, "linear")

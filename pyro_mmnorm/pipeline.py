@@ -21,6 +21,7 @@ from pyro_mmnorm.cohort import Cohort
 from pyro_mmnorm.config import Config, parse_config
 from pyro_mmnorm.datatree import to_datatree
 from pyro_mmnorm.deviations import NormativeModel
+from pyro_mmnorm.diagnostics import diagnostics
 from pyro_mmnorm.errors import InputError
 from pyro_mmnorm.evidence import latent_table
 from pyro_mmnorm.findings import findings, region_table, subject_table
@@ -28,6 +29,7 @@ from pyro_mmnorm.io import input_files, read_cohort
 from pyro_mmnorm.io.tables import cohort_of, read_frames
 from pyro_mmnorm.linear_gaussian import LinearGaussian, seen_by
 from pyro_mmnorm.loading import load
+from pyro_mmnorm.progress import silent
 from pyro_mmnorm.recalibration import refitted
 from pyro_mmnorm.report import build_report
 from pyro_mmnorm.run_folder import RunFolder
@@ -41,7 +43,6 @@ __all__ = ["adapt", "run", "score"]
 logger = logging.getLogger("pyro_mmnorm")
 
 POSTERIOR_CELLS = 1_000_000
-REFITS = 20
 FEWEST_TESTED = 10
 PACKAGES = ("pyro-mmnorm", "torch", "pyro-ppl", "numpy", "scipy", "pandas", "xarray", "arviz")
 
@@ -63,7 +64,7 @@ def run(
         device: auto, cpu or cuda.
         resume: Go on with an interrupted run of the same configuration: a trained model is not trained again.
         overwrite: Replace an earlier run.
-        progress: Show a bar; None: only on a terminal.
+        progress: Show bars; None: only on a terminal.
 
     Returns:
         The run folder; its files are told in docs/run-folder.md.
@@ -71,7 +72,7 @@ def run(
     Raises:
         InputError: On bad input, before anything is written.
     """
-    with one_thread():
+    with one_thread(), silent(progress is False):
         return _run(config, RunFolder(out or config.out, resume=resume, overwrite=overwrite), device, progress)
 
 
@@ -99,8 +100,7 @@ def _run(config: Config, folder: RunFolder, device: str, progress: bool | None) 
         folder.write_json("calibration.json", calibration_report(norm, cohort, seed=config.seed))
     with folder.step("findings"):
         evidence = norm.log_evidence(cohort.test)
-        kind = config.deviations.primary
-        one = refitted(norm, dev.sel(kind=kind), cohort.calibrate, everyone, kind, repeats=REFITS, seed=config.seed)
+        one = refitted(norm, dev.sel(kind=config.deviations.primary), cohort.calibrate, everyone, seed=config.seed)
         _write_findings(folder, one, everyone, evidence, config.seed)
     if config.baseline is None:
         with folder.step("posterior"):
@@ -270,22 +270,16 @@ def _train(
     )
     if isinstance(model, MMVAE):
         history = fit(model, cohort.train, config.train, seed=config.seed, device=device, progress=progress)
-        _warn_of_collapse(model, history)
         folder.write_table("history.csv", history, index=False)
-        folder.write_table("latents.csv", latent_table(model, norm.preprocess(cohort.calibrate)), index=False)
+        held_out = norm.preprocess(cohort.calibrate)
+        folder.write_table("latents.csv", latent_table(model, held_out), index=False)
+        told = diagnostics(model, history, held_out)
+        folder.write_json("diagnostics.json", told)
+        if told["warning"]:
+            logger.warning("%s", told["warning"])
     norm.calibrate(cohort.calibrate, tuple(config.deviations.kinds))
     norm.save(folder.path / "model")
     return norm
-
-
-def _warn_of_collapse(model: MMVAE, history: pd.DataFrame) -> None:
-    if "active_units" in history and (active := history["active_units"].iloc[-1]) < 1:
-        logger.warning(
-            "%d of %d latents active: the posterior has collapsed, and z-scores are those of a regression on the "
-            "covariates. Use a learned sigma (likelihood: normal), start: linear, or a smaller beta.",
-            active,
-            model.latent_dim,
-        )
 
 
 def _z_table(dev: xr.Dataset) -> pd.DataFrame:

@@ -16,6 +16,7 @@ from torch.distributions import Normal
 
 from pyro_mmnorm.cohort import Batch
 from pyro_mmnorm.draws import latent_draws, log_mean_exp
+from pyro_mmnorm.progress import track
 from pyro_mmnorm.refine import refined
 from pyro_mmnorm.tails import has_tails, log_cdf, log_sf, monte_carlo_tails
 from pyro_mmnorm.threads import one_thread
@@ -98,7 +99,8 @@ class Predictive:
         score: Callable[[MMVAE, Batch, int | None], Scores] = getattr(self, f"_{kind}")
         draws = self.normative_draws if kind == "normative" else self.draws
         with torch.no_grad(), one_thread():
-            return Scores.joined([score(model, part, member) for part in _chunks(batch, draws * model.members)])
+            parts = track(_chunks(batch, draws * model.members), kind, len(batch))
+            return Scores.joined([score(model, part, member) for part in parts])
 
     def posterior(self, model: MMVAE, batch: Batch) -> TorchDistributionMixin:
         """q(z | visible cells), refined where asked."""
@@ -124,7 +126,7 @@ class Predictive:
         """
         model, found, done = copy.deepcopy(self.model).double().eval(), [], 0
         with torch.no_grad(), one_thread():
-            for part in _chunks(batch, self.normative_draws * model.members):
+            for part in track(_chunks(batch, self.normative_draws * model.members), "centiles", len(batch)):
                 predictive = self._drawn(model, modality, self._prior_draws(model, part), part)
                 target = torch.from_numpy(z[:, done : done + len(part), None])
                 found.append(_solved(*self._of_region(predictive, region, self._pool(model, None)), target))

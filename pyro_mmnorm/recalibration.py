@@ -10,7 +10,7 @@ __all__ = ["refitted"]
 
 
 def refitted(
-    norm: NormativeModel, dev: xr.Dataset, calibrate: Cohort, everyone: Cohort, kind: str, *, repeats: int, seed: int
+    norm: NormativeModel, dev: xr.Dataset, calibrate: Cohort, everyone: Cohort, *, repeats: int = 20, seed: int = 0
 ) -> xr.Dataset:
     """Deviations with `z_refit` (refit, subject, region): z by calibrators fitted to resampled calibration people.
 
@@ -19,10 +19,9 @@ def refitted(
 
     Args:
         norm: Calibrated on `calibrate`.
-        dev: Its deviations of that kind, dims (subject, region), of `everyone`.
+        dev: Its deviations of one kind, dims (subject, region), of `everyone`; the coordinate `kind` says which.
         calibrate: The calibration controls.
         everyone: Who was scored.
-        kind: Of the deviations.
         repeats: Number of refits; the SD of n of them is off by a share of 1 / sqrt(2 n - 2).
         seed: Of the resampling.
 
@@ -30,11 +29,12 @@ def refitted(
         >>> import pyro_mmnorm as mm
         >>> cohort = mm.simulate(healthy=300, patients=20, seed=1).to_cohort()
         >>> norm = mm.NormativeModel(mm.LinearGaussian.for_cohort(cohort, "regression")).calibrate(cohort.calibrate)
-        >>> dev = norm.deviations(cohort.target)
-        >>> again = refitted(norm, dev, cohort.calibrate, cohort.target, "reconstruction", repeats=5, seed=0)
+        >>> dev = norm.deviations(cohort.target).assign_coords(kind="reconstruction")
+        >>> again = refitted(norm, dev, cohort.calibrate, cohort.target, repeats=5)
         >>> again["z_refit"].sizes["refit"], 0 < float(again["z_refit"].std("refit").mean()) < 0.3
         (5, True)
     """
+    kind = str(dev["kind"].item())
     calibrator, rng = norm.calibrators[kind], np.random.default_rng(seed)
     raw, design = norm.raw(calibrate, kind)["z_raw"].to_numpy(), norm.preprocess.design(calibrate)
     scored, of = dev["z_raw"].to_numpy(), norm.preprocess.design(everyone)

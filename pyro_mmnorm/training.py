@@ -12,13 +12,13 @@ import pyro
 import torch
 from pyro import poutine
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from pyro_mmnorm.cohort import Batch, Cohort
 from pyro_mmnorm.config import TrainConfig
 from pyro_mmnorm.elbo import MeanFieldELBO, OwnNoise, elbo_terms, hide_cells, subsampled
 from pyro_mmnorm.errors import InputError
 from pyro_mmnorm.evidence import ACTIVE_VARIANCE, latent_table
+from pyro_mmnorm.progress import bar
 from pyro_mmnorm.start import start_linear
 from pyro_mmnorm.threads import one_thread
 from pyro_mmnorm.vae import MMVAE
@@ -80,8 +80,9 @@ def fit(
     Returns:
         One row an epoch: epoch, loss and validation_loss (negative ELBO per subject), kl, log_likelihood_<modality> of
         the validation part, active_units (latents whose posterior mean varies by more than 0.01 between subjects),
-        share_prior and share_<expert> (of the posterior's precision, mean over latents), kl_latent_<l>, beta and
-        seconds. With members, figures are means over them. `evidence.latent_table` tells more of each latent.
+        share_prior and share_<expert> (of the posterior's precision, mean over latents), kl_latent_<l>, best_epoch (so
+        far; 0 is the start), beta and seconds. With members, figures are means over them, and validation_loss and
+        best_epoch stand there for each too, as validation_loss_member_<e> and best_epoch_member_<e>.
 
     Raises:
         FloatingPointError: When the loss stops being a number; the message names the site.
@@ -116,7 +117,7 @@ def fit(
         model.to(place)
         try:
             loop = Loop(model, batch.to(place), config, watch.to(place), seed=seed)
-            history = loop.run(rows.to(place), _bar(config, progress))
+            history = loop.run(rows.to(place), bar(range(config.epochs), "training", unit="epoch", shown=progress))
         finally:
             model.to("cpu").eval()
         if config.start == "linear" and config.resample == "none" and watch.shape[1]:
@@ -144,16 +145,6 @@ def _split_rows(n: int, members: int, config: TrainConfig, seed: int) -> tuple[T
         drawn = [np.random.default_rng([seed + e, 1]).integers(0, len(r), len(r)) for e, r in enumerate(rest)]
         rest = [r[torch.from_numpy(d).sort().values] for r, d in zip(rest, drawn, strict=True)]
     return torch.stack(rest), torch.stack(watch)
-
-
-def _bar(config: TrainConfig, progress: bool | None) -> tqdm:
-    return tqdm(
-        range(config.epochs),
-        desc="training",
-        unit="epoch",
-        disable=None if progress is None else not progress,
-        leave=False,
-    )
 
 
 class _Rows:
@@ -277,10 +268,13 @@ class Loop:
         self.best_epoch = torch.where(better, epoch, self.best_epoch)
         shares = latents.filter(like="share_").mean()
         per_latent = latents.groupby("latent")["kl"].mean()
+        own = {"validation_loss": loss, "best_epoch": self.best_epoch + 1}
+        each = {f"{name}_member_{e}": float(x) for name, values in own.items() for e, x in enumerate(values)}
         return {
             **{name: float(x.mean()) for name, x in figures.items()},
             **{str(name): float(x) for name, x in shares.items()},
             **{f"kl_latent_{name}": float(x) for name, x in per_latent.items()},
+            **(each if members > 1 else {"best_epoch": int(self.best_epoch) + 1}),
         }
 
     def _stops(self, epoch: int) -> bool:

@@ -10,7 +10,7 @@ from scipy import special
 
 import pyro_mmnorm as mm
 from pyro_mmnorm.errors import InputError
-from pyro_mmnorm.predictive import raw_z
+from pyro_mmnorm.mixture import raw_z
 from pyro_mmnorm.refine import refined
 
 

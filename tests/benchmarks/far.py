@@ -1,5 +1,6 @@
 """Raw z far out: right where it is known, finite and in order to 30."""
 
+import copy
 from collections.abc import Iterable
 
 import numpy as np
@@ -20,7 +21,7 @@ AWAY = np.linspace(-30.0, 30.0, 61)
 
 def right_tail(norm: Norm, cohort: Cohort) -> Iterable[Found]:
     """Raw `normative` z of a linear model where its exact z is 5, by its own loadings and noise."""
-    model, batch = norm.model.double().eval(), norm.preprocess(cohort[cohort.ids[:PEOPLE]]).double()
+    model, batch = copy.deepcopy(norm.model).double().eval(), norm.preprocess(cohort[cohort.ids[:PEOPLE]]).double()
     assert isinstance(model, MMVAE)
     with torch.no_grad():
         moments = {m: _moments(model, m, batch) for m in batch.values}

@@ -78,9 +78,10 @@ def about_p(people: int, smallest: float, regions: int) -> str:
     """
     return (
         "q, flags and everything counted from them rest on the calibrated z: its two-sided normal p, by "
-        f"Benjamini-Hochberg over the regions of a person. The conformal p of a region or a person (omnibus p) asks for no distribution, "
-        f"stands beside them and feeds nothing: from {people:,} calibration controls it is never below {smallest:.4f}, "
-        f"and one of {regions:,} regions could pass Benjamini-Hochberg at 0.05 from {regions * 20 - 1:,} people on."
+        "Benjamini-Hochberg over the regions of a person. The conformal p of a region or a person (omnibus p) asks for "
+        f"no distribution, stands beside them and feeds nothing: with {people:,} calibration controls it is at least "
+        f"{smallest:.4f}, and one of {regions:,} regions could pass Benjamini-Hochberg at 0.05 from "
+        f"{regions * 20 - 1:,} people on."
     )
 
 

@@ -21,6 +21,7 @@ def between_modalities(
     rng: np.random.Generator,
     regions: NDArray[np.str_] | None = None,
     permutations: int = 99,
+    repeats: int = 100,
 ) -> dict[str, dict[str, Any]]:
     r"""Residual correlations between regions of different modalities, against people permuted within each modality.
 
@@ -34,11 +35,14 @@ def between_modalities(
         rng: Source of the permutations.
         regions: Their names, [d]; then the pair with the largest |r| is named.
         permutations: How many.
+        repeats: Bootstrap samples of people. The draws are centred on the figure: a resample, in which people come
+            several times, has larger correlations by chance.
 
     Returns:
         largest_r, share_above_0.1 and first_eigenvalue (of the correlation matrix with the blocks of each modality
-        set to 0), each with its value, its mean over permutations (null) and p; with `regions`, largest_r has its
-        `pair` too. Empty where there is one modality, or where no two modalities share 20 people.
+        set to 0), each with its value, 95 % interval (low, high), n, mean over permutations (null) and p; with
+        `regions`, largest_r has its `pair` too. Empty where there is one modality, or where no two modalities share 20
+        people.
 
     Examples:
         >>> z = np.random.default_rng(0).normal(size=(300, 6))
@@ -61,10 +65,21 @@ def between_modalities(
             order[:, modality == m] = rng.permutation(len(z))[:, None]
         mixed, there = np.take_along_axis(filled, order, 0), np.take_along_axis(seen, order, 0)
         drawn.append(_strength(*_correlations(mixed, there, across)))
+    rows = rng.integers(0, len(z), (repeats, len(z)))
+    around = np.array([_strength(*_correlations(filled[row], seen[row], across)) for row in rows])
+    ends = np.asarray(found) + np.quantile(around - around.mean(0), [0.025, 0.975], axis=0)
     names = ("largest_r", f"share_above_{NOTICED}", "first_eigenvalue")
+    null, n = np.array(drawn), int(seen.any(1).sum())
     told: dict[str, dict[str, Any]] = {
-        name: {"value": value, "null": float(null.mean()), "p": float((1 + (null >= value).sum()) / (len(null) + 1))}
-        for name, value, null in zip(names, found, np.array(drawn).T, strict=True)
+        name: {
+            "value": value,
+            "low": float(max(0.0, ends[0, i])),
+            "high": float(ends[1, i]),
+            "n": n,
+            "null": float(null[:, i].mean()),
+            "p": float((1 + (null[:, i] >= value).sum()) / (permutations + 1)),
+        }
+        for i, (name, value) in enumerate(zip(names, found, strict=True))
     }
     if regions is not None:
         first, second = divmod(int(np.abs(r).argmax()), len(r))

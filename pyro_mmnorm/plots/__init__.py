@@ -1,8 +1,9 @@
 """Figures: results in, matplotlib Axes out."""
 
 from pyro_mmnorm.plots.brain import brain_map, brain_maps
-from pyro_mmnorm.plots.calibration import coverage_curve, group_forest, pit_histogram, qq, sd_by_region, z_against
+from pyro_mmnorm.plots.calibration import coverage_curve, group_forest, sd_by_region, z_against
 from pyro_mmnorm.plots.charts import centiles
+from pyro_mmnorm.plots.distribution import coverage_by, pit_histogram, qq, worm
 from pyro_mmnorm.plots.findings import (
     group_heatmap,
     region_bars,
@@ -20,6 +21,7 @@ __all__ = [
     "brain_maps",
     "brain_svg_shapes",
     "centiles",
+    "coverage_by",
     "coverage_curve",
     "group_forest",
     "group_heatmap",
@@ -32,5 +34,6 @@ __all__ = [
     "sd_by_region",
     "significance_frequency",
     "subject_boxes",
+    "worm",
     "z_against",
 ]

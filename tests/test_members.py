@@ -15,7 +15,8 @@ from pyro_mmnorm.fusion import FUSIONS
 from pyro_mmnorm.likelihoods import LIKELIHOODS
 from pyro_mmnorm.priors import PRIORS
 
-FIGURES = ("mean_abs_z", "mean_sq_z", "mean_z", "n_outliers", "n_significant", "dsi", "omnibus_p", "mse")
+FIGURES = ("mean_abs_z", "mean_sq_z", "mean_z", "n_outliers", "n_significant", "dsi", "omnibus_p", "mse",
+           "mean_abs_z.cortical", "mean_abs_z.hippocampal")  # fmt: skip
 
 
 def crowd_of(cohort, *, members=3, seed=3, **parts):

@@ -24,8 +24,8 @@ def member_spread(parts: Iterable[xr.Dataset]) -> xr.Dataset:
             after the other, so that a generator holds one at a time.
 
     Returns:
-        z_member_sd (subject, region) and, by subject, <figure>_member_sd for mean_abs_z, mean_sq_z, mean_z, n_outliers,
-        n_significant, dsi, omnibus_p and mse; NaN where there is no z.
+        z_member_sd (subject, region) and, by subject, <figure>_member_sd for mean_abs_z (of each modality too),
+        mean_sq_z, mean_z, n_outliers, n_significant, dsi, omnibus_p and mse; NaN where there is no z.
 
     Examples:
         >>> z = xr.DataArray([[1.0, -3.0]], dims=("subject", "region"))
@@ -46,6 +46,6 @@ def member_spread(parts: Iterable[xr.Dataset]) -> xr.Dataset:
 
 
 def _figures(dev: xr.Dataset) -> xr.Dataset:
-    figures = person_figures(dev["z"].to_numpy(), dev["q"].to_numpy())
+    figures = person_figures(dev)
     own: dict[str, Any] = {name: ("subject", x.astype(float)) for name, x in figures.items() if name != "n_observed"}
     return xr.Dataset({"z": dev["z"], **own, "omnibus_p": dev["omnibus_p"], "mse": dev["mse"]})

@@ -32,6 +32,7 @@ _HOME = {
     "run": "pipeline",
     "score": "pipeline",
     "simulate": "simulation",
+    "study": "study",
     "to_datatree": "datatree",
 }
 

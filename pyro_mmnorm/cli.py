@@ -223,6 +223,29 @@ def compare(
     _say(f"page: {out / 'compare.html'}", quiet)
 
 
+@app.command(epilog="Example: mmnorm study configs/ukb_adni.yaml --out runs/study")
+@_told
+def study(
+    config: Annotated[Path, typer.Argument(help="YAML file; its model is the one that the others are set against.")],
+    out: OUT = None,
+    set_: SET = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Training seeds of every VAE.")] = 3,
+    quick: Annotated[bool, typer.Option(help="One seed and few epochs: to see that it runs.")] = False,
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="Runs at a time; one a core, at most 4, if none.")
+    ] = None,
+    overwrite: OVERWRITE = False,
+    quiet: QUIET = False,
+) -> None:
+    """The poster's study: all models and baselines, findings, figures, one page. Goes on where it was stopped."""
+    from pyro_mmnorm.config import read_config
+    from pyro_mmnorm.study import study as studied
+
+    resolved = read_config(config, overrides=set_ or [])
+    folder = studied(resolved, out=out, seeds=seeds, quick=quick, processes=processes, overwrite=overwrite)
+    _say(f"page: {folder / 'study.html'}", quiet)
+
+
 @app.command(epilog="Example: mmnorm report runs/abide")
 @_told
 def report(

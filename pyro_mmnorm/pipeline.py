@@ -52,6 +52,8 @@ def run(
     resume: bool = False,
     overwrite: bool = False,
     progress: bool | None = None,
+    cohort: Cohort | None = None,
+    brief: bool = False,
 ) -> Path:
     """The main job: read, train, calibrate, score, assess, find, report.
 
@@ -62,6 +64,8 @@ def run(
         resume: Go on with an interrupted run of the same configuration: a trained model is not trained again.
         overwrite: Replace an earlier run.
         progress: Show a bar; None: only on a terminal.
+        cohort: What `read_cohort` gave, when many runs share one; None: it is read.
+        brief: Leave out posterior.nc, figures and report.html.
 
     Returns:
         The run folder; its files are told in docs/run-folder.md.
@@ -70,12 +74,15 @@ def run(
         InputError: On bad input, before anything is written.
     """
     with one_thread():
-        return _run(config, RunFolder(out or config.out, resume=resume, overwrite=overwrite), device, progress)
+        folder = RunFolder(out or config.out, resume=resume, overwrite=overwrite)
+        return _run(config, folder, device, progress, cohort, brief)
 
 
-def _run(config: Config, folder: RunFolder, device: str, progress: bool | None) -> Path:
+def _run(
+    config: Config, folder: RunFolder, device: str, progress: bool | None, given: Cohort | None, brief: bool
+) -> Path:
     with folder.step("read"):
-        cohort = seen_by(config.baseline, read_cohort(config))
+        cohort = seen_by(config.baseline, given if given is not None else read_cohort(config))
         model = _model(config, cohort)
         everyone = cohort[cohort.split.isin(["test", "target"])]
         if model.preprocess:
@@ -98,12 +105,13 @@ def _run(config: Config, folder: RunFolder, device: str, progress: bool | None) 
     with folder.step("findings"):
         evidence = norm.log_evidence(cohort.test)
         _write_findings(folder, dev.sel(kind=config.deviations.primary), everyone, evidence, config.seed)
-    if config.baseline is None:
+    if config.baseline is None and not brief:
         with folder.step("posterior"):
             draws = int(np.clip(POSTERIOR_CELLS // (len(everyone) * len(norm.preprocess.names)), 1, 100))
             folder.write_netcdf("posterior.nc", to_datatree(norm, everyone, draws=draws, seed=config.seed))
     _write_provenance(folder, config, cohort, norm)
-    build_report(folder.path)
+    if not brief:
+        build_report(folder.path)
     return folder.path
 
 

@@ -31,6 +31,7 @@ LAYERS = (
     "calibration_report, charts, datatree, plots, pyro_svi",
     "report, run_folder",
     "comparison, pipeline",
+    "study",
     "cli",
     "__init__",
 )

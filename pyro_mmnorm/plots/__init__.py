@@ -12,6 +12,7 @@ from pyro_mmnorm.plots.findings import (
 )
 from pyro_mmnorm.plots.ppc import ppc
 from pyro_mmnorm.plots.shapes import brain_svg_shapes
+from pyro_mmnorm.plots.stages import frequency_bars, stage_boxes
 from pyro_mmnorm.plots.training import active_units, history_curves
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "brain_svg_shapes",
     "centiles",
     "coverage_curve",
+    "frequency_bars",
     "group_forest",
     "group_heatmap",
     "history_curves",
@@ -31,6 +33,7 @@ __all__ = [
     "score_scatter",
     "sd_by_region",
     "significance_frequency",
+    "stage_boxes",
     "subject_boxes",
     "z_against",
 ]

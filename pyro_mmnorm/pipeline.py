@@ -21,6 +21,7 @@ from pyro_mmnorm.cohort import Cohort
 from pyro_mmnorm.config import Config, parse_config
 from pyro_mmnorm.datatree import to_datatree
 from pyro_mmnorm.deviations import NormativeModel
+from pyro_mmnorm.diagnostics import diagnostics
 from pyro_mmnorm.errors import InputError
 from pyro_mmnorm.evidence import latent_table
 from pyro_mmnorm.findings import findings, region_table, subject_table
@@ -274,22 +275,16 @@ def _train(
     )
     if isinstance(model, MMVAE):
         history = fit(model, cohort.train, config.train, seed=config.seed, device=device, progress=progress)
-        _warn_of_collapse(model, history)
         folder.write_table("history.csv", history, index=False)
-        folder.write_table("latents.csv", latent_table(model, norm.preprocess(cohort.calibrate)), index=False)
+        held_out = norm.preprocess(cohort.calibrate)
+        folder.write_table("latents.csv", latent_table(model, held_out), index=False)
+        told = diagnostics(model, history, held_out)
+        folder.write_json("diagnostics.json", told)
+        if told["warning"]:
+            logger.warning("%s", told["warning"])
     norm.calibrate(cohort.calibrate, tuple(config.deviations.kinds))
     norm.save(folder.path / "model")
     return norm
-
-
-def _warn_of_collapse(model: MMVAE, history: pd.DataFrame) -> None:
-    if "active_units" in history and (active := history["active_units"].iloc[-1]) < 1:
-        logger.warning(
-            "%d of %d latents active: the posterior has collapsed, and z-scores are those of a regression on the "
-            "covariates. Use a learned sigma (likelihood: normal), start: linear, or a smaller beta.",
-            active,
-            model.latent_dim,
-        )
 
 
 def _z_table(dev: xr.Dataset) -> pd.DataFrame:

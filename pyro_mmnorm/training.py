@@ -80,8 +80,9 @@ def fit(
     Returns:
         One row an epoch: epoch, loss and validation_loss (negative ELBO per subject), kl, log_likelihood_<modality> of
         the validation part, active_units (latents whose posterior mean varies by more than 0.01 between subjects),
-        share_prior and share_<expert> (of the posterior's precision, mean over latents), kl_latent_<l>, beta and
-        seconds. With members, figures are means over them. `evidence.latent_table` tells more of each latent.
+        share_prior and share_<expert> (of the posterior's precision, mean over latents), kl_latent_<l>, best_epoch (so
+        far; 0 is the start), beta and seconds. With members, figures are means over them, and validation_loss and
+        best_epoch stand there for each too, as validation_loss_member_<e> and best_epoch_member_<e>.
 
     Raises:
         FloatingPointError: When the loss stops being a number; the message names the site.
@@ -277,10 +278,13 @@ class Loop:
         self.best_epoch = torch.where(better, epoch, self.best_epoch)
         shares = latents.filter(like="share_").mean()
         per_latent = latents.groupby("latent")["kl"].mean()
+        own = {"validation_loss": loss, "best_epoch": self.best_epoch + 1}
+        each = {f"{name}_member_{e}": float(x) for name, values in own.items() for e, x in enumerate(values)}
         return {
             **{name: float(x.mean()) for name, x in figures.items()},
             **{str(name): float(x) for name, x in shares.items()},
             **{f"kl_latent_{name}": float(x) for name, x in per_latent.items()},
+            **(each if members > 1 else {"best_epoch": int(self.best_epoch) + 1}),
         }
 
     def _stops(self, epoch: int) -> bool:

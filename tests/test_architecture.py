@@ -25,7 +25,7 @@ LAYERS = (
     "vae",
     "elbo, refine, start",
     "checkpoint, evidence, predictive",
-    "linear_gaussian, training",
+    "diagnostics, linear_gaussian, training",
     "deviations",
     "loading",
     "calibration_report, charts, datatree, plots, pyro_svi",

@@ -12,7 +12,8 @@ from pyro_mmnorm import pipeline
 from pyro_mmnorm.errors import InputError
 
 FILES = (
-    *("config.yaml", "provenance.json", "history.csv", "z.csv", "deviations.nc", "subjects.csv", "regions.csv"),
+    *("config.yaml", "provenance.json", "history.csv", "latents.csv", "diagnostics.json", "z.csv"),
+    *("deviations.nc", "subjects.csv", "regions.csv"),
     *("calibration.json", "findings.json", "posterior.nc", "report.html"),
     *("model/arrays.safetensors", "model/model.json", "model/sha256.json"),
 )
@@ -163,7 +164,8 @@ def test_a_weight_for_no_modality_is_refused_before_anything_is_written(config, 
 def test_a_baseline_writes_the_same_folder_but_what_it_has_none_of(config, tmp_path, baseline):
     chosen = config.model_copy(update={"baseline": baseline})
     done = pipeline.run(chosen, out=tmp_path / "b", progress=False)
-    assert [name for name in FILES if not (done / name).is_file()] == ["history.csv", "posterior.nc"]
+    missing = [name for name in FILES if not (done / name).is_file()]
+    assert missing == ["history.csv", "latents.csv", "diagnostics.json", "posterior.nc"]
     page = (done / "report.html").read_text()
     assert baseline in page
     assert "nothing was trained" in page

@@ -32,7 +32,7 @@ _HOME = {
     "run": "pipeline",
     "score": "pipeline",
     "simulate": "simulation",
-    "study": "study",
+    "study": "studies",
     "to_datatree": "datatree",
 }
 

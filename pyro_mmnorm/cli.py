@@ -239,7 +239,7 @@ def study(
 ) -> None:
     """The poster's study: all models and baselines, findings, figures, one page. Goes on where it was stopped."""
     from pyro_mmnorm.config import read_config
-    from pyro_mmnorm.study import study as studied
+    from pyro_mmnorm.studies import study as studied
 
     resolved = read_config(config, overrides=set_ or [])
     folder = studied(resolved, out=out, seeds=seeds, quick=quick, processes=processes, overwrite=overwrite)

@@ -31,7 +31,7 @@ LAYERS = (
     "calibration_report, charts, datatree, plots, pyro_svi",
     "report, run_folder",
     "comparison, pipeline",
-    "study",
+    "studies",
     "cli",
     "__init__",
 )

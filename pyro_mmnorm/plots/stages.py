@@ -11,11 +11,10 @@ from matplotlib.patches import Patch
 from pyro_mmnorm.errors import InputError
 from pyro_mmnorm.findings import TEST_CONTROLS
 from pyro_mmnorm.plots.findings import VALUES, group_of
-from pyro_mmnorm.plots.style import GREY, INK, OKABE_ITO, axes_of, legend_below, needed, short, styled
+from pyro_mmnorm.plots.style import GREY, INK, OKABE_ITO, axes_of, group_colours, legend_below, needed, short, styled
 
 __all__ = ["frequency_bars", "stage_boxes"]
 
-PALE = 0.55
 WIDE = 0.84
 """Room that the boxes or bars of one group take, of the room between two groups."""
 
@@ -91,8 +90,9 @@ def _box(ax: Axes, x: np.ndarray, at: float, width: float, colour: str, *, hollo
 
 @styled
 def frequency_bars(
-    tables: Mapping[str, pd.DataFrame], *, title: str = "Frequency of significance", ax: Axes | None = None
-) -> Axes:
+    tables: Mapping[str, pd.DataFrame], *, title: str = "Frequency of significance", stages: bool = False,
+    ax: Axes | None = None,
+) -> Axes:  # fmt: skip
     """Share of people with p < 0.05 in each region, a bar for every table, with the healthy rate drawn in.
 
     A dark tick on each bar is the share of the test controls of the same region and model; the dashed line is the 5 %
@@ -102,6 +102,7 @@ def frequency_bars(
         tables: Name (a stage, or a model) -> rows of regions.csv of one group: `region`, `n`, `share_significant` with
             `_low` and `_high` (exact 95 % interval), `share_significant_controls`.
         title: What is shown.
+        stages: Colours from light to dark, for names that have an order.
         ax: Where to draw; a figure of its own if None.
 
     Raises:
@@ -121,13 +122,14 @@ def frequency_bars(
         needed(table, columns, name)
     regions = list(dict.fromkeys(region for table in tables.values() for region in table["region"]))
     ax = axes_of(ax, 7.6, 1.7 + len(regions) * (0.14 + 0.085 * len(tables)))
-    step, colours = WIDE / len(tables), _shades(list(tables))
+    step = WIDE / len(tables)
+    colours = group_colours(list(tables)) if stages else dict(zip(tables, OKABE_ITO * 9, strict=False))
     for i, (name, table) in enumerate(tables.items()):
         rows = table.set_index("region").reindex(regions)
         y = np.arange(len(regions)) + (i - (len(tables) - 1) / 2) * step
         x, low, high, healthy = (100 * rows[column].to_numpy(float) for column in columns[2:])
         ax.barh(y, x, 0.9 * step, color=colours[name], label=f"{short(name, 24)} (n {int(rows['n'].max()):,})")
-        ax.hlines(y, low, high, color=GREY, linewidth=1)
+        ax.hlines(y, low, high, color=GREY, linewidth=1.2)
         ax.vlines(healthy, y - 0.5 * step, y + 0.5 * step, color=INK, linewidth=2)
     ax.axvline(5, color=INK, linestyle="--", linewidth=1, label="5 %, expected by chance")
     handles = [*ax.get_legend_handles_labels()[0], Line2D([], [], color=INK, linewidth=2, label=f"its {TEST_CONTROLS}")]
@@ -137,7 +139,3 @@ def frequency_bars(
     ax.set_title(title)
     legend_below(ax, ncols=3, handles=handles)
     return ax
-
-
-def _shades(names: Sequence[str]) -> dict[str, str]:
-    return dict(zip(names, OKABE_ITO * 9, strict=False))

@@ -11,9 +11,9 @@ from pyro_mmnorm.findings import TEST_CONTROLS
 from pyro_mmnorm.report.figures import Picture
 from pyro_mmnorm.report.page import Note, Section, page_of
 from pyro_mmnorm.report.tables import Cell, Table, interval, number, pairs
-from pyro_mmnorm.study.models import Variant
-from pyro_mmnorm.study.table import FREQUENCY, ON_ITS_SCALE, TRUTH
-from pyro_mmnorm.study.truth import Truth
+from pyro_mmnorm.studies.models import Variant
+from pyro_mmnorm.studies.table import FREQUENCY, ON_ITS_SCALE, TRUTH
+from pyro_mmnorm.studies.truth import Truth
 
 __all__ = ["study_page"]
 
@@ -32,7 +32,7 @@ HOLDS = (
     "Intervals are 95 % and hold the chance of who was scored, test controls included. Models and calibration are not "
     "fitted anew for them: 'over trainings' shows the lowest and highest value of all training seeds instead, and the "
     "value itself is that of the first seed. Gains are paired, over the first model; Holm's correction is over all "
-    "gains of this page."
+    "gains of this page. Where models are compared, it is over the people whom all of them could score."
 )
 
 

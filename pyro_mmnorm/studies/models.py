@@ -64,12 +64,13 @@ def variants(config: Config) -> list[Variant]:
     Examples:
         >>> from pyro_mmnorm.config import shipped_config
         >>> [one.name for one in variants(shipped_config("ukb_adni.yaml"))]
-        ['mmnormvae', 'unimodal', 'concatenated', 'factor_analysis', 'regression', 'hippocampal_volume']
+        ['mmnormvae', 'normative', 'unimodal', 'concatenated', 'factor_analysis', 'regression',
+         'hippocampal_volume']
     """
     latents = config.model.latent_dim + config.model.private_dim
     alone = {"latent_dim": 0, "private_dim": latents}
     primary = {"kinds": [config.deviations.primary]}
-    given = [
+    given: list[tuple[str, str, str, dict[str, Any]]] = [
         ("unimodal", "unimodal VAEs", f"a VAE for each modality, {latents} latents each", {"model": alone}),
         (
             "concatenated",
@@ -90,6 +91,12 @@ def variants(config: Config) -> list[Variant]:
     first = f"product of experts, {config.model.latent_dim} latents"
     return [
         Variant(name="mmnormvae", label="mmNormVAE", told=f"as configured: {first}"),
+        Variant(
+            name="normative",
+            label="mmNormVAE, normative",
+            told="the same network, asked whether a region is usual at that age and sex, not given the other regions",
+            changes={"deviations": {"kinds": ["normative"], "primary": "normative"}},
+        ),
         *(
             Variant(name=name, label=label, told=told, changes={**changes, "deviations": primary})
             for name, label, told, changes in given

@@ -76,7 +76,7 @@ def _plans(runs: Mapping[str, Run]) -> Iterator[_Plan]:
         "Mean |z| of a person by stage, all models side by side",
         "A model whose hollow boxes leave the dashed line has z that are too wide or too narrow: its other boxes are "
         "off by as much. Compare a stage with the test controls of the same model, never two models by height.",
-        partial(_boxes, {name: run.results.subjects for name, run in runs.items()}, groups),
+        partial(_boxes, runs),
     )
     yield from _frequencies(runs)
     for score in first.results.named("scores"):
@@ -116,16 +116,16 @@ def _frequencies(runs: Mapping[str, Run]) -> Iterator[_Plan]:
     )
     stages = {name: _subfields(_of(regions, name)) for name in groups}
     models = {name: _subfields(_of(run.results.regions, last)) for name, run in whole.items()}
-    for name, tables, title in (
-        ("3c_subfields", stages, f"Hippocampal subfields by stage, {label}"),
-        ("3d_subfields_by_model", models, f"Hippocampal subfields by model, {last}"),
+    for name, tables, title, ordered in (
+        ("3c_subfields", stages, f"Hippocampal subfields by stage, {label}", True),
+        ("3d_subfields_by_model", models, f"Hippocampal subfields by model, {last}", False),
     ):
         yield _Plan(
             "frequency",
             name,
             f"{title}: share of people with p < 0.05",
             "Dark ticks: the same share among test controls. Bars with exact 95 % intervals.",
-            partial(_bars, tables, title),
+            partial(_bars, tables, title, ordered),
         )
 
 
@@ -153,14 +153,27 @@ def _maps(regions: pd.DataFrame, groups: list[str], column: str, title: str) -> 
     return plots.brain_maps(100 * table, label=label, kind="sequential", title=title, n=n, null=5.0)
 
 
-def _boxes(people: dict[str, pd.DataFrame], groups: list[str]) -> Figure:
-    return _figure(plots.stage_boxes(people, order=groups))
+def _boxes(runs: Mapping[str, Run]) -> Figure:
+    """Models of many regions share an axis; |z| of one region spreads far more, and has one of its own."""
+    groups = next(iter(runs.values())).results.groups
+    single = {name: run.results.subjects for name, run in runs.items() if run.results.z.shape[1] == 1}
+    many = {name: run.results.subjects for name, run in runs.items() if name not in single}
+    if not (single and many):
+        return _figure(plots.stage_boxes(many or single, order=groups))
+    figure = Figure(figsize=(0.32 * (len(groups) + 1) * len(many) + 6, 4.8), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(0.32 * (len(groups) + 1) * len(many) + 1, 4.6))
+    plots.stage_boxes(many, order=groups, ax=left)
+    plots.stage_boxes(single, order=groups, ax=right)
+    right.set(ylabel="|z|", title="")
+    right.tick_params(axis="x", labelsize=8)
+    right.set_xticks(right.get_xticks(), [tick.get_text().replace(" ", "\n", 1) for tick in right.get_xticklabels()])
+    return figure
 
 
-def _bars(tables: dict[str, pd.DataFrame], title: str) -> Figure:
+def _bars(tables: dict[str, pd.DataFrame], title: str, ordered: bool) -> Figure:
     if not len(next(iter(tables.values()))):
         raise InputError("regions", "no hippocampal subfield", "names such as left_CA1", "none are in these tables")
-    return _figure(plots.frequency_bars(tables, title=title))
+    return _figure(plots.frequency_bars(tables, title=title, stages=ordered))
 
 
 def _scatters(runs: Mapping[str, Run], score: str) -> Figure:
@@ -181,8 +194,20 @@ def _scatters(runs: Mapping[str, Run], score: str) -> Figure:
         ax.set_xlabel("−z of hippocampal volume" if small else "mean |z| over regions")
         handles, labels = ax.get_legend_handles_labels()
         ax.get_legend().remove()
+        _trim(ax, people["score"].to_numpy(float), people[score].to_numpy(float))
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
     return figure
+
+
+def _trim(ax: Axes, x: np.ndarray, y: np.ndarray) -> None:
+    """A few people far out must not squeeze everybody else: the axis ends before them, and says so."""
+    x, y = x[np.isfinite(y) & np.isfinite(x)], y[np.isfinite(y) & np.isfinite(x)]
+    low, high = np.quantile(x, [0, 0.997])
+    end = high + 0.25 * (high - low)
+    ax.set_ylim(y.min() - 0.05 * np.ptp(y), y.max() + 0.05 * np.ptp(y))
+    if beyond := int((x > end).sum()):
+        ax.set_xlim(low - 0.04 * (end - low), end)
+        ax.text(0.99, 0.02, f"{beyond} beyond →", transform=ax.transAxes, ha="right", fontsize=8)
 
 
 def _figure(ax: Axes) -> Figure:

@@ -13,7 +13,7 @@ from pyro_mmnorm import pipeline
 from pyro_mmnorm.cohort import Cohort
 from pyro_mmnorm.config import Config, parse_config
 from pyro_mmnorm.errors import InputError
-from pyro_mmnorm.study.models import Variant
+from pyro_mmnorm.studies.models import Variant
 
 __all__ = ["run_models"]
 

@@ -14,13 +14,19 @@ from pyro_mmnorm.errors import InputError
 from pyro_mmnorm.findings import TEST_CONTROLS
 from pyro_mmnorm.findings.tables import LEVEL
 from pyro_mmnorm.statistics import Estimate, bootstrap_interval, holm
-from pyro_mmnorm.study.truth import PLANTED, Truth
+from pyro_mmnorm.studies.truth import PLANTED, Truth
 
 __all__ = ["FREQUENCY", "ON_ITS_SCALE", "TRUTH", "study_table"]
 
 ON_ITS_SCALE = "Mean |z| on its own scale"
+"""Part of the table that has the poster's slope and stage means."""
+
 FREQUENCY = "Frequency of significance, averaged over regions"
+"""Part of the table on how often regions are significant."""
+
 TRUTH = "Known truth"
+"""Part of the table on planted effects."""
+
 EDGE = 1.959963984540054
 KEYS = ["part", "measure", "about"]
 GAINS = ("gain", "gain_low", "gain_high", "gain_test", "p", "reference")

@@ -12,12 +12,12 @@ from pyro_mmnorm.config import Config
 from pyro_mmnorm.files import atomic_write
 from pyro_mmnorm.io import read_cohort
 from pyro_mmnorm.run_folder import RunFolder
-from pyro_mmnorm.study.figures import draw
-from pyro_mmnorm.study.models import Variant, variants
-from pyro_mmnorm.study.page import study_page
-from pyro_mmnorm.study.running import run_models
-from pyro_mmnorm.study.table import study_table
-from pyro_mmnorm.study.truth import Truth
+from pyro_mmnorm.studies.figures import draw
+from pyro_mmnorm.studies.models import Variant, variants
+from pyro_mmnorm.studies.page import study_page
+from pyro_mmnorm.studies.running import run_models
+from pyro_mmnorm.studies.table import study_table
+from pyro_mmnorm.studies.truth import Truth
 
 __all__ = ["Truth", "Variant", "run_models", "study", "study_table", "variants"]
 

@@ -48,6 +48,7 @@ class ModalityConfig(Record):
     """The tables of one modality."""
 
     tables: list[str] = Field(min_length=1, description="joined by id, side by side")
+    id: str | None = Field(None, description="column of the ids in these tables, where it is not data.id")
     include: list[str] = Field(["*"], description="name patterns of the regions to keep")
     exclude: list[str] = Field([], description="name patterns of columns to leave out, beside the known totals")
     totals: Literal["set_aside", "keep"] = Field(

@@ -11,6 +11,7 @@ from pyro_mmnorm.cohort import Batch, Cohort
 from pyro_mmnorm.draws import latent_draws
 from pyro_mmnorm.errors import InputError
 from pyro_mmnorm.latents import DiagonalNormal, kl_per_latent
+from pyro_mmnorm.progress import bar
 from pyro_mmnorm.refine import refined
 from pyro_mmnorm.threads import one_thread
 from pyro_mmnorm.vae import MMVAE
@@ -60,7 +61,7 @@ def log_evidence(model: MMVAE, cohort: Cohort, *, draws: int = 256, refine: int 
     with one_thread():
         parts = [
             _bound(model, batch[slice(begin, begin + size)], draws, refine, seed)
-            for begin in range(0, len(batch), size)
+            for begin in bar(range(0, len(batch), size), "evidence")
         ]
     return pd.Series(torch.cat(parts).numpy(), index=cohort.ids, name="log_evidence")
 

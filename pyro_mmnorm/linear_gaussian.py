@@ -1,6 +1,6 @@
 """The linear baselines: regression on covariates, with or without factors, as one model whose z is exact."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -199,15 +199,17 @@ class Exact:
         mean: NDArray[np.float64] = self.model.posterior(batch).mean.double().numpy()
         return mean
 
-    def quantile(self, batch: Batch, z: NDArray[np.float64], modality: str, region: int) -> NDArray[np.float64]:
-        """Values of one region whose raw z by `normative` are `z` [q, n], in model units; see `Predictive.quantile`."""
+    def quantile(
+        self, batch: Batch, z: NDArray[np.float64], modality: str, regions: Sequence[int]
+    ) -> NDArray[np.float64]:
+        """Values of some regions whose raw z by `normative` are `z`, [q, n, r]; see `Predictive.quantile`."""
         begin = 0
         for m, d in self.model.preprocess.sizes.items():
             if m == modality:
                 break
             begin += d
-        scores = self(batch, "normative")
-        return scores.loc[:, begin + region] + scores.scale[:, begin + region] * z
+        scores, columns = self(batch, "normative"), begin + np.asarray(regions)
+        return scores.loc[:, columns] + scores.scale[:, columns] * z
 
     def _reconstruction(self, residual: Tensor, seen: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         return *self.model.given(residual, seen), torch.zeros_like(seen)

@@ -29,6 +29,7 @@ from pyro_mmnorm.io import input_files, read_cohort
 from pyro_mmnorm.io.tables import cohort_of, read_frames
 from pyro_mmnorm.linear_gaussian import LinearGaussian, seen_by
 from pyro_mmnorm.loading import load
+from pyro_mmnorm.progress import silent
 from pyro_mmnorm.report import build_report
 from pyro_mmnorm.run_folder import RunFolder
 from pyro_mmnorm.splits import split_by_column
@@ -64,7 +65,7 @@ def run(
         device: auto, cpu or cuda.
         resume: Go on with an interrupted run of the same configuration: a trained model is not trained again.
         overwrite: Replace an earlier run.
-        progress: Show a bar; None: only on a terminal.
+        progress: Show bars; None: only on a terminal.
         cohort: What `read_cohort` gave, when many runs share one; None: it is read.
         brief: Leave out posterior.nc, figures and report.html.
 
@@ -74,7 +75,7 @@ def run(
     Raises:
         InputError: On bad input, before anything is written.
     """
-    with one_thread():
+    with one_thread(), silent(progress is False):
         folder = RunFolder(out or config.out, resume=resume, overwrite=overwrite)
         return _run(config, folder, device, progress, cohort, brief)
 

@@ -2,7 +2,7 @@
 
 import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -16,6 +16,7 @@ from torch.distributions import Normal
 
 from pyro_mmnorm.cohort import Batch
 from pyro_mmnorm.draws import latent_draws, log_mean_exp
+from pyro_mmnorm.progress import track
 from pyro_mmnorm.refine import refined
 from pyro_mmnorm.tails import has_tails, log_cdf, log_sf, monte_carlo_tails
 from pyro_mmnorm.threads import one_thread
@@ -98,7 +99,8 @@ class Predictive:
         score: Callable[[MMVAE, Batch, int | None], Scores] = getattr(self, f"_{kind}")
         draws = self.normative_draws if kind == "normative" else self.draws
         with torch.no_grad(), one_thread():
-            return Scores.joined([score(model, part, member) for part in _chunks(batch, draws * model.members)])
+            parts = track(_chunks(batch, draws * model.members), kind, len(batch))
+            return Scores.joined([score(model, part, member) for part in parts])
 
     def posterior(self, model: MMVAE, batch: Batch) -> TorchDistributionMixin:
         """q(z | visible cells), refined where asked."""
@@ -111,25 +113,25 @@ class Predictive:
         table: Floats = (mean.movedim(0, 1).flatten(1) if self.model.members > 1 else mean).double().numpy()
         return table
 
-    def quantile(self, batch: Batch, z: Floats, modality: str, region: int) -> Floats:
-        """Values of one region whose raw z by `normative` are `z`, in model units.
+    def quantile(self, batch: Batch, z: Floats, modality: str, regions: Sequence[int]) -> Floats:
+        """Values of some regions of a modality whose raw z by `normative` are `z`, in model units.
 
         Args:
             batch: The people; nothing but their covariates matters.
-            z: Raw z, [q, n].
-            modality, region: Which one; its place within the modality.
+            z: Raw z, [q, n, r].
+            modality, regions: Which ones; their places within the modality.
 
         Returns:
-            [q, n], growing in z; their raw z is right to 1e-7.
+            [q, n, r], growing in z; their raw z is right to 1e-7.
         """
         model, found, done = copy.deepcopy(self.model).double().eval(), [], 0
         with torch.no_grad(), one_thread():
-            for part in _chunks(batch, self.normative_draws * model.members):
+            for part in track(_chunks(batch, self.normative_draws * model.members), "centiles", len(batch)):
                 predictive = self._drawn(model, modality, self._prior_draws(model, part), part)
-                target = torch.from_numpy(z[:, done : done + len(part), None])
-                found.append(_solved(*self._of_region(predictive, region, self._pool(model, None)), target))
+                target = torch.from_numpy(z[:, done : done + len(part)])
+                found.append(_solved(*self._of_regions(predictive, list(regions), self._pool(model, None)), target))
                 done += len(part)
-        solved: Floats = torch.cat(found, 1)[..., 0].numpy()
+        solved: Floats = torch.cat(found, 1).numpy()
         return solved
 
     def _reconstruction(self, model: MMVAE, batch: Batch, member: int | None) -> Scores:
@@ -219,14 +221,22 @@ class Predictive:
 
         return score, loc, scale
 
-    def _of_region(
-        self, predictive: TorchDistributionMixin, region: int, pooled: Callable[[Tensor], Tensor]
+    def _of_regions(
+        self, predictive: TorchDistributionMixin, regions: list[int], pooled: Callable[[Tensor], Tensor]
     ) -> tuple[Callable[[Tensor], Tensor], Tensor, Tensor]:
-        """`_tailed` of one region, [n, 1]; the others are computed only for a distribution that cannot be cut."""
-        if has_tails(predictive) and (cut := self._tailed(_cut(predictive, region), pooled))[1].shape[-1] == 1:
-            return cut
-        (score, loc, scale), own = self._tailed(predictive, pooled), slice(region, region + 1)
-        return lambda x: score(x.expand_as(loc))[..., own], loc[..., own], scale[..., own]
+        """`_tailed` of some regions, [n, r]; the others are computed only for a distribution that cannot be cut."""
+        if has_tails(predictive):
+            cut = self._tailed(_cut(predictive, regions), pooled)
+            if cut[1].shape[-1] == len(regions):
+                return cut
+        score, loc, scale = self._tailed(predictive, pooled)
+
+        def own(x: Tensor) -> Tensor:
+            whole = loc.clone()
+            whole[..., regions] = x
+            return score(whole)[..., regions]
+
+        return own, loc[..., regions], scale[..., regions]
 
     def _pool(self, model: MMVAE, member: int | None) -> Callable[[Tensor], Tensor]:
         """Bring draws (and members) of a tensor to one leading axis, or to those of one member."""
@@ -272,17 +282,17 @@ def _marginal(predictive: TorchDistributionMixin, seen: Tensor, given: bool) -> 
     return other.observed(seen) if given else other
 
 
-def _cut(predictive: Any, region: int) -> Any:
-    """The distribution of one region alone: every parameter that has a number per region, cut to its own."""
+def _cut(predictive: Any, regions: list[int]) -> Any:
+    """The distribution of some regions alone: every parameter that has a number per region, cut to theirs."""
     d, one = torch.Size([*predictive.batch_shape, *predictive.event_shape])[-1], copy.copy(predictive)
     for name, part in vars(predictive).items():
         if isinstance(part, Tensor) and part.dim() and part.shape[-1] == d:
-            vars(one)[name] = part[..., region : region + 1]
+            vars(one)[name] = part[..., regions]
     return one
 
 
 def _solved(score: Callable[[Tensor], Tensor], loc: Tensor, scale: Tensor, z: Tensor) -> Tensor:
-    """x with score(x) = z, [q, n, 1]; score grows, and is nearly (x - loc) / scale.
+    """x with score(x) = z, [q, n, r]; score grows, and is nearly (x - loc) / scale.
 
     The secant between both ends of a bracket, the value at the end that stays being halved so that both ends move;
     its middle where the secant knows no way.

@@ -18,6 +18,7 @@ import xarray as xr
 from pyro_mmnorm.config import Config, parse_config
 from pyro_mmnorm.errors import InputError
 from pyro_mmnorm.files import atomic_write
+from pyro_mmnorm.progress import during
 
 __all__ = ["RunFolder"]
 
@@ -96,7 +97,8 @@ class RunFolder:
     def step(self, name: str) -> Iterator[None]:
         """Time a step for the provenance."""
         began = time.perf_counter()
-        yield
+        with during(name):
+            yield
         seconds = time.perf_counter() - began
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         self.steps[name] = {"seconds": round(seconds, 3), "peak_memory_mib": round(peak, 1)}

@@ -12,13 +12,13 @@ import pyro
 import torch
 from pyro import poutine
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from pyro_mmnorm.cohort import Batch, Cohort
 from pyro_mmnorm.config import TrainConfig
 from pyro_mmnorm.elbo import MeanFieldELBO, OwnNoise, elbo_terms, hide_cells, subsampled
 from pyro_mmnorm.errors import InputError
 from pyro_mmnorm.evidence import ACTIVE_VARIANCE, latent_table
+from pyro_mmnorm.progress import bar
 from pyro_mmnorm.start import start_linear
 from pyro_mmnorm.threads import one_thread
 from pyro_mmnorm.vae import MMVAE
@@ -117,7 +117,7 @@ def fit(
         model.to(place)
         try:
             loop = Loop(model, batch.to(place), config, watch.to(place), seed=seed)
-            history = loop.run(rows.to(place), _bar(config, progress))
+            history = loop.run(rows.to(place), bar(range(config.epochs), "training", unit="epoch", shown=progress))
         finally:
             model.to("cpu").eval()
         if config.start == "linear" and config.resample == "none" and watch.shape[1]:
@@ -145,16 +145,6 @@ def _split_rows(n: int, members: int, config: TrainConfig, seed: int) -> tuple[T
         drawn = [np.random.default_rng([seed + e, 1]).integers(0, len(r), len(r)) for e, r in enumerate(rest)]
         rest = [r[torch.from_numpy(d).sort().values] for r, d in zip(rest, drawn, strict=True)]
     return torch.stack(rest), torch.stack(watch)
-
-
-def _bar(config: TrainConfig, progress: bool | None) -> tqdm:
-    return tqdm(
-        range(config.epochs),
-        desc="training",
-        unit="epoch",
-        disable=None if progress is None else not progress,
-        leave=False,
-    )
 
 
 class _Rows:

@@ -17,7 +17,7 @@ MAX_LINES, MAX_FUNCTION = 350, 60
 # A file, or a folder of files, imports only from rows above its own.
 LAYERS = (
     "errors",
-    "atlas, cells, distributions, files, latents, metrics, regression, strict_yaml, student_t, threads",
+    "atlas, cells, distributions, files, latents, metrics, progress, regression, strict_yaml, student_t, threads",
     "admission, regions, splits",
     "calibration, cohort, config, draws, fusion, nets, statistics, tails",
     "adaptation, assessment, baselines, findings, io, likelihoods, mahalanobis, preprocess, priors, simulation",
@@ -29,14 +29,14 @@ LAYERS = (
     "deviations",
     "loading",
     "calibration_report, charts, datatree, plots, pyro_svi",
-    "report, run_folder",
+    "report, run_folder, terminal",
     "comparison, pipeline",
     "studies",
     "cli",
     "__init__",
 )
 LAYER = {unit: i for i, row in enumerate(LAYERS) for unit in row.split(", ")}
-PLOTS_KNOW = {"errors", "atlas", "calibration", "metrics", "statistics", "findings", "plots"}
+PLOTS_KNOW = {"errors", "assessment", "atlas", "calibration", "metrics", "statistics", "findings", "plots"}
 NO_TORCH = {"config", "files", "regression", "student_t", "assessment", "simulation"} | PLOTS_KNOW
 FORBIDDEN = {"torch", "pyro"}
 

@@ -1,5 +1,9 @@
 """The command line as a user meets it: exit codes, one clear line, nothing written on bad input."""
 
+import io
+import json
+import os
+import shlex
 import subprocess
 import sys
 import time
@@ -7,9 +11,11 @@ import time
 import pytest
 from typer.testing import CliRunner
 
+from pyro_mmnorm import terminal
 from pyro_mmnorm.cli import app
+from pyro_mmnorm.terminal import Summary
 
-COMMANDS = ("run", "score", "adapt", "inspect", "simulate", "demo", "report", "compare")
+COMMANDS = ("run", "init", "score", "adapt", "inspect", "simulate", "demo", "report", "compare")
 
 
 def invoke(*arguments: object):
@@ -38,6 +44,7 @@ def test_every_command_has_help_with_an_example(command):
     assert f"mmnorm {command}" in result.output
     assert "Example" in result.output
     assert "--quiet" in result.output
+    assert "--json" in result.output
 
 
 def test_help_is_there_within_a_second():
@@ -118,14 +125,100 @@ def test_missing_files_and_wrong_usage_end_with_2(tmp_path):
     assert invoke("simulate", "--out", tmp_path).exit_code == 2
 
 
-def test_ctrl_c_says_how_to_go_on(tables, tmp_path, monkeypatch):
+@pytest.fixture
+def asked(monkeypatch):
+    """What a user typed, for `invoke` gets past sys.argv."""
+
+    def ask(*arguments: object):
+        monkeypatch.setattr(sys, "argv", ["mmnorm", *map(str, arguments)])
+        return invoke(*arguments)
+
+    return ask
+
+
+def interrupted(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_ctrl_c_ends_with_130_and_the_command_to_go_on_with(tables, tmp_path, monkeypatch, asked):
     from pyro_mmnorm import pipeline
 
-    def interrupted(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
     monkeypatch.setattr(pipeline, "run", interrupted)
-    config = tmp_path / "demo.yaml"
-    result = invoke("run", config, *configuration(tables, config))
+    config, out = tmp_path / "demo.yaml", tmp_path / "my runs"
+    result = asked("run", config, "--out", out, *(settings := configuration(tables, config)))
     assert result.exit_code == 130
-    assert "--resume" in result.output
+    assert result.stdout == ""
+    told = result.stderr.strip().partition("To go on: ")[2]
+    assert shlex.split(told) == ["mmnorm", "run", *map(str, [config, "--out", out]), *settings, "--resume"]
+
+
+def test_ctrl_c_before_an_earlier_run_is_replaced_does_not_go_on_with_that_one(tables, tmp_path, monkeypatch, asked):
+    """The folder still holds the old run: to resume it would pass its numbers for those of the new tables."""
+    from pyro_mmnorm import pipeline
+
+    config, out = tmp_path / "demo.yaml", tmp_path / "run"
+    settings = configuration(tables, config)
+    out.mkdir()
+    (out / "config.yaml").write_text("of an earlier run")
+    os.utime(out / "config.yaml", (0, 0))
+    monkeypatch.setattr(pipeline, "run", interrupted)
+    told = asked("run", config, "--out", out, "--overwrite", *settings).stderr
+    assert "--resume" not in told
+    assert "--overwrite" in told
+    monkeypatch.setattr(pipeline, "run", lambda *_, **__: (out / "config.yaml").touch() or interrupted())
+    told = asked("run", config, "--out", out, "--overwrite", *settings).stderr
+    assert "--resume" in told
+    assert "--overwrite" not in told
+
+
+def test_ctrl_c_of_what_cannot_be_gone_on_with_names_the_command_itself(tmp_path, monkeypatch, asked):
+    from pyro_mmnorm import cli
+
+    monkeypatch.setattr(cli, "_simulate", interrupted)
+    result = asked("simulate", "--out", tmp_path / "t")
+    assert result.exit_code == 130
+    assert f"To start again: mmnorm simulate --out {tmp_path / 't'}" in result.stderr
+
+
+def test_json_is_one_object_and_nothing_else_on_stdout(tables, tmp_path):
+    told = invoke("simulate", "--out", tmp_path / "t", "--healthy", 100, "--patients", 4, "--json")
+    record = json.loads(told.stdout)
+    assert record["command"] == "simulate"
+    assert record["out"] == str(tmp_path / "t")
+    sizes = {part["name"]: part["bytes"] for part in record["written"]}
+    assert sizes == {path.name: path.stat().st_size for path in (tmp_path / "t").iterdir()}
+    config = tmp_path / "demo.yaml"
+    looked = json.loads(invoke("inspect", config, *configuration(tables, config), "--json").stdout)
+    assert {row["modality"] for row in looked["tables"]["regions"]} == {"cortical", "subcortical", "hippocampal"}
+    refused = invoke("report", tmp_path, "--json")
+    assert (refused.exit_code, refused.stdout) == (2, "")
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_colour_is_for_terminals_only(tmp_path, monkeypatch):
+    (tmp_path / "z.csv").write_text("id,[bold]\n")
+    summary = Summary(out=tmp_path, verdict="Calibrated.", then="report: x")
+    for name, there, coloured in (("", io.StringIO(), False), ("", Terminal(), True), ("1", Terminal(), False)):
+        monkeypatch.setenv("TERM", "xterm-256color")
+        monkeypatch.setenv("NO_COLOR", name)
+        monkeypatch.setattr(sys, "stdout", there)
+        terminal.tell(summary)
+        assert ("\x1b[" in there.getvalue()) == coloured
+        assert "z.csv" in there.getvalue()
+        assert "calibrated z" in there.getvalue()
+        assert there.getvalue().index("Calibrated.") < there.getvalue().index("report: x")
+
+
+def test_help_is_a_tour():
+    told = invoke("--help").output
+    headings = ["A first look:", "Your own tables:", "Later people and other sites:", "Side by side:"]
+    places = [told.index(heading) for heading in headings]
+    assert places == sorted(places)
+    assert set(COMMANDS) == {command.callback.__name__ for command in app.registered_commands}
+    assert all(f"\n  {name} " in told for name in COMMANDS)
+    assert "..." not in told.partition("COMMAND [ARGS]...")[2]
+    assert max(map(len, told.splitlines())) <= 80

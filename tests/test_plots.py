@@ -12,7 +12,7 @@ from scipy import stats
 
 from pyro_mmnorm import plots
 from pyro_mmnorm.errors import InputError
-from pyro_mmnorm.plots.calibration import _moments
+from pyro_mmnorm.plots.cells import band, levels_of, moments
 from pyro_mmnorm.plots.style import BLUE, GREY, VERMILLION, axes_of, group_colours, needed, short
 from pyro_mmnorm.plots.training import best_epoch
 
@@ -80,6 +80,8 @@ def coverage():
 DRAWINGS = {
     "pit_histogram": lambda got, ax: plots.pit_histogram(got("z"), ax=ax),
     "qq": lambda got, ax: plots.qq(got("z"), ax=ax),
+    "worm": lambda got, ax: plots.worm(got("z"), pd.Series(np.arange(120.0), IDS), "age", ax=ax),
+    "coverage_by": lambda got, ax: plots.coverage_by(got("z"), pd.Series(["A", "B"] * 60, IDS), "site", ax=ax),
     "coverage_curve": lambda got, ax: plots.coverage_curve(got("coverage"), ax=ax),
     "sd_by_region": lambda got, ax: plots.sd_by_region(got("z"), n_calibrate=100, ax=ax),
     "z_against_age": lambda got, ax: plots.z_against(got("z"), pd.Series(np.arange(120.0), IDS), "age (years)", ax=ax),
@@ -207,9 +209,9 @@ def test_pit_histogram_of_wide_z_is_high_at_both_ends(z):
 
 
 def test_moments_are_those_of_the_observed_cells(z):
-    got, cells = _moments(z.to_numpy()), z.to_numpy()[z.notna().to_numpy()]
+    got, cells = moments(z.to_numpy()), z.to_numpy()[z.notna().to_numpy()]
     assert (got.mean, got.sd) == pytest.approx((cells.mean(), cells.std()))
-    moved = _moments(3 + 2 * z.to_numpy())
+    moved = moments(3 + 2 * z.to_numpy())
     np.testing.assert_allclose(moved[1:4], 3 + 2 * np.array(got[1:4]))
     np.testing.assert_allclose(moved[4:], 2 * np.array(got[4:]))
 
@@ -222,7 +224,7 @@ def test_intervals_of_moments_take_the_person_as_the_unit():
     """
     rng = np.random.default_rng(5)
     samples = np.sqrt(0.5) * rng.normal(size=(400, 60, 1)) + np.sqrt(0.5) * rng.normal(size=(400, 60, 20))
-    got = np.array([_moments(sample) for sample in samples])
+    got = np.array([moments(sample) for sample in samples])
     for low, high, truth in ((2, 3, 0), (5, 6, 1)):
         assert 0.90 < ((got[:, low] <= truth) & (truth <= got[:, high])).mean() < 0.99
 
@@ -232,6 +234,55 @@ def test_qq_draws_every_region_once_and_orders_its_values(z):
     [lines] = plots.qq(z).collections[:1]
     assert len(lines.get_segments()) == 20
     np.testing.assert_allclose(lines.get_segments()[0][:, 1], np.sort(z.iloc[:, 0].dropna()))
+
+
+def test_the_whole_curve_stays_inside_a_simultaneous_band():
+    """A null curve leaves its 95 % band in 5 % of 300 samples, SE 1.3 %: 1 to 9 % passes (a pointwise one: 35 %)."""
+    rng, left, pointwise = np.random.default_rng(7), [], []
+    for _ in range(300):
+        z = np.sqrt(0.5) * rng.normal(size=(150, 1)) + np.sqrt(0.5) * rng.normal(size=(150, 12))
+        u, edges = stats.norm.cdf(z), np.linspace(0, 1, 11)
+        by_person = np.stack([((u > a) & (u <= b)).sum(1) for a, b in pairwise(edges)], 1) - 1.2
+        left.append((np.abs(by_person.sum(0)) > band(by_person)).any())
+        pointwise.append((np.abs(by_person.sum(0)) > 1.96 * np.sqrt((by_person**2).sum(0))).any())
+    assert 0.01 < np.mean(left) < 0.09
+    assert np.mean(pointwise) > 0.2
+    np.testing.assert_allclose(band(by_person, n_calibrate=50), 2 * band(by_person))  # sqrt(1 + 150 / 50)
+
+
+def test_a_worm_tells_shift_scale_and_group(rng):
+    """Quantiles of a + b x N(0, 1) lie a + (b - 1) x above those of N(0, 1); 40,000 cells a group, SE .005 at 0."""
+    z = pd.DataFrame(rng.normal(size=(800, 100)))
+    age = pd.Series(np.arange(800.0))
+    z[age >= 400] = 0.3 + 1.5 * z[age >= 400]
+    old = np.where(age < 400, "young", "old")
+    ax = plots.worm(z, pd.Series(old), "age")
+    lines = {line.get_label(): line.get_xydata() for line in ax.lines}
+    assert set(lines) >= {"old, n 400", "young, n 400"}
+    for label, a, b in (("young, n 400", 0, 1), ("old, n 400", 0.3, 1.5)):
+        x, off = lines[label][(np.abs(lines[label][:, 0]) < 2)].T
+        np.testing.assert_allclose(off, a + (b - 1) * x, atol=0.08)
+    everybody = plots.worm(z).lines[0].get_xydata()
+    np.testing.assert_allclose(everybody[:, 1], np.quantile(z, stats.norm.cdf(everybody[:, 0])) - everybody[:, 0])
+
+
+def test_coverage_by_is_the_share_inside(rng):
+    z = pd.DataFrame(1.3 * rng.normal(size=(60, 30)))
+    line = plots.coverage_by(z).lines[0].get_xydata()
+    for level in (50, 90):
+        reached = (z.abs() <= stats.norm.ppf(0.5 + level / 200)).to_numpy().mean()
+        assert np.interp(level, *line.T) == pytest.approx(100 * reached - level, abs=0.3)
+    assert (line[20:, 1] < 0).all()
+
+
+def test_thirds_are_in_order_and_small_levels_left_out():
+    age = pd.Series([*range(100), None])
+    lines = [line.get_label() for line in plots.worm(pd.DataFrame(np.ones((101, 2)) * 0.1), age, "age").lines[:3]]
+    assert lines == ["below 33, n 33", "33 to 66, n 33", "66 and above, n 34"]
+    few = levels_of(pd.Series(["a"] * 25 + ["b"] * 19))
+    assert few.value_counts().to_dict() == {"a": 25}
+    with pytest.raises(InputError, match="no level with 20 people"):
+        plots.worm(pd.DataFrame(np.zeros((19, 2))), pd.Series(["b"] * 19))
 
 
 def test_coverage_is_drawn_as_the_difference_in_points(coverage):

@@ -1,7 +1,9 @@
 """The page: complete, self-contained, safe to open, and true to the files of the run folder."""
 
 import base64
+import hashlib
 import json
+import re
 import shutil
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -212,11 +214,17 @@ def test_nothing_is_loaded_from_elsewhere(page):
     links = [attrs[name] for _, attrs in page.tags for name in ("src", "href", "srcset", "action") if name in attrs]
     assert links
     assert all(link.startswith(("#", "data:image/png;base64,")) for link in links)
-    assert not page.all("script", "link", "iframe", "object", "embed", "base", "form")
-    assert "url(" not in page.source
+    assert not page.all("link", "iframe", "object", "embed", "base", "form")
+    assert [attrs.get("type") for attrs in page.all("script")] == ["application/json", None]
+    assert set(re.findall(r"url\((.)", page.source)) == {"#"}
     assert "@import" not in page.source
     [policy] = [attrs["content"] for attrs in page.all("meta") if attrs.get("http-equiv") == "Content-Security-Policy"]
-    assert policy.startswith("default-src 'none'; img-src data:; style-src 'unsafe-inline'")
+    script = re.search(r"<script>(.*)</script>", page.source, re.DOTALL)[1]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert policy == (
+        f"default-src 'none'; img-src data:; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; "
+        "base-uri 'none'; form-action 'none'"
+    )
 
 
 def test_every_figure_is_embedded(run, page):
@@ -269,7 +277,8 @@ def test_text_from_tables_is_shown_and_never_run(tmp_path, findings_only):
     frame.replace("lh_region0", "$x^$ & <b>bold").to_csv(folder / "regions.csv", index=False)
     rewrite(folder / "provenance.json", notes=[evil], versions={evil: evil})
     page = Page(build_report(folder))
-    assert not page.all("script", "b")
+    assert len(page.all("script")) == 2, "the data and the page's own script"
+    assert not page.all("b")
     assert all(attrs["src"].startswith("data:") for attrs in page.all("img"))
     for text in (evil, group, "$x^$ & <b>bold"):
         assert text in page.words

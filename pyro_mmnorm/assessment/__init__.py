@@ -14,6 +14,7 @@ from pyro_mmnorm.assessment.sentences import BANDS, BOUNDS, dependence, outside,
 from pyro_mmnorm.assessment.totals import Prediction, figures, prediction_parts, z_parts
 from pyro_mmnorm.calibration import Calibrator
 from pyro_mmnorm.metrics import MACE_LEVELS, known_mean, shapiro_w, uniformity
+from pyro_mmnorm.progress import bar
 
 __all__ = ["BANDS", "BOUNDS", "SMALLEST_GROUP", "Prediction", "assess", "between_modalities"]
 
@@ -96,7 +97,7 @@ def _resampled(
 ) -> Iterator[dict[str, Floats]]:
     """Figures of bootstrap samples, in blocks that share a calibrator."""
     n, n_cal = len(test[0]), len(calibrate[0])
-    for begin in range(0, repeats, TESTS_PER_REFIT):
+    for begin in bar(range(0, repeats, TESTS_PER_REFIT), "bootstrap"):
         people = rng.integers(0, n_cal, n_cal)
         again = calibrator.refit(calibrate[0][people], calibrate[1][people])
         size = min(TESTS_PER_REFIT, repeats - begin)

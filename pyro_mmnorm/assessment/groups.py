@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-__all__ = ["SMALLEST_GROUP", "Group", "groups"]
+__all__ = ["SMALLEST_GROUP", "Group", "groups", "tertiles"]
 
 SMALLEST_GROUP = 20
 """Levels with fewer people are pooled."""
@@ -42,7 +42,7 @@ def groups(
     names, everyone, everywhere = list(dict.fromkeys(modality.tolist())), np.ones(len(seen), bool), modality == modality
     found = [Group("overall", "all", everyone, everywhere)]
     for name, kind in kinds.items():
-        labels = covariates[name].astype(str) if kind == "category" else _tertiles(covariates[name])
+        labels = covariates[name].astype(str) if kind == "category" else tertiles(covariates[name])
         found += _levels(name if kind == "category" else f"{name} tertile", labels, everywhere)
     found += [Group("modality", m, everyone, modality == m) for m in names]
     present = np.stack([seen[:, modality == m].any(1) for m in names], 1)
@@ -52,7 +52,13 @@ def groups(
     return found
 
 
-def _tertiles(x: pd.Series) -> pd.Series:
+def tertiles(x: pd.Series) -> pd.Series:
+    """The third of a number that each person is in, in words with its bounds.
+
+    Examples:
+        >>> tertiles(pd.Series([10.0, 20.0, 30.0])).tolist()
+        ['below 16.67', '16.67 to 23.33', '23.33 and above']
+    """
     cuts = np.unique(np.quantile(x, [1 / 3, 2 / 3]))
     labels = [
         f"below {cuts[0]:.4g}",

@@ -1,8 +1,9 @@
 """Figures: results in, matplotlib Axes out."""
 
 from pyro_mmnorm.plots.brain import brain_map, brain_maps
-from pyro_mmnorm.plots.calibration import coverage_curve, group_forest, pit_histogram, qq, sd_by_region, z_against
+from pyro_mmnorm.plots.calibration import coverage_curve, group_forest, sd_by_region, z_against
 from pyro_mmnorm.plots.charts import centiles
+from pyro_mmnorm.plots.distribution import coverage_by, pit_histogram, qq, worm
 from pyro_mmnorm.plots.findings import (
     group_heatmap,
     region_bars,
@@ -21,6 +22,7 @@ __all__ = [
     "brain_maps",
     "brain_svg_shapes",
     "centiles",
+    "coverage_by",
     "coverage_curve",
     "frequency_bars",
     "group_forest",
@@ -35,5 +37,6 @@ __all__ = [
     "significance_frequency",
     "stage_boxes",
     "subject_boxes",
+    "worm",
     "z_against",
 ]

@@ -15,7 +15,7 @@ from pyro_mmnorm.errors import InputError
 from pyro_mmnorm.plots.panels import Paint, Panel, assembled, bare, flowed
 from pyro_mmnorm.plots.shapes import brain_svg_shapes
 
-__all__ = ["Kind", "brain_map", "brain_maps"]
+__all__ = ["Kind", "Painting", "brain_map", "brain_maps", "painted"]
 
 Kind = Literal["diverging", "sequential"]
 """A scale with two ends around 0, or one that rises from 0."""
@@ -40,6 +40,26 @@ class _Names(NamedTuple):
     shapeless: list[str]
     unknown: list[str]
     systems: set[str]
+
+
+class Painting(NamedTuple):
+    """How regions are drawn, whatever on.
+
+    Args:
+        shapes: Row of the table -> ids of its shapes.
+        views: Names of the views that show them, see `brain_svg_shapes`.
+        values: Shapes x groups, NaN where there is no value.
+        scale: Number -> colour.
+        paints: Group -> shape -> colour and edge.
+        notes: What a reader must know: what is hatched, what could not be drawn.
+    """
+
+    shapes: dict[str, tuple[str, ...]]
+    views: list[str]
+    values: pd.DataFrame
+    scale: ScalarMappable
+    paints: dict[str, dict[str, Paint]]
+    notes: list[str]
 
 
 def brain_map(
@@ -70,13 +90,13 @@ def brain_map(
         'Mean z, n 141'
     """
     pale = None if faded is None else _is_faded(faded, values.index).to_frame("")
-    names, table, scale, paints = _prepared(values.to_frame(""), label, kind, limit, pale)
+    drawn = painted(values.to_frame(""), label=label, kind=kind, limit=limit, faded=pale)
     panels = [
-        Panel(brain_svg_shapes()[view], WIDTHS[_sort(view)], paints[""], view if view in CORTEX else "")
-        for view in _views(names)
+        Panel(brain_svg_shapes()[view], WIDTHS[_sort(view)], drawn.paints[""], view if view in CORTEX else "")
+        for view in drawn.views
     ]
     lines = [("", line) for line in flowed(panels)]
-    return assembled(lines, _titled(title, label, n), scale, label, _notes(names, table, pale is not None))
+    return assembled(lines, _titled(title, label, n), drawn.scale, label, drawn.notes)
 
 
 def brain_maps(
@@ -101,15 +121,10 @@ def brain_maps(
         >>> [text.get_text() for text in brain_maps(frame, n={"MCI": 80, "AD": 40}).texts][1:3]
         ['MCI, n 80', 'AD, n 40']
     """
-    if not frame.columns.is_unique:
-        raise InputError("frame", "two groups of one name", "a column per group", "rename one")
-    if faded is not None and not (set(faded.index) == set(frame.index) and set(faded.columns) == set(frame.columns)):
-        raise InputError("faded", "other regions or groups", "those of the values", "take both from one table")
-    pale = None if faded is None else frame.apply(lambda column: _is_faded(faded[column.name], column.index))
-    names, table, scale, paints = _prepared(frame, label, kind, limit, pale)
-    views = {name: brain_svg_shapes()[name] for name in _views(names)}
+    drawn = painted(frame, label=label, kind=kind, limit=limit, faded=faded)
+    views = {name: brain_svg_shapes()[name] for name in drawn.views}
     lines: list[tuple[str, list[Panel]]] = []
-    for group, paint in paints.items():
+    for group, paint in drawn.paints.items():
         panels = [
             Panel(bare(view), SMALL[_sort(name)], paint, "" if lines else HEADS.get(name, name))
             for name, view in views.items()
@@ -118,16 +133,33 @@ def brain_maps(
     sorts = dict.fromkeys(_sort(name) for name in views if _sort(name) != "cortex")
     key = [Panel(brain_svg_shapes()[sort], WIDTHS[sort], {}) for sort in sorts]
     lines += [("" if i else "Key to the schematics", line) for i, line in enumerate(flowed(key))]
-    return assembled(lines, _titled(title, label), scale, label, _notes(names, table, pale is not None), null=null)
+    return assembled(lines, _titled(title, label), drawn.scale, label, drawn.notes, null=null)
 
 
-# ----------------------------------------------------------------------------------------------- what is to be drawn
+def painted(
+    frame: pd.DataFrame, *, label: str = "mean z", kind: Kind = "diverging", limit: float | None = None,
+    faded: pd.DataFrame | None = None,
+) -> Painting:  # fmt: skip
+    """How the regions of a table are to be drawn, for a figure or a page.
 
+    Args:
+        frame, label, kind, limit, faded: As for `brain_maps`.
 
-def _prepared(
-    frame: pd.DataFrame, label: str, kind: Kind, limit: float | None, pale: pd.DataFrame | None
-) -> tuple[_Names, pd.DataFrame, ScalarMappable, dict[str, dict[str, Paint]]]:
-    """Names, the values by shape, the scale, and how every shape is painted in every group."""
+    Raises:
+        InputError: As for `brain_maps`.
+
+    Examples:
+        >>> drawn = painted(pd.DataFrame({"AD": [-0.9, 0.0]}, ["lh_insula", "Left-Thalamus"]))
+        >>> drawn.shapes["lh_insula"], drawn.paints["AD"]["ctx-lh-insula"].face
+        (('ctx-lh-insula',), '#124984')
+    """
+    if not frame.columns.is_unique:
+        raise InputError("frame", "two groups of one name", "a column per group", "rename one")
+    if faded is not None and not (set(faded.index) == set(frame.index) and set(faded.columns) == set(frame.columns)):
+        raise InputError("faded", "other regions or groups", "those of the values", "take both from one table")
+    pale = None
+    if faded is not None:
+        pale = pd.DataFrame({group: _is_faded(faded[group], frame.index) for group in frame})
     frame = frame.set_axis(frame.columns.astype(str), axis=1)
     names = _named(frame.index.astype(str))
     table = _numbers(frame.loc[list(names.shapes)])
@@ -137,14 +169,17 @@ def _prepared(
     fades = None if pale is None else pale.loc[rows].set_axis(table.index)
     table, paints = table.reindex(_expected(names)), {}
     for group in table:
-        faded = dict[str, bool]() if fades is None else fades[group].to_dict()
+        fade = dict[str, bool]() if fades is None else fades[group].to_dict()
         paints[str(group)] = {
-            shape: Paint(_colour(scale, value, faded.get(shape, False)), not faded.get(shape, True))
+            shape: Paint(_colour(scale, value, fade.get(shape, False)), not fade.get(shape, True))
             if np.isfinite(value)
             else Paint("")
             for shape, value in zip(table.index, table[group].to_numpy(float), strict=True)
         }
-    return names, table, scale, paints
+    return Painting(names.shapes, _views(names), table, scale, paints, _notes(names, table, pale is not None))
+
+
+# ----------------------------------------------------------------------------------------------- what is to be drawn
 
 
 def _named(rows: Iterable[str]) -> _Names:

@@ -1,145 +1,19 @@
-"""Calibration figures: do the z-scores of test controls follow N(0, 1)?"""
-
-from typing import NamedTuple
+"""Calibration figures: where the mean, SD and coverage of z in test controls are off - region, group, age."""
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
-from matplotlib.collections import LineCollection
-from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from pyro_mmnorm.errors import InputError
+from pyro_mmnorm.plots.cells import Moments, cells_of, moments
 from pyro_mmnorm.plots.style import BLUE, GREY, INK, OKABE_ITO, VERMILLION, axes_of, needed, short, styled
 
-__all__ = ["coverage_curve", "group_forest", "pit_histogram", "qq", "sd_by_region", "z_against"]
-
-type Floats = NDArray[np.float64]
+__all__ = ["coverage_curve", "group_forest", "sd_by_region", "z_against"]
 
 MIN_LEVEL = 5  # subjects of a level that gets a row of its own
 MIN_RUNNING = 30  # subjects below which a running mean says nothing
 MANY_VALUES = 10  # a number with more distinct values than this is drawn as a line
-
-
-def _cells(z: ArrayLike) -> Floats:
-    """The z-scores as [n, d], NaN where not observed."""
-    values = np.asarray(z, float)
-    if values.ndim != 2:
-        raise InputError("z", f"{values.ndim} dimensions", "subjects x regions", "pass a table [n, d]")
-    if np.isinf(values).any():
-        raise InputError("z", f"{np.isinf(values).sum()} infinite cells", "finite numbers, or NaN", "mend the scores")
-    if np.isnan(values).all():
-        raise InputError("z", "no observed cell", "z-scores of test controls", "pass subjects with observed regions")
-    return values
-
-
-class Moments(NamedTuple):
-    """Mean and SD of pooled cells, each with a 95 % interval."""
-
-    n: int
-    mean: float
-    mean_low: float
-    mean_high: float
-    sd: float
-    sd_low: float
-    sd_high: float
-
-
-def _moments(z: Floats) -> Moments:
-    """Pooled moments of z [n, d]; the standard errors take the person as the unit (cells of one brain depend)."""
-    z = z[~np.isnan(z).all(1)]
-    n, cells = len(z), np.count_nonzero(~np.isnan(z))
-    mean = np.nansum(z) / cells
-    square = (z - mean) ** 2
-    variance = np.nansum(square) / cells
-    by_person = np.stack([np.nansum(z - mean, 1), np.nansum(square - variance, 1)])
-    half = stats.t.ppf(0.975, n - 1) * np.sqrt((by_person**2).sum(1) * n / (n - 1)) / cells
-    sd, half_sd = np.sqrt(variance), half[1] / (2 * np.sqrt(variance))
-    return Moments(n, mean, mean - half[0], mean + half[0], sd, sd - half_sd, sd + half_sd)
-
-
-@styled
-def pit_histogram(z: ArrayLike, *, bins: int = 20, ax: Axes | None = None) -> Axes:
-    r"""Histogram of the probability integral transform :math:`u = \Phi(z)`, flat when z is calibrated.
-
-    The grey band is the pointwise 95 % range of a flat histogram, with people as the sampling unit.
-
-    Args:
-        z: Calibrated z of test controls, [n, d], NaN where not observed.
-        bins: Number of bars.
-        ax: Where to draw; a figure of its own if None.
-
-    Raises:
-        InputError: When z is no table or holds no observed cell.
-
-    References:
-        Dawid (1984), Statistical theory: the prequential approach, https://doi.org/10.2307/2981683
-
-    Examples:
-        >>> pit_histogram(np.random.default_rng(0).normal(size=(50, 8))).get_xlabel()
-        'PIT of z, Φ(z)'
-    """
-    z, ax = _cells(z), axes_of(ax, 6.2, 4.2)
-    edges = np.linspace(0, 1, bins + 1)
-    counts = np.stack([np.histogram(stats.norm.cdf(row[~np.isnan(row)]), edges)[0] for row in z])
-    sizes, total = counts.sum(1, keepdims=True), counts.sum()
-    half = 1.96 * np.sqrt(((counts - sizes / bins) ** 2).sum(0)) / total * bins
-    ax.stairs(counts.sum(0) / total * bins, edges, fill=True, color=BLUE, alpha=0.75, label="test controls")
-    ax.stairs(1 + half, edges, baseline=1 - half, fill=True, color=GREY, alpha=0.35, label="95 % band if calibrated")
-    ax.axhline(1, color=INK, linestyle="--", linewidth=1)
-    top = max(1.6, (counts.sum(0) / total * bins).max() * 1.25)
-    ax.set(xlim=(0, 1), ylim=(0, top), xlabel="PIT of z, Φ(z)", ylabel="density")
-    ax.set_title(f"PIT, {_people(z)} x {z.shape[1]} regions")
-    ax.legend(loc="upper center", ncols=2)
-    return ax
-
-
-def _people(z: Floats) -> str:
-    return f"{np.count_nonzero(~np.isnan(z).all(1)):,} test controls"
-
-
-@styled
-def qq(z: ArrayLike, *, ax: Axes | None = None) -> Axes:
-    """Quantiles of z against those of N(0, 1): a thin line per region, a thick one for all cells.
-
-    The band is the pointwise 95 % range of one region, from the beta distribution of order statistics; pooled cells
-    scatter less.
-
-    Args:
-        z: Calibrated z of test controls, [n, d], NaN where not observed.
-        ax: Where to draw; a figure of its own if None.
-
-    Raises:
-        InputError: When z is no table or holds no observed cell.
-
-    Examples:
-        >>> qq(np.random.default_rng(0).normal(size=(50, 8))).get_ylabel()
-        'z of test controls'
-    """
-    z, ax = _cells(z), axes_of(ax, 5.4, 4.8)
-    lines = [(stats.norm.ppf((np.arange(n) + 0.5) / n), np.sort(x)) for x, n in _columns(z)]
-    curves, faint = [np.column_stack(line) for line in lines], min(0.5, max(0.12, 12 / len(lines)))
-    ax.add_collection(LineCollection(curves, colors=BLUE, linewidths=0.6, alpha=faint))
-    ax.plot([], [], color=BLUE, linewidth=0.6, label="one region")
-    n = int(np.median([len(x) for x, _ in lines]))
-    rank, limit = np.arange(1, n + 1), max(3.5, *(abs(y).max() + 0.3 for _, y in lines))
-    expected = stats.norm.ppf((rank - 0.5) / n)
-    low, high = (stats.norm.ppf(stats.beta.ppf(q, rank, n + 1 - rank)) for q in (0.025, 0.975))
-    ax.fill_between(expected, low, high, color=GREY, alpha=0.35, linewidth=0, label=f"95 % band of a region, n {n:,}")
-    everything = np.sort(z[~np.isnan(z)])
-    grid = stats.norm.cdf(np.linspace(-1, 1, 201) * min(4.0, -stats.norm.ppf(0.5 / everything.size)))
-    ax.plot(stats.norm.ppf(grid), np.quantile(everything, grid), color=VERMILLION, linewidth=1.6, label="all cells")
-    ax.axline((0, 0), slope=1, color=INK, linestyle="--", linewidth=1, label="N(0, 1)")
-    ax.set(xlim=(-4, 4), ylim=(-limit, limit), xlabel="quantile of N(0, 1)", ylabel="z of test controls")
-    ax.set_title(f"Quantiles, {_people(z)}, {len(lines)} regions")
-    ax.legend(loc="upper left")
-    return ax
-
-
-def _columns(z: Floats) -> list[tuple[Floats, int]]:
-    """Observed values of every region that has any, with their number."""
-    kept = (column[~np.isnan(column)] for column in z.T)
-    return [(x, x.size) for x in kept if x.size]
 
 
 @styled
@@ -194,7 +68,7 @@ def sd_by_region(z: pd.DataFrame, *, n_calibrate: int | None = None, ax: Axes | 
         >>> sd_by_region(z).get_ylabel()
         'SD of z'
     """
-    _cells(z)
+    cells_of(z)
     ax, n = axes_of(ax, 6.2, 4.8), int(z.count().median())
     people = n_calibrate or 10**9  # about infinity: no sampling error of the calibrator
     mean, sd = z.mean(), z.std()
@@ -237,7 +111,7 @@ def z_against(z: pd.DataFrame, covariate: pd.Series, name: str, *, ax: Axes | No
         >>> z_against(z, age, "age (years)").get_xlabel()
         'age (years)'
     """
-    _cells(z)
+    cells_of(z)
     known = covariate.reindex(z.index).dropna().sort_values(kind="stable")
     numeric = pd.api.types.is_numeric_dtype(known) and known.nunique() > MANY_VALUES
     return (_running if numeric else _levels)(z.loc[known.index], known, name, ax)
@@ -249,7 +123,7 @@ def _running(z: pd.DataFrame, covariate: pd.Series, name: str, ax: Axes | None) 
         raise InputError(f"covariate {name!r}", f"{n} subjects", f"at least {MIN_RUNNING}", "pass more test controls")
     ax, width, cells = axes_of(ax, 6.2, 4.2), max(20, n // 5), z.to_numpy(float)
     starts = np.unique(np.linspace(0, n - width, 60).astype(int))
-    rows = pd.DataFrame([_moments(cells[i : i + width]) for i in starts])
+    rows = pd.DataFrame([moments(cells[i : i + width]) for i in starts])
     at = np.array([covariate.iloc[i : i + width].mean() for i in starts])
     for part, null, colour in (("sd", 1, VERMILLION), ("mean", 0, BLUE)):
         ax.axhline(null, color=INK, linestyle="--", linewidth=1)
@@ -268,7 +142,7 @@ def _levels(z: pd.DataFrame, covariate: pd.Series, name: str, ax: Axes | None) -
     counts = covariate.astype(str).value_counts()
     small = counts.index[counts < MIN_LEVEL]
     level = covariate.astype(str).where(lambda text: ~text.isin(small), f"others, under {MIN_LEVEL} each")
-    rows = [{"by": name, "level": key} | _moments(part.to_numpy(float))._asdict()
+    rows = [{"by": name, "level": key} | moments(part.to_numpy(float))._asdict()
             for key, part in z.groupby(level) if part.notna().any(axis=1).sum() > 1]  # fmt: skip
     return group_forest(pd.DataFrame(rows), ax=ax)
 

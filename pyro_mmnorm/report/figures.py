@@ -16,8 +16,9 @@ from pyro_mmnorm import plots
 from pyro_mmnorm.errors import InputError
 from pyro_mmnorm.files import atomic_write
 from pyro_mmnorm.plots.style import STYLE
+from pyro_mmnorm.progress import bar
 from pyro_mmnorm.report.results import RunResults
-from pyro_mmnorm.report.verdict import coverage_table, group_table
+from pyro_mmnorm.report.verdict import coverage_table, group_table, kind_table
 
 __all__ = ["Picture", "draw"]
 
@@ -53,7 +54,7 @@ def draw(run: RunResults) -> tuple[dict[str, list[Picture]], list[str]]:
     pictures: dict[str, list[Picture]] = {}
     for part, plans in (("calibration", _calibration), ("findings", _findings), ("training", _training)):
         pictures[part] = []
-        for plan in plans(run):
+        for plan in bar(list(plans(run)), f"figures: {part}", unit="figure"):
             try:
                 pictures[part].append(_saved(plan, folder / f"{plan.name}.png"))
             except InputError as error:
@@ -82,7 +83,7 @@ def _calibration(run: RunResults) -> Iterator[_Plan]:
         "pit",
         "Histogram of the probability integral transform of z in test controls",
         "Flat when calibrated. High at both ends: z too wide; high in the middle: too narrow; a slope: shifted.",
-        partial(plots.pit_histogram, z),
+        partial(plots.pit_histogram, z, n_calibrate=run.counts.get("calibrate")),
     )
     yield _Plan(
         "qq",
@@ -90,6 +91,7 @@ def _calibration(run: RunResults) -> Iterator[_Plan]:
         "On the dashed line when calibrated; the ends tell whether |z| > 3 can be believed.",
         partial(plots.qq, z),
     )
+    yield from _by_group(run)
     yield _Plan(
         "coverage",
         "Reached coverage of the central intervals of z in test controls",
@@ -114,6 +116,33 @@ def _calibration(run: RunResults) -> Iterator[_Plan]:
             f"Mean and standard deviation of z in test controls along {name}",
             "Mean 0 and SD 1 everywhere when calibrated; with 95 % intervals.",
             partial(plots.z_against, z, run.subjects[name], name),
+        )
+
+
+def _by_group(run: RunResults) -> Iterator[_Plan]:
+    """The whole distribution of z, for everybody and by every covariate; and every kind beside the primary one."""
+    z, n_calibrate, names = run.test_z, run.counts.get("calibrate"), run.named("covariates")
+    for name in ("", *names):
+        yield _Plan(
+            f"worm_{_slug(name)}" if name else "worm",
+            f"Worm plot of z in test controls{f' by {name}' if name else ''}",
+            "Flat on the dashed line when calibrated. Above or below: mean off; rising or falling: SD off; bent: "
+            "skewed; an S: wrong tails. A band that leaves the line shows it (95 % for the whole line).",
+            partial(plots.worm, z, run.subjects[name] if name else None, name, n_calibrate=n_calibrate),
+        )
+    name = names[0] if names else ""
+    yield _Plan(
+        "coverage_curves",
+        f"Reached coverage of every central interval of z in test controls{f' by {name}' if name else ''}",
+        "On the dashed line when calibrated. A band that leaves it shows intervals too wide or too narrow.",
+        partial(plots.coverage_by, z, run.subjects[name] if name else None, name, n_calibrate=n_calibrate),
+    )
+    if len(kinds := kind_table(run.calibration)) > 1:
+        yield _Plan(
+            "kinds",
+            "Mean and standard deviation of z in test controls for every kind of deviation",
+            "Each kind is calibrated by itself; findings rest on the primary one.",
+            partial(plots.group_forest, kinds),
         )
 
 

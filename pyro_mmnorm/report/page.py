@@ -1,6 +1,9 @@
 """Page: one self-contained report.html from a run folder."""
 
+import base64
+import hashlib
 from collections.abc import Mapping, Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,13 +11,17 @@ import numpy as np
 import pandas as pd
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
 from scipy import stats
 
 from pyro_mmnorm.files import atomic_write
 from pyro_mmnorm.findings import TEST_CONTROLS
 from pyro_mmnorm.plots.findings import group_of
+from pyro_mmnorm.plots.shapes import brain_svg_shapes
 from pyro_mmnorm.plots.training import best_epoch
+from pyro_mmnorm.report.explorer import Explorer, explorer
 from pyro_mmnorm.report.figures import Picture, draw
+from pyro_mmnorm.report.maps import BrainFigure, colours, group_maps, path_id
 from pyro_mmnorm.report.results import RunResults
 from pyro_mmnorm.report.tables import Table, calibration_tables, columns_of, finding_tables, interval, number, pairs
 from pyro_mmnorm.report.verdict import groups_outside, verdict
@@ -22,6 +29,7 @@ from pyro_mmnorm.report.verdict import groups_outside, verdict
 __all__ = ["Note", "Section", "build_report", "page_of"]
 
 TOP_REGIONS, TOP_PEOPLE, FEW_UNITS = 15, 20, 2
+FADED = 0.05
 
 REGION_COLUMNS = {
     "modality": ["modality"],
@@ -67,6 +75,8 @@ class Section(NamedTuple):
     tables: list[Table]
     pictures: Sequence[Picture] = ()
     code: str = ""
+    brains: Sequence[BrainFigure] = ()
+    explorer: Explorer | None = None
 
 
 def build_report(run_dir: str | Path) -> Path:
@@ -103,7 +113,36 @@ def page_of(title: str, lead: str, sections: Sequence[Section]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("page.html.j2").render(title=title, lead=lead, sections=sections)
+    script, style = (_own(name) for name in ("page.js", "page.css"))
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return environment.get_template("page.html.j2").render(
+        title=title,
+        lead=lead,
+        sections=sections,
+        paths=_paths(sections),
+        scales={"diverging": colours("diverging"), "sequential": colours("sequential")},
+        style=Markup(style),  # noqa: S704  (a file of the package)
+        script=Markup(script),  # noqa: S704
+        script_hash=f"sha256-{digest}",
+    )
+
+
+def _own(name: str) -> str:
+    """A text file beside this one."""
+    return files("pyro_mmnorm.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _paths(sections: Sequence[Section]) -> dict[str, str]:
+    """Id -> path of every shape that some map of the page shows."""
+    figures = [figure for s in sections for figure in (*s.brains, *(s.explorer.brains if s.explorer else ()))]
+    names = dict.fromkeys(drawing.name for figure in figures for _, row in figure.rows for drawing in row)
+    return {
+        path_id(name, shape): d
+        for name in names
+        for view in [brain_svg_shapes()[name]]
+        for shape, d in [*view.shapes.items(), ("ground", view.ground), ("lines", view.lines)]
+        if d
+    }
 
 
 def _title(run: RunResults) -> str:
@@ -164,7 +203,36 @@ def _findings(run: RunResults) -> Section:
     notes += [Note(str(text)) for text in run.findings.get("notes", [])]
     findings = {key: value for key, value in run.findings.items() if key != "notes"}
     tables = [_top_regions(run.regions, group) for group in run.groups if "mean_z" in run.regions]
-    return Section("findings", "Findings by group", notes, finding_tables(findings) + tables)
+    brains, left_out = _maps(run)
+    notes += [Note(text) for text in left_out]
+    return Section("findings", "Findings by group", notes, finding_tables(findings) + tables, brains=brains)
+
+
+def _maps(run: RunResults) -> tuple[list[BrainFigure], list[str]]:
+    """Mean z, and the share of people with a significant deviation, by region and group."""
+    if not run.groups or "mean_z" not in run.regions:
+        return [], []
+    regions = run.regions.assign(name=run.regions["modality"] + "." + run.regions["region"])
+
+    def wide(column: str, groups: Sequence[str]) -> pd.DataFrame:
+        return regions.pivot_table(column, "name", "group", sort=False, dropna=False).reindex(columns=list(groups))
+
+    n = regions.groupby("group")["n"].max()
+    heads = {group: f"{group}, n {n[group]:,}" for group in n.index}
+    faded = wide("welch_q", run.groups) >= FADED if "welch_q" in regions else None
+    brains, left_out = group_maps(
+        wide("mean_z", run.groups), key="mean_z", kind="diverging", faded=faded, heads=heads,
+        label="mean z (SD; below 0: smaller than expected)", caption="Mean z by group",
+        fading="" if faded is None else f"Fade regions that do not differ from the controls (Welch q \u2265 {FADED})",
+    )  # fmt: skip
+    if "share_significant" in regions:
+        with_controls = [group for group in (TEST_CONTROLS, *run.groups) if group in n.index]
+        more, _ = group_maps(
+            wide("share_significant", with_controls), key="share_significant", kind="sequential", heads=heads,
+            label="people with p < 0.05 (%)", caption="Share of people with a significant deviation by group",
+        )  # fmt: skip
+        brains += more
+    return brains, left_out
 
 
 def _top_regions(regions: pd.DataFrame, group: str) -> Table:
@@ -187,7 +255,10 @@ def _people(run: RunResults) -> Section:
     top = top.assign(shown_group=group_of(top), largest=largest)
     caption = f"The {len(top)} of {len(scored):,} {who} with the largest mean |z|"
     note = Note("Calibrated controls have mean |z| 0.798. A large one can also be a bad scan: look at the image first.")
-    return Section("people", "Most deviant people", [note], [columns_of(top, PEOPLE_COLUMNS, caption, "id")])
+    found = explorer(run)
+    notes = [note, *(Note(text) for text in found.notes)]
+    tables = [columns_of(top, PEOPLE_COLUMNS, caption, "id")]
+    return Section("people", "People", notes, tables, explorer=found)
 
 
 def _largest(z: pd.Series, top: int = 3) -> str:

@@ -33,7 +33,10 @@ class RunResults:
         calibration: calibration.json.
         findings: findings.json.
         provenance: provenance.json.
-        extrapolated: Share of cells beyond the calibration range by group, from deviations.nc.
+        latents: latents.csv.
+        diagnostics: diagnostics.json.
+        deviations: deviations.nc of the primary kind.
+        centiles: centiles.nc.
     """
 
     path: Path
@@ -45,7 +48,10 @@ class RunResults:
     calibration: dict[str, Any]
     findings: dict[str, Any]
     provenance: dict[str, Any]
-    extrapolated: pd.Series
+    latents: pd.DataFrame
+    diagnostics: dict[str, Any]
+    deviations: xr.Dataset
+    centiles: xr.Dataset
 
     @classmethod
     def read(cls, path: str | Path) -> Self:
@@ -75,7 +81,10 @@ class RunResults:
             calibration=_json(path / "calibration.json"),
             findings=_json(path / "findings.json"),
             provenance=_json(path / "provenance.json"),
-            extrapolated=_extrapolated(path / "deviations.nc", _primary(config), group_of(subjects)),
+            latents=_table(path / "latents.csv"),
+            diagnostics=_json(path / "diagnostics.json"),
+            deviations=_of_kind(_netcdf(path / "deviations.nc"), _primary(config)),
+            centiles=_netcdf(path / "centiles.nc"),
         )
 
     @property
@@ -87,6 +96,17 @@ class RunResults:
     def reliability(self) -> dict[str, Any]:
         """The part of calibration.json on the primary kind."""
         return dict(self.calibration.get(self.primary, {}))
+
+    @property
+    def extrapolated(self) -> pd.Series:
+        """Share of the observed cells whose z lies beyond the calibration range, by group."""
+        if "extrapolated" not in self.deviations:
+            return pd.Series(dtype=float)
+        seen = self.deviations["z"].notnull()
+        beyond = self.deviations["extrapolated"].where(seen, 0).sum("region")
+        counts = pd.DataFrame({"seen": seen.sum("region").to_series(), "beyond": beyond.to_series()})
+        counts = counts.groupby(group_of(self.subjects)).sum()
+        return counts["beyond"] / counts["seen"]
 
     @property
     def test_z(self) -> pd.DataFrame:
@@ -149,14 +169,14 @@ def _json(path: Path) -> dict[str, Any]:
     return content
 
 
-def _extrapolated(path: Path, kind: str, group: "pd.Series[Any]") -> pd.Series:
-    """Share of the observed cells whose z lies beyond the calibration range, by group."""
+def _netcdf(path: Path) -> xr.Dataset:
+    """A netCDF file in memory; empty where there is none."""
     if not path.is_file():
-        return pd.Series(dtype=float)
-    with xr.open_dataset(path, engine="h5netcdf") as deviations:
-        if "extrapolated" not in deviations or kind not in deviations["kind"]:
-            return pd.Series(dtype=float)
-        one = deviations[["z", "extrapolated"]].sel(kind=kind).load()
-    seen, beyond = one["z"].notnull().sum("region"), one["extrapolated"].where(one["z"].notnull(), 0).sum("region")
-    counts = pd.DataFrame({"seen": seen.to_series(), "beyond": beyond.to_series()}).groupby(group).sum()
-    return counts["beyond"] / counts["seen"]
+        return xr.Dataset()
+    with xr.open_dataset(path, engine="h5netcdf") as data:
+        return data.load()
+
+
+def _of_kind(deviations: xr.Dataset, kind: str) -> xr.Dataset:
+    """The part of one kind; empty where it was not scored."""
+    return deviations.sel(kind=kind) if "kind" in deviations and kind in deviations["kind"] else xr.Dataset()

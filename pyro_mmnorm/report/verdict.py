@@ -8,7 +8,7 @@ import pandas as pd
 from pyro_mmnorm.assessment import BOUNDS
 from pyro_mmnorm.report.tables import interval, number, plain
 
-__all__ = ["Verdict", "coverage_table", "group_table", "groups_outside", "verdict"]
+__all__ = ["Verdict", "coverage_table", "group_table", "groups_outside", "kind_table", "verdict"]
 
 NAMES = {"mean": "mean of z", "sd": "SD of z", "beyond_1.96": "share beyond |1.96|"}
 MOMENTS = ("mean", "sd")
@@ -95,3 +95,13 @@ def group_table(reliability: Mapping[str, Any]) -> pd.DataFrame:
         if all(_whole(group.get(name)) for name in MOMENTS)
     ]
     return pd.DataFrame(rows, columns=["by", "level", "n", *(name + end for name in MOMENTS for end in ends)])
+
+
+def kind_table(calibration: Mapping[str, Any]) -> pd.DataFrame:
+    """Mean and SD of z with intervals in all test controls, a row per kind, for `plots.group_forest`."""
+    rows = [
+        group_table({"overall": report["overall"]}).assign(by="kind", level=kind)
+        for kind, report in calibration.items()
+        if isinstance(report, Mapping) and "overall" in report
+    ]
+    return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame()

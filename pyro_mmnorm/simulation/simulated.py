@@ -14,6 +14,7 @@ from scipy.special import ndtr, ndtri
 from pyro_mmnorm.cells import check_known
 from pyro_mmnorm.errors import InputError
 from pyro_mmnorm.files import atomic_write
+from pyro_mmnorm.progress import bar
 from pyro_mmnorm.simulation.scenario import Scenario
 from pyro_mmnorm.simulation.truth import Floats, ReferenceKind, Truth, conditional_z
 from pyro_mmnorm.splits import split_by_fraction
@@ -141,7 +142,7 @@ class Simulation:
                 tables[f"reference_{kind}"] = self.reference_z(kind)
             else:  # one of an earlier cohort must not stand beside this one
                 (folder / f"reference_{kind}.csv").unlink(missing_ok=True)
-        for name, frame in tables.items():
+        for name, frame in bar(tables.items(), "tables", unit="table"):
             atomic_write(folder / f"{name}.csv", frame.round(DECIMALS).to_csv(lineterminator="\n").encode())
         archive = io.BytesIO()
         np.savez(archive, **self.truth.arrays())  # type: ignore[arg-type]  # the stub takes them for allow_pickle

@@ -116,7 +116,7 @@ class DataConfig(Record):
         "standard", description="of regions, on training controls: to mean 0 and SD 1, divided by the mean, or to 0..1"
     )
     scores: dict[str, Literal["higher_is_worse", "higher_is_better"]] = {}
-    adjust: list[str] = Field([], description="columns that findings are also adjusted for, such as image quality")
+    adjust: list[str] = Field([], description="columns that findings are also adjusted for, beside the covariates")
     exclude_subjects: dict[str, list[str | int | float | bool]] = Field(
         {}, description="column -> values that set a subject aside, such as quality flags"
     )
@@ -233,8 +233,7 @@ class Config(Record):
     seed: NonNegativeInt = 1
     out: str = Field("runs/run", description="run folder, relative to where the command is called")
     data: DataConfig
-    baseline: Literal["regression", "factor_analysis", "hippocampal_volume"] | None = None
-    """In place of the VAE, see docs/compare.md."""
+    baseline: Literal["regression", "factor_analysis", "hippocampal_volume"] | None = None  # in place of the VAE
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
     deviations: DeviationConfig = DeviationConfig()

@@ -9,6 +9,7 @@ import pytest
 from matplotlib.figure import Figure
 
 import pyro_mmnorm as mm
+from pyro_mmnorm import pipeline
 from pyro_mmnorm.config import shipped_config
 from pyro_mmnorm.errors import InputError
 from pyro_mmnorm.plots import frequency_bars, stage_boxes
@@ -32,7 +33,9 @@ def config(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def folder(config, tmp_path_factory):
-    return mm.study(config, out=tmp_path_factory.mktemp("study") / "a", seeds=2, processes=2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "calibration_report", lambda *_, **__: {})
+        return mm.study(config, out=tmp_path_factory.mktemp("study") / "a", seeds=2, processes=1)
 
 
 @pytest.mark.slow
@@ -47,7 +50,8 @@ def test_a_study_is_whole(folder, config):
     # the study goes on where it was: nothing is trained again
     before = {path: path.stat().st_mtime_ns for path in (folder / "runs").rglob("*") if path.is_file()}
     cohort = mm.read_cohort(config)
-    run_models(config, cohort, variants(config), seeds=2, out=folder / "runs", processes=1)
+    found, _ = run_models(config, cohort, variants(config), seeds=2, out=folder / "runs", processes=1)
+    assert [len(runs) for runs in found.values()] == [2, 2, 2, 2, 1, 1, 1]
     assert {path: path.stat().st_mtime_ns for path in (folder / "runs").rglob("*") if path.is_file()} == before
     # every figure has people and an interval around it, and that of a trained model its spread over trainings
     table = pd.read_csv(folder / "study.csv")
@@ -76,6 +80,18 @@ def test_a_study_is_whole(folder, config):
     assert "Ceiling" in page
     with pytest.raises(InputError, match="another configuration"):
         mm.study(config.model_copy(update={"seed": 7}), out=folder)
+
+
+@pytest.mark.slow
+def test_processes_side_by_side_do_the_same_and_say_what_cannot_be_done(config, folder, tmp_path):
+    """Also that a model which these tables do not allow is left out with the reason."""
+    cohort, linear = mm.read_cohort(config), [model for model in variants(config) if not model.trained]
+    bad = Variant(name="bad", label="bad", told="", changes={"model": {"modality_weights": {"pet": 2.0}}})
+    found, notes = run_models(config, cohort, [*linear[:2], bad], seeds=1, out=tmp_path, processes=2)
+    assert list(found) == ["factor_analysis", "regression"]
+    assert "pet" in notes[0]
+    one, two = (pd.read_csv(path / "z.csv") for path in (tmp_path / "regression", folder / "runs" / "regression"))
+    pd.testing.assert_frame_equal(one, two)
 
 
 def test_the_models_differ_in_nothing_but_what_they_are_for():

@@ -29,10 +29,11 @@ PLACES = {
 """Part of the page -> heading and the parts of the table that stand there."""
 
 HOLDS = (
-    "Intervals are 95 % and hold the chance of who was scored, test controls included. Models and calibration are not "
-    "fitted anew for them: 'over trainings' shows the lowest and highest value of all training seeds instead, and the "
-    "value itself is that of the first seed. Gains are paired, over the first model; Holm's correction is over all "
-    "gains of this page. Where models are compared, it is over the people whom all of them could score."
+    "Intervals are 95 % and hold the chance of who was scored, test controls included; where the caption says so, also "
+    "that of who was calibrated on. Networks are not trained anew for them: 'over trainings' shows the lowest and "
+    "highest value of all training seeds instead, and the value itself is that of the first seed. Gains are paired, "
+    "over the first model; Holm's correction is over all gains of this page. Where models are compared, it is over the "
+    "people whom all of them could score."
 )
 
 

@@ -12,8 +12,7 @@ from pyro_mmnorm.comparison.runs import Run, read_runs
 from pyro_mmnorm.comparison.words import sentence
 from pyro_mmnorm.errors import InputError
 from pyro_mmnorm.findings import TEST_CONTROLS
-from pyro_mmnorm.findings.tables import LEVEL
-from pyro_mmnorm.statistics import Estimate, bootstrap_interval, holm
+from pyro_mmnorm.statistics import Estimate, holm
 from pyro_mmnorm.studies.truth import PLANTED, Truth
 
 __all__ = ["FREQUENCY", "ON_ITS_SCALE", "TRUTH", "study_table"]
@@ -27,7 +26,6 @@ FREQUENCY = "Frequency of significance, averaged over regions"
 TRUTH = "Known truth"
 """Part of the table on planted effects."""
 
-EDGE = 1.959963984540054
 KEYS = ["part", "measure", "about"]
 GAINS = ("gain", "gain_low", "gain_high", "gain_test", "p", "reference")
 
@@ -93,29 +91,20 @@ def _row(part: str, measure: str, about: str, run: Run, figure: Mapping[str, Any
 def _own(run: Run) -> Iterator[dict[str, Any]]:
     """What `compare` does not ask: the poster's own scale, and how often regions are significant."""
     findings, groups = run.results.findings, run.results.groups
-    slope = findings.get("trend", {}).get("mean_abs_z", {}).get("raw", {}).get("slope", {})
-    contrast = findings.get("pairs", {}).get(f"{groups[0]} against {TEST_CONTROLS}", {}).get("difference", {})
-    means = {name: part.get("mean_abs_z", {}) for name, part in findings.get("groups", {}).items()}
-    asked = [("slope per stage", ", ".join([TEST_CONTROLS, *groups]), slope)]
-    asked += [("difference from test controls", groups[0], contrast)]
-    asked += [("mean", name, figure) for name, figure in means.items()]
-    for measure, about, figure in asked:
+    trend = findings.get("trend", {}).get("mean_abs_z", {}).get("raw", {})
+    stages = ", ".join([TEST_CONTROLS, *groups])
+    asked = [
+        (ON_ITS_SCALE, "slope per stage", stages, trend.get("slope", {})),
+        (ON_ITS_SCALE, "difference from test controls", groups[0], trend.get("first_stage", {})),
+    ]
+    for name, figures in findings.get("groups", {}).items():
+        asked.append((ON_ITS_SCALE, "mean", name, figures.get("mean_abs_z", {})))
+    for name, figures in findings.get("significance", {}).items():
+        asked.append((FREQUENCY, "share of people with p < .05", name, figures.get("regions", {})))
+    for part, measure, about, figure in asked:
         if "value" in figure:
-            yield _row(ON_ITS_SCALE, measure, about, run, figure, ideal=figure.get("null", np.nan))
-    z, label = run.results.z.to_numpy(float), run.label.to_numpy(str)
-    for name in (TEST_CONTROLS, *groups):
-        rows = z[label == name]
-        seen, found = np.isfinite(rows).sum(1), (np.abs(rows) > EDGE).sum(1)
-        try:
-            share = bootstrap_interval(_ratio, found, seen, rng=np.random.default_rng(0))
-        except InputError:
-            continue
-        ideal = LEVEL if name == TEST_CONTROLS else np.nan
-        yield _row(FREQUENCY, "share of people with p < .05", name, run, share.to_dict(), ideal=ideal)
-
-
-def _ratio(found: np.ndarray, seen: np.ndarray) -> float:
-    return float(found.sum() / seen.sum())
+            healthy = about == TEST_CONTROLS
+            yield _row(part, measure, about, run, figure, ideal=figure.get("null", np.nan) if healthy else np.nan)
 
 
 def _of_truth(truth: Truth, runs: Sequence[Run]) -> Iterator[dict[str, Any]]:

@@ -265,17 +265,10 @@ def _train(
 ) -> NormativeModel:
     for m, names in model.preprocess.set_aside.items() if model.preprocess else ():
         if names:
-            logger.info(
-                "%s: %d columns set aside, totals or constant among the training controls: %s",
-                m,
-                len(names),
-                ", ".join(names[:5]),
-            )
-    norm = NormativeModel(
-        model,
-        **config.deviations.model_dump(exclude={"kinds", "primary"}),
-        seed=config.seed,
-    )
+            told = "%s: %d columns set aside, totals or constant among the training controls: %s"
+            logger.info(told, m, len(names), ", ".join(names[:5]))
+    options = config.deviations.model_dump(exclude={"kinds", "primary"})
+    norm = NormativeModel(model, **options, seed=config.seed)
     if isinstance(model, MMVAE):
         history = fit(model, cohort.train, config.train, seed=config.seed, device=device, progress=progress)
         folder.write_table("history.csv", history, index=False)

@@ -140,8 +140,9 @@ def profile_centiles(norm: NormativeModel, calibrate: Cohort, people: Cohort, *,
         norm.calibrators, norm.normative_draws = dict(norm.calibrators), DRAWS
         norm.calibrate(calibrate, ("normative",))
     curves = [
-        centiles(norm, norm.preprocess.names, PROFILE_CENTILES, by=by, at=fixed | at, points=points, draws=DRAWS)
-        .drop_vars(list(at))
+        centiles(
+            norm, norm.preprocess.names, PROFILE_CENTILES, by=by, at=fixed | at, points=points, draws=DRAWS
+        ).drop_vars(list(at))
         for at in profiles.to_dict("records")
     ]
     found = xr.concat(curves, "profile", join="exact").to_dataset(name="value")

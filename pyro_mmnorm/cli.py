@@ -28,6 +28,7 @@ app = typer.Typer(
     \b
     The first ten minutes:
       mmnorm demo --quick               a made-up study, from tables to the page
+      mmnorm init tables --out my.yaml  looks at your tables, says what is what
       mmnorm inspect my.yaml            what would be read, and what is odd
       mmnorm run my.yaml --out runs/my  fits, calibrates, scores, writes a page
 
@@ -67,6 +68,25 @@ def demo(
     _simulate(data, 988 if quick else 9875, 88 if quick else 862, 1, resume or overwrite)
     config = shipped_config("demo.yaml", overrides=[f"data.root={data.resolve()}", f"out={out}"])
     return _run(config, out, "auto", resume, overwrite)
+
+
+@app.command(rich_help_panel=OWN, epilog="\b\nExample:\n  mmnorm init my_tables --out my.yaml")
+@spoken
+def init(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="Folder of csv, tsv or parquet tables.")],
+    out: Annotated[Path, typer.Option(help="YAML file to write.")],
+    overwrite: OVERWRITE = False,
+) -> Summary:
+    """Look at the tables in a folder and write a commented configuration."""
+    from pyro_mmnorm.files import atomic_write
+    from pyro_mmnorm.io import UNKNOWN, first_config
+
+    if out.exists() and not (overwrite and out.is_file()):
+        raise InputError(str(out), "something is there", "a new file", "choose another --out, or give --overwrite")
+    text, words = first_config(path, out)
+    atomic_write(out, text)
+    look = f"Say in {out} who is healthy, then: " if UNKNOWN in text else f"Read {out}, then: "
+    return Summary(out=out, words=words, then=f"{look}mmnorm inspect {out}", facts={"complete": UNKNOWN not in text})
 
 
 @app.command(rich_help_panel=OWN, epilog="\b\nExample:\n  mmnorm inspect configs/abide.yaml")

@@ -48,6 +48,7 @@ class ModalityConfig(Record):
     """The tables of one modality."""
 
     tables: list[str] = Field(min_length=1, description="joined by id, side by side")
+    id: str | None = Field(None, description="column of the ids in these tables, where it is not data.id")
     include: list[str] = Field(["*"], description="name patterns of the regions to keep")
     exclude: list[str] = Field([], description="name patterns of columns to leave out, beside the known totals")
     totals: Literal["set_aside", "keep"] = Field(
@@ -115,7 +116,7 @@ class DataConfig(Record):
         "standard", description="of regions, on training controls: to mean 0 and SD 1, divided by the mean, or to 0..1"
     )
     scores: dict[str, Literal["higher_is_worse", "higher_is_better"]] = {}
-    adjust: list[str] = Field([], description="columns that findings are also adjusted for, such as image quality")
+    adjust: list[str] = Field([], description="columns that findings are also adjusted for, beside the covariates")
     exclude_subjects: dict[str, list[str | int | float | bool]] = Field(
         {}, description="column -> values that set a subject aside, such as quality flags"
     )

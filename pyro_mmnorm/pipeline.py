@@ -31,6 +31,7 @@ from pyro_mmnorm.io.tables import cohort_of, read_frames
 from pyro_mmnorm.linear_gaussian import LinearGaussian, seen_by
 from pyro_mmnorm.loading import load
 from pyro_mmnorm.progress import silent
+from pyro_mmnorm.recalibration import refitted
 from pyro_mmnorm.report import build_report
 from pyro_mmnorm.run_folder import RunFolder
 from pyro_mmnorm.splits import split_by_column
@@ -100,7 +101,8 @@ def _run(config: Config, folder: RunFolder, device: str, progress: bool | None) 
         folder.write_json("calibration.json", calibration_report(norm, cohort, seed=config.seed))
     with folder.step("findings"):
         evidence = norm.log_evidence(cohort.test)
-        _write_findings(folder, dev.sel(kind=config.deviations.primary), everyone, evidence, config.seed)
+        one = refitted(norm, dev.sel(kind=config.deviations.primary), cohort.calibrate, everyone, seed=config.seed)
+        _write_findings(folder, one, everyone, evidence, config.seed)
     with folder.step("centiles"):
         folder.write_netcdf("centiles.nc", profile_centiles(norm, cohort.calibrate, everyone))
     if config.baseline is None:
@@ -313,11 +315,12 @@ def _subjects(dev: xr.Dataset, cohort: Cohort) -> pd.DataFrame:
 
 def _write_findings(folder: RunFolder, dev: xr.Dataset, cohort: Cohort, evidence: pd.Series, seed: int) -> None:
     subjects = _subjects(dev, cohort).join(evidence)
+    adjust = cohort.covariates.join(cohort.adjust.drop(columns=cohort.covariates.columns, errors="ignore"))
     folder.write_table("subjects.csv", subjects)
     folder.write_table("regions.csv", region_table(dev, cohort.split, cohort.group, cohort.groups), index=False)
     folder.write_json(
         "findings.json",
-        findings(dev, subjects, cohort.scores, cohort.directions, cohort.adjust, cohort.groups, seed=seed),
+        findings(dev, subjects, cohort.scores, cohort.directions, adjust, cohort.groups, seed=seed),
     )
 
 

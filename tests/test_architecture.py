@@ -28,7 +28,7 @@ LAYERS = (
     "diagnostics, linear_gaussian, training",
     "deviations",
     "loading",
-    "calibration_report, charts, datatree, plots, pyro_svi",
+    "calibration_report, charts, datatree, plots, pyro_svi, recalibration",
     "report, run_folder, terminal",
     "comparison, pipeline",
     "cli",

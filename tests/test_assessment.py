@@ -8,8 +8,9 @@ import pytest
 from scipy import stats
 
 from pyro_mmnorm import metrics
-from pyro_mmnorm.assessment import Prediction, assess, between_modalities
+from pyro_mmnorm.assessment import Prediction, assess
 from pyro_mmnorm.calibration import CALIBRATORS, GaussianCalibrator
+from pyro_mmnorm.statistics import between_modalities
 
 
 def make(seed: int, spoil: float = 1.0):

@@ -51,12 +51,14 @@ def staged():
     z = rng.normal(size=(160, 12)) - severity[:, None] * (np.arange(12) % 3 == 0)
     z[:, 1] += 1.5 * severity
     z[rng.random(z.shape) < 0.05] = NAN
+    square = np.nanmean(z**2, 1)
+    extra = {"omnibus_p": (1 + (square[:40, None] >= square).sum(0)) / 41, "mse": square + rng.random(160)}
     ids = split.index
     scores = pd.DataFrame({"ADAS13": 10 + 6 * severity + rng.normal(size=160) * 3, "MMSE": 30 - severity}, index=ids)
     scores.iloc[:10, 0] = NAN
     adjust = pd.DataFrame({"age": rng.uniform(50, 90, 160), "rating": rng.choice(["good", "fair"], 160)}, index=ids)
     adjust.iloc[5] = None
-    return deviations(z), split, group, scores, adjust
+    return deviations(z, **extra), split, group, scores, adjust
 
 
 ORDER = ["CN", "SMC", "MCI", "AD"]
@@ -95,6 +97,8 @@ def test_people_by_hand():
             "n_significant": [1, 1, 0, 0],
             "dsi": [4 / 3, 5 / 4, 0.0, NAN],
             "hamming": [2 / 3, 2 / 3, NAN, NAN],
+            "mean_abs_z.t1": [5 / 2, 5 / 2, 1.0, NAN],
+            "mean_abs_z.t2": [2.0, 1 / 2, NAN, NAN],
             "omnibus_p": [0.01, 0.02, 0.5, NAN],
             "mse": [2.0, 3.0, 1.0, NAN],
             "lowest_region": ["t1.r1", "t1.r1", "t1.r0", NAN],
@@ -233,7 +237,8 @@ def records(node):
     """Every record of a mapping with a value."""
     for child in node.values():
         if isinstance(child, dict):
-            yield from [child] if "value" in child else records(child)
+            yield from [child] if "value" in child else []
+            yield from records(child)
 
 
 def test_every_figure_has_its_interval_n_and_test(staged):
@@ -273,12 +278,110 @@ def test_findings_are_those_of_the_methods(staged):
     assert told["groups"]["AD"]["share_larger"]["value"] == pytest.approx(larger)
 
 
+def test_rates_are_those_of_the_tables(staged):
+    dev, split, group, *_ = staged
+    subjects, told = subject_table(dev, split, group), told_of(staged)
+    people, controls = subjects[group == "AD"], subjects[split == "test"]
+    regions = told["significance"]["AD"]["regions"]
+    assert regions["value"] == pytest.approx((people["n_outliers"] / people["n_observed"]).mean())
+    z = dev["z"].to_numpy()[(group == "AD").to_numpy()]
+    rule = (poster_rule(z).sum(1) / np.isfinite(z).sum(1)).mean()
+    assert told["significance"]["AD"]["poster_rule"]["value"] == pytest.approx(rule)
+    out, healthy = ((x["omnibus_p"] <= 0.05).mean() for x in (people, controls))
+    one = told["likelihood_ratio"]["AD"]
+    assert (one["value"], one["rate"], one["healthy_rate"]) == pytest.approx((out / healthy, out, healthy))
+    assert one["low"] < out / healthy < one["high"]
+    within = told["heterogeneity"]["within"]
+    assert within["AD"]["value"] == pytest.approx(people["hamming"].mean(), rel=0.01)  # of pairs, and of people
+    assert within[TEST_CONTROLS] == {"absent": "flags that are alike in everybody; flags that vary needed"}
+    assert set(told["heterogeneity"]["between"]) >= {"test controls and AD", "MCI and AD"}
+
+
+def test_reconstruction_error_is_compared_as_on_the_poster(staged):
+    dev, _, group, *_ = staged
+    x = {name: dev["mse"].to_numpy()[(group == name).to_numpy()] for name in ("CN", "AD")}
+    expected = stats.mannwhitneyu(x["AD"], x["CN"]).statistic / 1600
+    assert told_of(staged)["auc"]["AD"]["mse"]["raw"]["value"] == pytest.approx(expected)
+
+
+def test_the_first_stage_stands_beside_the_test_controls(staged):
+    dev, split, group, *_ = staged
+    x = subject_table(dev, split, group)["mean_abs_z"]
+    one = told_of(staged)["trend"]["mean_abs_z"]["raw"]["first_stage"]
+    welch = stats.ttest_ind(x[group == "SMC"], x[split == "test"], equal_var=False)
+    ends = welch.confidence_interval(0.95)
+    assert (one["low"], one["high"], one["p"]) == pytest.approx((*ends, welch.pvalue))
+
+
+def test_what_a_modality_adds_to_a_score_is_the_f_test_of_nested_regressions(staged):
+    dev, split, group, scores, _ = staged
+    x, y = subject_table(dev, split, group).iloc[10:], scores["ADAS13"].iloc[10:].to_numpy()
+    small = np.stack([np.ones(150), x["mean_abs_z.t2"]], 1)
+    full = np.column_stack([small, x["mean_abs_z.t1"]])
+    less, more = (((y - d @ np.linalg.lstsq(d, y)[0]) ** 2).sum() for d in (small, full))
+    one = told_of(staged)["modalities"]["t1"]["scores"]["ADAS13"]["raw"]
+    assert one["p"] == pytest.approx(stats.f.sf((less - more) / (more / 147), 1, 147))
+    assert one["value"] ** 2 == pytest.approx((less - more) / less)
+
+
+def test_what_a_modality_adds_to_an_auc_is_delongs_difference(staged):
+    dev, _, group, *_ = staged
+    z, told = np.abs(dev["z"].to_numpy()), told_of(staged)["modalities"]
+    every, rest = np.nanmean(z, 1), np.nanmean(z[:, 6:], 1)  # t1 is the first half
+    rows = {name: (group == name).to_numpy() for name in ("CN", "AD")}
+    area = [stats.mannwhitneyu(x[rows["AD"]], x[rows["CN"]]).statistic / 1600 for x in (every, rest)]
+    assert told["t1"]["gain"]["AD"]["value"] == pytest.approx(area[0] - area[1])
+    assert told["t1"]["auc"]["AD"]["value"] > told["t2"]["auc"]["AD"]["value"] - 0.5  # both are there
+
+
+def test_modalities_that_share_what_the_model_left_are_found_dependent(staged):
+    dev, split, group, scores, adjust = staged
+    common = np.random.default_rng(3).normal(size=(160, 1))
+    tied = dev.assign(z=dev["z"] + 2 * common)
+    apart, together = (
+        told_of((d, split, group, scores, adjust))["independence"]["first_eigenvalue"] for d in (dev, tied)
+    )
+    assert apart["p"] > 0.05
+    assert together["p"] == pytest.approx(0.01)
+    assert together["low"] > together["null"]
+    assert together["n"] == 40
+
+
+def test_the_sign_of_a_correlation_is_told_as_expected(staged):
+    told = told_of(staged)["correlations"]
+    for name, sign in (("ADAS13", 1), ("MMSE", -1)):
+        one = told[name]["raw"]["spearman"]
+        assert np.sign(one["value"]) == sign
+        assert one["as_expected"] is True
+
+
+def test_intervals_hold_the_chance_of_who_was_calibrated_on(staged):
+    """Scale and location of every region off by chance: intervals grow, values and p-values stay."""
+    dev = staged[0]
+    rng, z = np.random.default_rng(7), dev["z"].to_numpy()
+    other = np.stack([z * rng.normal(1, 0.1, 12) + rng.normal(0, 0.2, 12) for _ in range(4)])
+    plain = told_of(staged)
+    same = told_of((dev.assign(z_refit=(("refit", *dev["z"].dims), np.stack([z, z]))), *staged[1:]))
+    assert json.dumps(same) == json.dumps(plain)
+    told = told_of((dev.assign(z_refit=(("refit", *dev["z"].dims), other)), *staged[1:]))
+    pairs = [(one, two) for one, two in zip(records(told), records(plain), strict=True) if "low" in one]
+    assert all(one["value"] == two["value"] and one.get("p") == two.get("p") for one, two in pairs)
+    wider = [one["high"] - one["low"] > two["high"] - two["low"] for one, two in pairs]
+    assert sum(wider) > len(pairs) / 2
+    assert told["trend"]["mean_sq_z"]["raw"]["slope"]["low"] < plain["trend"]["mean_sq_z"]["raw"]["slope"]["low"]
+    reconstruction = told["auc"]["AD"]["mse"]["raw"]
+    assert reconstruction == plain["auc"]["AD"]["mse"]["raw"]  # no calibrator has part in it
+    shuffled = np.random.default_rng(0).permutation(160)
+    again = dev.assign(z_refit=(("refit", *dev["z"].dims), other)).isel(subject=shuffled)
+    assert json.dumps(told_of((again, *staged[1:]))) == json.dumps(told)
+
+
 def test_adjusted_figures_leave_out_who_has_no_columns(staged):
     told = told_of(staged)
     auc, correlation = told["auc"]["SMC"]["mean_abs_z"], told["correlations"]["ADAS13"]
     assert (auc["raw"]["n"], auc["adjusted"]["n"]) == (80, 79)  # s005 is a test control
     assert (correlation["raw"]["pearson"]["n"], correlation["adjusted"]["pearson"]["n"]) == (150, 150)
-    assert "Adjusted for age, rating." in told["notes"]
+    assert "Adjusted for age, rating, with slopes within groups." in told["notes"]
     plain = told_of(staged, adjust=False)
     assert "adjusted" not in json.dumps(plain["auc"])
     assert plain["auc"]["SMC"]["mean_abs_z"]["raw"]["value"] == auc["raw"]["value"]
@@ -302,7 +405,7 @@ def test_findings_do_not_depend_on_the_order_of_people(staged):
 
 def test_one_endpoint_is_primary_and_the_others_pay(staged):
     told = told_of(staged)
-    everything = [one for one in records({**told, "primary": {}}) if "p" in one]
+    everything = [one for one in records({**told, "primary": {}, "independence": {}}) if "p" in one]
     [primary] = [one for one in everything if "p_holm" not in one]
     assert {"endpoint": told["primary"]["endpoint"], **primary} == told["primary"]
     assert primary == told["trend"]["mean_abs_z"]["raw"]["jonckheere_terpstra"]
@@ -326,7 +429,8 @@ def test_healthy_people_alone_have_what_there_is(staged):
     dev, split, group, scores, adjust = staged
     kept = (split == "test").to_numpy()
     told = told_of((dev.isel(subject=kept), split[kept], group[kept], scores, adjust))
-    assert list(told) == ["primary", "groups", "correlations", "notes"]
+    parts = ["groups", "significance", "heterogeneity", "correlations", "modalities", "independence"]
+    assert list(told) == ["primary", *parts, "notes"]
     assert told["primary"] == {"endpoint": "none: there are no groups to compare"}
     assert told["notes"][0] == "Only test controls were scored: there are no groups to compare."
     assert set(told["correlations"]["ADAS13"]) == {"raw", "adjusted"}
@@ -336,12 +440,12 @@ def test_targets_alone_are_compared_with_nobody(staged):
     dev, split, group, scores, adjust = staged
     kept = (split == "target").to_numpy()
     told = told_of((dev.isel(subject=kept), split[kept], group[kept], scores, adjust), scores=False)
-    assert told["notes"] == [
+    assert told["notes"][:2] == [
         "No test controls were scored: no group is compared with anybody.",
-        "Adjusted for age, rating.",
-        "Groups were not compared after adjustment: 0 complete people to fit 0 columns on, at least 3 needed.",
+        "Adjusted for age, rating, with slopes within groups.",
     ]
     assert told["correlations"] == {}
+    assert not told.keys() & {"auc", "trend", "pairs", "likelihood_ratio"}
     assert set(told["groups"]) == {"SMC", "MCI", "AD"}
 
 

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import special, stats
+from scipy.spatial.distance import cdist, pdist
 
 from pyro_mmnorm.errors import InputError
 from pyro_mmnorm.statistics import (
@@ -21,10 +22,14 @@ from pyro_mmnorm.statistics import (
     column_moments,
     correlation,
     delong_test,
+    difference,
     group_contrast,
+    hamming,
     holm,
     jonckheere_terpstra,
+    likelihood_ratio,
     mean_interval,
+    share,
     share_significant,
     steiger_test,
     trend,
@@ -395,6 +400,113 @@ def test_rank_figures_that_cannot_be_had_are_refused(call, message):
         call()
 
 
+# ------------------------------------------------------------------------------------------------ rates, distances
+
+
+def test_a_share_is_scipys_exact_one():
+    for count, n in ((0, 9), (4, 9), (9, 9)):
+        one, expected = share([*([1.0] * count), *([0.0] * (n - count)), NAN]), stats.binomtest(count, n)
+        ends = expected.proportion_ci(0.95, method="exact")
+        assert (one.value, one.low, one.high, one.n) == pytest.approx((count / n, *ends, n))
+
+
+def test_a_likelihood_ratio_by_hand():
+    """8 of 20 cases against 2 of 40 controls: .4 / .05; limits of both shares at level sqrt(.95), Fisher's p."""
+    controls, cases = np.arange(40) < 2, np.arange(20) < 8
+    one = likelihood_ratio(controls, cases)
+    (a, b), (c, d) = (stats.binomtest(k, n).proportion_ci(0.95**0.5, method="exact") for k, n in ((2, 40), (8, 20)))
+    assert (one.value, one.low, one.high) == pytest.approx((8.0, c / b, d / a))
+    assert one.p == pytest.approx(stats.fisher_exact([[8, 12], [2, 38]]).pvalue)
+    with pytest.raises(InputError, match=r"none of 40 controls is flagged, so the ratio is .* or more"):
+        likelihood_ratio(np.zeros(40), cases)
+    with pytest.raises(InputError, match="cases: nobody observed"):
+        likelihood_ratio(controls, [NAN])
+
+
+def test_the_exact_interval_of_a_ratio_holds_at_its_level():
+    """81 controls at .05 and 106 cases at .1: coverage of at least .95 by construction; less than .93 in 1 of 500."""
+    draws = rng(3)
+    held = []
+    for few, many in zip(draws.binomial(81, 0.05, 300), draws.binomial(106, 0.1, 300), strict=True):
+        if few:
+            one = likelihood_ratio(np.arange(81) < few, np.arange(106) < many)
+            held.append(one.low <= 2.0 <= one.high)
+    assert np.mean(held) > 0.93
+
+
+def test_hamming_is_scipys_over_all_pairs():
+    flags = rng(1).random((30, 12)) < 0.2
+    seen = np.ones_like(flags)
+    assert hamming(flags, seen).value == pytest.approx(pdist(flags, "hamming").mean())
+    between = hamming(flags[:10], seen[:10], (flags[10:], seen[10:]))
+    assert between.value == pytest.approx(cdist(flags[:10], flags[10:], "hamming").mean())
+    assert between.sizes == (10, 20)
+
+
+def test_cells_that_one_of_a_pair_lacks_do_not_count():
+    flags = np.array([[True, True], [False, False], [False, True]])
+    seen = np.array([[True, False], [True, True], [True, True]])
+    assert hamming(flags, seen).value == pytest.approx(3 / 4)  # 1 of 1, 1 of 1, 1 of 2 common regions
+
+
+def test_the_interval_of_a_distance_is_as_wide_as_samples_differ():
+    """SD over 400 samples against the mean SE; both within 3.5 % (one SD) of the truth: 12 % is 2.4 of them."""
+    draws = rng(2)
+
+    def one():
+        rate = np.clip(draws.gamma(0.5, 0.2, (40, 1)), 0, 0.9)  # people differ in how much is flagged
+        flags = draws.random((40, 30)) < rate
+        return hamming(flags, np.ones_like(flags))
+
+    found = [one() for _ in range(400)]
+    assert np.std([x.value for x in found]) == pytest.approx(np.mean([x.se for x in found]), rel=0.12)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: hamming(np.ones((2, 3), bool), np.ones((2, 3), bool)), r"groups of \[2\] people; expected at least 3"),
+        (lambda: hamming(np.ones((4, 3), bool), np.ones((4, 3), bool)), "flags that are alike in everybody"),
+        (lambda: hamming(np.ones((4, 3), bool), np.zeros((4, 3), bool)), "flags that are alike .* that vary"),
+        (lambda: difference(share([1, 0, 0]), share([1, 1, 0])), "difference: standard errors None, None"),
+    ],
+)
+def test_distances_that_cannot_be_had_are_refused(call, message):
+    with pytest.raises(InputError, match=message):
+        call()
+
+
+def test_calibration_adds_its_variance_to_an_interval():
+    one = Estimate(value=0.5, low=0.4, high=0.7, n=9, test="t", se=0.06)
+    again = rng().normal(0.6, 0.05, 40)
+    wide = one.widened([*again, NAN], (0.2, 0.65))
+    extra = stats.norm.ppf(0.975) * again.std(ddof=1)
+    assert wide.low == pytest.approx(0.5 - np.hypot(0.1, extra))
+    assert wide.high == 0.7  # never narrower than it was
+    assert wide.se == pytest.approx(np.hypot(0.06, again.std(ddof=1)))
+    assert wide.value == one.value
+    assert "40 calibrators" in wide.test
+    assert one.widened([0.3, 0.3]) is one
+
+
+def test_intervals_that_hold_the_calibration_cover_and_others_do_not():
+    """Mean |z| of 300 people in 6 regions, calibrated on 50: of 200 runs .95 with refits; 3 SE is .046."""
+    draws, held, narrow = rng(4), 0, 0
+    for _ in range(200):
+        healthy, people = draws.normal(size=(50, 6)), draws.normal(size=(300, 6))
+
+        def figure(rows, healthy=healthy, people=people):
+            z = (people - healthy[rows].mean(0)) / healthy[rows].std(0, ddof=1)
+            return mean_interval(np.abs(z).mean(1))
+
+        one = figure(np.arange(50))
+        wide = one.widened([figure(draws.integers(0, 50, 50)).value for _ in range(20)])
+        held += wide.low <= MEAN_ABS_Z <= wide.high
+        narrow += one.low <= MEAN_ABS_Z <= one.high
+    assert held / 200 >= 0.9
+    assert narrow / 200 < 0.8
+
+
 # ------------------------------------------------------------------------------------------------ associations
 
 
@@ -408,37 +520,45 @@ def people(n=60, seed=20):
 
 
 def test_adjustment_takes_away_what_the_columns_explain_and_nothing_else():
-    columns, controls = people(), np.arange(60) < 40
+    columns, group = people(), np.repeat(["CN", "AD"], [40, 20])
     effect = 3 + 0.2 * columns["age"] - 1e-6 * columns["icv"] + 2.0 * (columns["site"] == "B")
-    rest = adjusted(effect + 5.0 * ~controls, columns, controls)
-    np.testing.assert_allclose(rest, 5.0 * ~controls, atol=1e-9)  # lstsq on columns of unit SD
+    rest = adjusted(effect + 5.0 * (group == "AD"), columns, group)
+    np.testing.assert_allclose(rest - rest[0], 5.0 * (group == "AD"), atol=1e-9)  # lstsq on columns of unit SD
+    assert rest.mean() == pytest.approx((effect + 5.0 * (group == "AD")).mean())
 
 
-def test_residuals_of_controls_are_uncorrelated_with_the_columns():
-    columns, controls = people(), np.arange(60) < 40
-    rest = adjusted(rng().normal(size=60), columns, controls)[controls]
-    for column in (columns["age"], columns["icv"], columns["site"] == "A"):
-        assert abs(np.corrcoef(rest, column[controls])[0, 1]) < 1e-9
+def test_adjustment_is_analysis_of_covariance():
+    """The difference of adjusted means is the coefficient of the group beside the columns, by least squares."""
+    columns, group, y = people(), np.arange(60) % 3 == 0, rng().normal(size=60)
+    x = [np.ones(60), group, columns["age"] / 70, columns["icv"] / 1e6, columns["site"] == "A", columns["site"] == "B"]
+    coefficient = np.linalg.lstsq(np.stack(x, 1).astype(float), y)[0][1]
+    rest = adjusted(np.stack([y, 2 * y], 1), columns, group)
+    np.testing.assert_allclose(rest[group].mean(0) - rest[~group].mean(0), [coefficient, 2 * coefficient])
 
 
 def test_adjustment_does_not_depend_on_units_or_on_a_column_given_twice():
-    columns, controls, score = people(), np.arange(60) < 40, rng().normal(size=60)
-    plain = adjusted(score, columns, controls)
-    again = adjusted(score, {**columns, "icv": columns["icv"] / 1e6, "months": 12 * columns["age"]}, controls)
+    columns, group, score = people(), np.arange(60) < 40, rng().normal(size=60)
+    plain = adjusted(score, columns, group)
+    again = adjusted(score, {**columns, "icv": columns["icv"] / 1e6, "months": 12 * columns["age"]}, group)
     np.testing.assert_allclose(plain, again, atol=1e-9)
 
 
-def test_people_whose_columns_are_empty_or_new_are_not_adjusted():
-    columns, controls = people(), np.arange(60) < 40
-    columns["age"][3], columns["site"][5], columns["site"][50] = NAN, None, "Z"
-    rest = adjusted(rng().normal(size=60), columns, controls)
-    assert np.flatnonzero(np.isnan(rest)).tolist() == [3, 5, 50]
+def test_people_whose_columns_are_empty_are_not_adjusted():
+    columns, group = people(), np.arange(60) < 40
+    columns["age"][3], columns["site"][5] = NAN, None
+    rest = adjusted(rng().normal(size=60), columns, group)
+    assert np.flatnonzero(np.isnan(rest)).tolist() == [3, 5]
 
 
-def test_a_column_that_is_constant_among_controls_takes_nothing_away():
-    score, controls = rng().normal(size=20), np.arange(20) < 12
-    rest = adjusted(score, {"dose": np.where(controls, 0, 7)}, controls)
-    np.testing.assert_allclose(rest, score - score[controls].mean(), atol=1e-12)
+def test_a_column_that_is_constant_takes_nothing_away():
+    score, group = rng().normal(size=20), np.arange(20) < 12
+    np.testing.assert_allclose(adjusted(score, {"dose": np.full(20, 7)}, group), score, atol=1e-12)
+
+
+def test_sites_without_people_of_both_groups_are_no_ground_for_a_comparison():
+    group = np.arange(20) < 12
+    with pytest.raises(InputError, match="columns that tell groups apart by themselves"):
+        adjusted(rng().normal(size=20), {"site": np.where(group, "A", "B").astype(object)}, group)
 
 
 def test_pearson_is_scipys():
@@ -536,7 +656,7 @@ def test_the_trend_of_two_tiny_stages_keeps_both_in_every_draw():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: adjusted([1, 2, 3], {}, [True, False]), "fit_on: 2 marks for 3 people"),
+        (lambda: adjusted([1, 2, 3], {}, [True, False]), "group: 2 groups for 3 people"),
         (lambda: adjusted([1, 2, 3], {"age": [1, 2]}, [True] * 3), r"column 'age': shape \(2,\) for 3 people"),
         (
             lambda: adjusted([1, 2, 3], {"age": [1, 2, 4]}, [True] * 3),

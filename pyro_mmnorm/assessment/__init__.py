@@ -9,14 +9,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pyro_mmnorm.assessment.groups import SMALLEST_GROUP, Group, groups
-from pyro_mmnorm.assessment.modalities import between_modalities
 from pyro_mmnorm.assessment.sentences import BANDS, BOUNDS, dependence, outside, verdict
 from pyro_mmnorm.assessment.totals import Prediction, figures, prediction_parts, z_parts
 from pyro_mmnorm.calibration import Calibrator
 from pyro_mmnorm.metrics import MACE_LEVELS, known_mean, shapiro_w, uniformity
 from pyro_mmnorm.progress import bar
+from pyro_mmnorm.statistics import between_modalities
 
-__all__ = ["BANDS", "BOUNDS", "SMALLEST_GROUP", "Prediction", "assess", "between_modalities"]
+__all__ = ["BANDS", "BOUNDS", "SMALLEST_GROUP", "Prediction", "assess"]
 
 type Floats = NDArray[np.float64]
 type Pair = tuple[Floats, Floats]

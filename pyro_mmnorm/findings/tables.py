@@ -10,13 +10,20 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from pyro_mmnorm.errors import InputError
-from pyro_mmnorm.statistics import benjamini_hochberg, column_moments, group_contrast, share_significant
+from pyro_mmnorm.statistics import (
+    benjamini_hochberg,
+    column_moments,
+    group_contrast,
+    pair_totals,
+    share_significant,
+)
 
 __all__ = [
     "ALL_TARGETS",
     "LEVEL",
     "TEST_CONTROLS",
     "labels",
+    "modality_regions",
     "order_of",
     "poster_rule",
     "region_table",
@@ -54,6 +61,7 @@ def subject_table(dev: xr.Dataset, split: pd.Series, group: pd.Series) -> pd.Dat
         * dsi: disease severity index, the sum of |z| over flagged regions by n_observed;
         * hamming: share of regions in which the flags differ from those of another person of the group, over all pairs
           of observed regions; NaN for a person alone in a group;
+        * mean_abs_z.<modality>: over the regions of one modality, where there are several;
         * omnibus_p, mse: as in dev;
         * lowest_region, highest_region, most_deviant: region of the least z, the largest z, the largest |z|.
 
@@ -83,12 +91,21 @@ def subject_table(dev: xr.Dataset, split: pd.Series, group: pd.Series) -> pd.Dat
         dsi=_share((size * flagged).sum(1), n),
         hamming=_hamming(flagged, seen, people["label"]),
     )
+    for m, rows in modality_regions(dev).items():
+        table[f"mean_abs_z.{m}"] = _share(size[:, rows].sum(1), seen[:, rows].sum(1))
     for name in ("omnibus_p", "mse"):
         if name in dev:
             table[name] = dev[name].to_numpy()
     for name, order in (("lowest_region", -z), ("highest_region", z), ("most_deviant", np.abs(z))):
         table[name] = pd.Series(names[np.where(seen, order, -np.inf).argmax(1)], table.index).where(n > 0)
     return table
+
+
+def modality_regions(dev: xr.Dataset) -> dict[str, NDArray[np.bool_]]:
+    """modality -> which regions are its own, [d]; empty where there is one modality, or where none is told."""
+    of = dev["modality"].to_numpy() if "modality" in dev.coords else np.array([])
+    names = dict.fromkeys(of.tolist())
+    return {str(m): of == m for m in names} if len(names) > 1 else {}
 
 
 def poster_rule(z: Floats) -> NDArray[np.bool_]:
@@ -121,9 +138,10 @@ def region_table(dev: xr.Dataset, split: pd.Series, group: pd.Series, groups: Se
     Returns:
         A row per group and region: modality, region, group, n, mean_z, sd_z; against the test controls hedges_g (with
         _low and _high), welch_t, welch_p, welch_q, mannwhitney_p, mannwhitney_q (q over all regions of the group);
-        count_significant and share_significant (with _low and _high): people with 2 Phi(-|z|) < 0.05, uncorrected;
-        share_significant_controls; share_poster_rule. Where either group has fewer than 3 people, where nobody was
-        observed, and for the test controls against themselves there is no number.
+        count_significant and share_significant (with _low and _high, Clopper-Pearson): people with
+        2 Phi(-|z|) < 0.05, uncorrected; share_significant_controls (with _low and _high): the same of the test
+        controls; share_poster_rule. Where either group has fewer than 3 people, where nobody was observed, and for the
+        test controls against themselves there is no number.
 
     Raises:
         InputError: As `subject_table`, and when target subjects are in a group that `groups` lacks.
@@ -154,7 +172,7 @@ def region_table(dev: xr.Dataset, split: pd.Series, group: pd.Series, groups: Se
 def _regions(z: Floats, controls: Floats, name: str) -> dict[str, NDArray[Any]]:
     """The columns of one group, an array [d] each."""
     n, mean, sd = column_moments(z)
-    share = share_significant(2 * ndtr(-np.abs(z)), LEVEL)
+    share, healthy = (share_significant(2 * ndtr(-np.abs(x)), LEVEL) for x in (z, controls))
     contrast = group_contrast(z, controls if name != TEST_CONTROLS else controls[:0])
     against = (
         "hedges_g",
@@ -175,7 +193,9 @@ def _regions(z: Floats, controls: Floats, name: str) -> dict[str, NDArray[Any]]:
         "share_significant": share.value,
         "share_significant_low": share.low,
         "share_significant_high": share.high,
-        "share_significant_controls": share_significant(2 * ndtr(-np.abs(controls)), LEVEL).value,
+        "share_significant_controls": healthy.value,
+        "share_significant_controls_low": healthy.low,
+        "share_significant_controls_high": healthy.high,
         "share_poster_rule": _share(poster_rule(z).sum(0), n),
     }
 
@@ -229,9 +249,7 @@ def _hamming(flagged: NDArray[np.bool_], seen: NDArray[np.bool_], label: pd.Seri
     """Share of pairs (other person of the group, region), observed in both, in which the flags differ, [n]."""
     out = np.full(len(label), np.nan)
     for rows in label.groupby(label).indices.values():
-        yes, no = (flagged & seen)[rows].astype(float), (~flagged & seen)[rows].astype(float)
-        differ = yes @ no.sum(0) + no @ yes.sum(0)
-        out[rows] = _share(differ, seen[rows] @ (seen[rows].sum(0) - 1.0))
+        out[rows] = _share(*pair_totals(flagged[rows], seen[rows]))
     return out
 
 

@@ -133,7 +133,7 @@ def read_frames(data: DataConfig) -> tuple[dict[str, pd.DataFrame], pd.DataFrame
     root = Path(data.root)
     tables = {}
     for name, modality in data.modalities.items():
-        parts = [_modality_table(root / table, data.id) for table in modality.tables]
+        parts = [_modality_table(root / table, modality.id or data.id) for table in modality.tables]
         tables[name] = pd.concat(parts, axis=1, sort=True).rename_axis(index=data.id)
     return tables, read_table(root / data.participants)
 

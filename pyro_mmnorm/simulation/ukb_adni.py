@@ -100,7 +100,7 @@ class UkbAdni(Simulation):
             reference=("diagnosis", ["CN"]),
             groups=("diagnosis", ["CN", *STAGES]),
             scores={name: "higher_is_worse" if test.gain > 0 else "higher_is_better" for name, test in SCORES.items()},
-            adjust=["education"],
+            adjust=["education", "site"],
             split="split",
             totals=dict.fromkeys(self.values, "keep"),
         )

@@ -11,38 +11,61 @@ from scipy import special, stats
 from pyro_mmnorm.errors import InputError
 from pyro_mmnorm.statistics.intervals import FEWEST, Estimate, bootstrap_interval, observed
 
-__all__ = ["adjusted", "correlation", "steiger_test", "trend"]
+__all__ = ["adjusted", "correlation", "slope", "steiger_test", "trend"]
 
 type Floats = NDArray[np.float64]
 
 NORMAL_95 = float(special.ndtri(0.975))
 
 
-def adjusted(score: ArrayLike, nuisance: Mapping[str, ArrayLike], fit_on: ArrayLike) -> Floats:
-    """What is left of a score after linear regression on nuisance columns, fitted on some of the people, [n].
+def adjusted(scores: ArrayLike, nuisance: Mapping[str, ArrayLike], group: ArrayLike) -> Floats:
+    r"""Scores at the mean of nuisance columns, whose slopes are those within groups (analysis of covariance).
+
+    .. math:: y_i - (x_i - \bar x)^\top b, \qquad
+        b = \arg\min \sum_i \big( y_i - \bar y_{g(i)} - (x_i - \bar x_{g(i)})^\top b \big)^2
+
+    Slopes within groups take no difference between groups away that goes with a column only because groups differ in it
+    by illness.
 
     Args:
-        score: [n], NaN where not observed.
+        scores: [n] or [n, k], NaN where not observed.
         nuisance: Column by name, [n] each: numbers, or text, which enters as one indicator a level; empty where NaN,
-            None or ''. A column that does not vary among the people fitted on takes nothing away.
-        fit_on: True for the people that the coefficients come from, such as controls, [n].
+            None or ''.
+        group: Of each person, [n].
 
     Returns:
-        Residuals, with mean 0 among the people fitted on; NaN where the score or a nuisance cell is empty, and where a
-        text level occurs that nobody fitted on has, which has no coefficient.
+        Of the shape of `scores`; NaN where a nuisance cell is empty, and where the score is.
 
     Raises:
-        InputError: When columns differ in length, or too few complete people are there to fit on.
+        InputError: When columns differ in length, too few complete people are there to fit on, or the columns tell
+            groups apart by themselves, as where no site holds people of both.
+
+    References:
+        Cochran (1957), Analysis of covariance: its nature and uses, https://doi.org/10.2307/2527916
 
     Examples:
-        >>> adjusted([1.0, 2.0, 3.0, 5.0, 9.0], {"age": [60, 61, 62, 63, 64]}, [True, True, True, True, False]).round(2)
-        array([ 0.2, -0.1, -0.4,  0.3,  3. ])
+        >>> group = np.repeat(["CN", "AD"], 4)
+        >>> age = [60.0, 62, 64, 66, 70, 72, 74, 76]
+        >>> adjusted(np.array(age) / 10 + (group == "AD"), {"age": age}, group).round(2).tolist()
+        [6.8, 6.8, 6.8, 6.8, 7.8, 7.8, 7.8, 7.8]
     """
-    score, fit_on = observed(score, "score"), np.asarray(fit_on, bool)
-    if len(fit_on) != len(score):
-        got = f"{len(fit_on)} marks for {len(score)} people"
-        raise InputError("fit_on", got, "one a person", "align them by id")
-    return _residuals(score[:, None], _design(nuisance, fit_on), fit_on)[0][:, 0]
+    scores, labels = np.asarray(scores, float), np.asarray(group, str)
+    if len(labels) != len(scores):
+        got = f"{len(labels)} groups for {len(scores)} people"
+        raise InputError("group", got, "one a person", "align them by id")
+    table = observed(scores if scores.ndim == 2 else scores[:, None], "score", axes=2)
+    design = _design(nuisance, len(table))
+    known = np.isfinite(design).all(1)
+    fit = known & np.isfinite(table).all(1)
+    x, y, one = _standard(design, fit), table[fit], labels[fit][:, None] == np.unique(labels[fit])
+    size = np.maximum(one.sum(0), 1)[:, None]
+    inside, own = (part - one @ (one.T @ part / size) for part in (x[fit], y))
+    _check_fit(len(y), _rank(inside))
+    if _rank(np.hstack([one, x[fit]])) < one.shape[1] + _rank(x[fit]):
+        got = "columns that tell groups apart by themselves"
+        raise InputError("adjustment", got, "columns that vary within groups", "adjust for fewer columns")
+    out = np.where(known[:, None], table - np.nan_to_num(x) @ np.linalg.lstsq(inside, own)[0], np.nan)
+    return out if scores.ndim == 2 else out[:, 0]
 
 
 def correlation(
@@ -81,7 +104,7 @@ def correlation(
     if method not in ("pearson", "spearman"):
         raise InputError("correlation", f"method {method!r}", "pearson or spearman", "use one of them")
     pair = _side_by_side([x, y], "correlation")
-    design = _design(given or {}, np.ones(len(pair), bool))
+    design = _design(given or {}, len(pair))
     complete = np.isfinite(pair).all(1) & np.isfinite(design).all(1)
     pair, design = pair[complete], design[complete]
     if method == "spearman":
@@ -181,13 +204,20 @@ def trend(score: ArrayLike, stage: ArrayLike, *, rng: np.random.Generator, repea
     sizes = np.unique(table[:, 1], return_counts=True)[1]
     if len(sizes) < 2:
         raise InputError("trend", f"{len(sizes)} stages", "at least two", "leave the trend out")
-    one = bootstrap_interval(_slope, table[:, 0], table[:, 1], rng=rng, repeats=repeats, strata=table[:, 1])
+    y, x = table.T
+    one = bootstrap_interval(slope, y, x, rng=rng, repeats=repeats, strata=x, batched=True)
     return replace(one, sizes=tuple(int(size) for size in sizes))
 
 
-def _slope(y: Floats, x: Floats) -> float:
-    centred = x - x.mean()
-    return float(centred @ y / (centred @ centred))
+def slope(y: Floats, x: Floats) -> Floats:
+    """Least-squares slope of y on x, both observed, [..., n] each; [...] out.
+
+    Examples:
+        >>> slope(np.array([1.0, 3.0, 5.0]), np.array([0.0, 1.0, 2.0])).item()
+        2.0
+    """
+    centred = x - x.mean(-1, keepdims=True)
+    return np.asarray((centred * y).sum(-1) / (centred**2).sum(-1))
 
 
 def _side_by_side(columns: list[ArrayLike], where: str) -> Floats:
@@ -199,9 +229,8 @@ def _side_by_side(columns: list[ArrayLike], where: str) -> Floats:
     return np.stack(arrays, axis=1)
 
 
-def _design(nuisance: Mapping[str, ArrayLike], fit_on: NDArray[np.bool_]) -> Floats:
-    """Nuisance columns as numbers, [n, k]; NaN where a cell is empty or has a level that nobody fitted on has."""
-    n = len(fit_on)
+def _design(nuisance: Mapping[str, ArrayLike], n: int) -> Floats:
+    """Nuisance columns as numbers, [n, k]; NaN where a cell is empty."""
     parts = [np.empty((n, 0))]
     for name, given in nuisance.items():
         column = np.asarray(given)
@@ -209,37 +238,47 @@ def _design(nuisance: Mapping[str, ArrayLike], fit_on: NDArray[np.bool_]) -> Flo
             got = f"shape {column.shape} for {n} people"
             raise InputError(f"column {name!r}", got, "one cell a person", "align them by id")
         numeric = column.dtype.kind in "biuf"
-        parts.append(observed(column, f"column {name!r}")[:, None] if numeric else _indicators(column, fit_on))
+        parts.append(observed(column, f"column {name!r}")[:, None] if numeric else _indicators(column))
     return np.concatenate(parts, axis=1)
 
 
-def _indicators(column: NDArray[np.object_], fit_on: NDArray[np.bool_]) -> Floats:
-    """A 0/1 column for every level among the people fitted on, [n, levels]; NaN for other levels and empty cells."""
+def _indicators(column: NDArray[np.object_]) -> Floats:
+    """A 0/1 column for every level, [n, levels]; NaN for empty cells."""
     text = np.array(["" if cell is None or cell != cell else str(cell) for cell in column.tolist()], object)
-    levels = np.array(sorted({"", *text[fit_on]})[1:] or [""], object)
-    known = np.isin(text, levels[levels != ""])[:, None]
-    return np.where(known, (text[:, None] == levels).astype(float), np.nan)
+    levels = np.array(sorted({"", *text})[1:] or [""], object)
+    return np.where((text != "")[:, None], (text[:, None] == levels).astype(float), np.nan)
 
 
-def _residuals(y: Floats, design: Floats, fit_on: NDArray[np.bool_]) -> tuple[Floats, int]:
-    """Residuals of every column of y, [n, ...], and the number of independent columns among the people fitted on."""
-    fit = fit_on & np.isfinite(y).all(1) & np.isfinite(design).all(1)
-    few, rank = int(fit.sum()), 0
-    if few >= FEWEST:
-        x, usable = design[:, (design[fit] != design[fit][:1]).any(0)], np.isfinite(design).all(1, keepdims=True)
-        standard = np.where(usable, (x - x[fit].mean(0)) / x[fit].std(0), 0.0)
-        mean = y[fit].mean(0)
-        coefficients, _, independent, _ = np.linalg.lstsq(standard[fit], y[fit] - mean)
-        rank = int(independent)
+def _standard(design: Floats, fit_on: NDArray[np.bool_]) -> Floats:
+    """Columns that vary among the people fitted on, with mean 0 and SD 1 among these; NaN stays NaN."""
+    x = design[:, (design[fit_on] != design[fit_on][:1]).any(0)] if fit_on.any() else design[:, :0]
+    return (x - x[fit_on].mean(0)) / x[fit_on].std(0) if x.shape[1] else x
+
+
+def _rank(x: Floats) -> int:
+    return int(np.linalg.matrix_rank(x)) if x.size else 0
+
+
+def _check_fit(few: int, rank: int) -> None:
     if few < rank + FEWEST:
         got = f"{few} complete people to fit {rank} columns on"
         raise InputError("adjustment", got, f"at least {rank + FEWEST}", "adjust for fewer columns")
-    return np.where(usable, y - mean - standard @ coefficients, np.nan), rank
+
+
+def _residuals(y: Floats, design: Floats) -> tuple[Floats, int]:
+    """Residuals of every column of y, [n, ...], of complete people, and the number of independent columns."""
+    if len(y) < FEWEST:
+        _check_fit(len(y), 0)
+    x = _standard(design, np.ones(len(y), bool))
+    mean = y.mean(0)
+    coefficients, _, rank, _ = np.linalg.lstsq(x, y - mean)
+    _check_fit(len(y), int(rank))
+    return y - mean - x @ coefficients, int(rank)
 
 
 def _correlation(pair: Floats, design: Floats) -> tuple[float, int, int]:
     """Pearson correlation of the residuals of a pair of columns, people, and independent columns taken out."""
-    residual, k = _residuals(pair, design, np.ones(len(pair), bool))
+    residual, k = _residuals(pair, design)
     if len(pair) < k + 4:
         got = f"{len(pair)} people with everything and {k} columns to take out"
         raise InputError("correlation", got, f"at least {k + 4} people", "leave this correlation out")

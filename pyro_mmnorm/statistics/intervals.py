@@ -1,8 +1,8 @@
 """Intervals: a figure over people, how sure it is, and how that was found (numpy and scipy only)."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
-from typing import Any
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -10,7 +10,7 @@ from scipy import special
 
 from pyro_mmnorm.errors import InputError
 
-__all__ = ["FEWEST", "MEAN_ABS_Z", "Estimate", "bootstrap_interval", "mean_interval", "observed"]
+__all__ = ["FEWEST", "MEAN_ABS_Z", "Estimate", "bootstrap_interval", "difference", "mean_interval", "observed"]
 
 type Floats = NDArray[np.float64]
 
@@ -53,6 +53,46 @@ class Estimate:
         told = {field.name: getattr(self, field.name) for field in fields(self)}
         return {name: value for name, value in told.items() if value is not None and value != ()}
 
+    def widened(self, again: ArrayLike, limits: tuple[float, float] = (-np.inf, np.inf)) -> Self:
+        r"""The same figure, its interval widened by what it owes to the people that the norm was calibrated on.
+
+        By the law of total variance, with C the calibrator,
+
+        .. math:: \mathrm{var}(\hat\theta) = \mathrm E\, \mathrm{var}(\hat\theta \mid C)
+            + \mathrm{var}\, \mathrm E(\hat\theta \mid C)
+
+        the interval at hand holds the first term: the chance of who was scored. The second is the variance of the
+        figure over calibrators refitted on resampled calibration people, everybody scored being the same. Each half of
+        the interval, h, becomes :math:`\sqrt{h^2 + (1.96\, s)^2}` with s the SD over refits. The p-value stays: groups
+        go through the same calibrator, so a test of no difference is right given any.
+
+        Args:
+            again: The figure under every refit; who is not finite is left out.
+            limits: What the figure cannot lie beyond.
+
+        Examples:
+            >>> one = Estimate(value=0.8, low=0.6, high=0.9, n=50, test="DeLong").widened([0.7, 0.8, 0.9], (0, 1))
+            >>> round(one.low, 2), one.high
+            (0.52, 1.0)
+        """
+        values = np.asarray(again, float)
+        values = values[np.isfinite(values)]
+        spread = float(values.std(ddof=1)) if len(values) > 1 else 0.0
+        if spread == 0:
+            return self
+        wider = special.ndtri(0.975) * spread
+        low, high = (
+            self.value - np.hypot(self.value - self.low, wider),
+            self.value + np.hypot(self.high - self.value, wider),
+        )
+        return replace(
+            self,
+            low=float(min(max(low, limits[0]), self.low)),
+            high=float(max(min(high, limits[1]), self.high)),
+            test=f"{self.test}; interval with {len(values)} calibrators refitted on resampled people",
+            se=None if self.se is None else float(np.hypot(self.se, spread)),
+        )
+
 
 def observed(x: ArrayLike, where: str, *, axes: int = 1) -> Floats:
     """Numbers with `axes` axes, in which NaN means not observed.
@@ -92,12 +132,32 @@ def mean_interval(x: ArrayLike) -> Estimate:
     return Estimate(value=mean, low=mean - half, high=mean + half, n=n, test="t interval", se=se)
 
 
+def difference(one: Estimate, other: Estimate) -> Estimate:
+    """One figure less another of other people, both with a standard error; normal interval and p.
+
+    Raises:
+        InputError: When a standard error is missing, or both are 0.
+
+    Examples:
+        >>> a, b = (Estimate(value=v, low=0, high=1, n=20, test="", se=0.3) for v in (0.9, 0.3))
+        >>> round(difference(a, b).p, 3)
+        0.157
+    """
+    if not (one.se or other.se) or one.se is None or other.se is None:
+        raise InputError("difference", f"standard errors {one.se}, {other.se}", "two, not both 0", "leave it out")
+    value, se = one.value - other.value, float(np.hypot(one.se, other.se))
+    half, p = float(special.ndtri(0.975)) * se, float(2 * special.ndtr(-abs(value) / se))
+    n, sizes = one.n + other.n, (one.n, other.n)
+    return Estimate(value=value, low=value - half, high=value + half, n=n, test="normal", p=p, se=se, sizes=sizes)
+
+
 def bootstrap_interval(
-    statistic: Callable[..., float],
+    statistic: Callable[..., Any],
     *arrays: ArrayLike,
     rng: np.random.Generator,
     repeats: int = 1000,
     strata: ArrayLike | None = None,
+    batched: bool = False,
 ) -> Estimate:
     """A statistic with its percentile bootstrap interval; the person is the unit.
 
@@ -107,6 +167,7 @@ def bootstrap_interval(
         rng: Source of the draws.
         repeats: Number of draws.
         strata: Group of each person, [n]; the groups then keep their sizes.
+        batched: The statistic takes arrays [..., n] and returns [...], which is quick.
 
     Raises:
         InputError: When there are fewer than 3 people, the arrays differ in length, or the statistic is not
@@ -129,7 +190,11 @@ def bootstrap_interval(
     labels = np.zeros(n) if strata is None else np.asarray(strata)
     members = [np.flatnonzero(labels == label) for label in np.unique(labels)]
     drawn = [rows[rng.integers(0, len(rows), (repeats, len(rows)))] for rows in members]
-    values = [float(statistic(*(array[rows] for array in data))) for rows in np.concatenate(drawn, axis=1)]
+    draws = np.concatenate(drawn, axis=1)
+    if batched:
+        values = np.asarray(statistic(*(array[draws] for array in data)))
+    else:
+        values = np.array([float(statistic(*(array[rows] for array in data))) for rows in draws])
     value = float(statistic(*data))
     if not np.isfinite([value, *values]).all():
         todo = "leave out who was not observed, or use strata"

@@ -10,7 +10,7 @@ from scipy import special, stats
 from pyro_mmnorm.errors import InputError
 from pyro_mmnorm.statistics.intervals import FEWEST, Estimate, observed
 
-__all__ = ["auc", "cliffs_delta", "delong_test", "jonckheere_terpstra"]
+__all__ = ["auc", "cliffs_delta", "concordance", "delong_test", "jonckheere_terpstra"]
 
 type Floats = NDArray[np.float64]
 
@@ -118,6 +118,21 @@ def jonckheere_terpstra(score: ArrayLike, stage: ArrayLike) -> Estimate:
     pairs = (one.n**2 - (sizes**2).sum()) / 2
     z = (one.value - 0.5) * pairs / np.sqrt(_null_variance(np.concatenate(groups), sizes))
     return replace(one, p=float(2 * special.ndtr(-abs(z))))
+
+
+def concordance(groups: Sequence[ArrayLike]) -> float:
+    """The value of `auc` (of controls and cases) and of `jonckheere_terpstra` (of the stages in order), alone.
+
+    Raises:
+        InputError: As these.
+
+    Examples:
+        >>> concordance([[1, 2, 3, 4], [3, 4, 5, 6]])
+        0.875
+    """
+    seen = _groups(groups, "concordance")
+    higher = sum(float(_below(y, x).sum()) for i, x in enumerate(seen) for y in seen[i + 1 :])
+    return higher / sum(len(x) * len(y) for i, x in enumerate(seen) for y in seen[i + 1 :])
 
 
 def delong_test(controls: ArrayLike, cases: ArrayLike) -> Estimate:

@@ -15,7 +15,7 @@ NOTICED = 0.1
 
 
 def between_modalities(
-    z: Floats, modality: NDArray[np.str_], *, rng: np.random.Generator, permutations: int = 99
+    z: Floats, modality: NDArray[np.str_], *, rng: np.random.Generator, permutations: int = 99, repeats: int = 100
 ) -> dict[str, Mapping[str, float]]:
     r"""Residual correlations between regions of different modalities, against people permuted within each modality.
 
@@ -27,11 +27,13 @@ def between_modalities(
         modality: Of each region, [d].
         rng: Source of the permutations.
         permutations: How many.
+        repeats: Bootstrap samples of people. The draws are centred on the figure: a resample, in which people come
+            several times, has larger correlations by chance.
 
     Returns:
         largest_r, share_above_0.1 and first_eigenvalue (of the correlation matrix with the blocks of each modality
-        set to 0), each with its value, its mean over permutations (null) and p. Empty where there is one modality, or
-        where no two modalities share 20 people.
+        set to 0), each with its value, 95 % interval (low, high), n, mean over permutations (null) and p. Empty where
+        there is one modality, or where no two modalities share 20 people.
 
     Examples:
         >>> z = np.random.default_rng(0).normal(size=(300, 6))
@@ -52,10 +54,21 @@ def between_modalities(
         for m in dict.fromkeys(modality.tolist()):
             order[:, modality == m] = rng.permutation(len(z))[:, None]
         drawn.append(_strength(np.take_along_axis(filled, order, 0), np.take_along_axis(seen, order, 0), across))
+    rows = rng.integers(0, len(z), (repeats, len(z)))
+    around = np.array([_strength(filled[row], seen[row], across) for row in rows])
+    ends = np.asarray(found) + np.quantile(around - around.mean(0), [0.025, 0.975], axis=0)
     names = ("largest_r", f"share_above_{NOTICED}", "first_eigenvalue")
+    null, n = np.array(drawn), int(seen.any(1).sum())
     return {
-        name: {"value": value, "null": float(null.mean()), "p": float((1 + (null >= value).sum()) / (len(null) + 1))}
-        for name, value, null in zip(names, found, np.array(drawn).T, strict=True)
+        name: {
+            "value": value,
+            "low": float(max(0.0, ends[0, i])),
+            "high": float(ends[1, i]),
+            "n": n,
+            "null": float(null[:, i].mean()),
+            "p": float((1 + (null[:, i] >= value).sum()) / (permutations + 1)),
+        }
+        for i, (name, value) in enumerate(zip(names, found, strict=True))
     }
 
 

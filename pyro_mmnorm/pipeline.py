@@ -56,6 +56,8 @@ def run(
     resume: bool = False,
     overwrite: bool = False,
     progress: bool | None = None,
+    cohort: Cohort | None = None,
+    brief: bool = False,
 ) -> Path:
     """The main job: read, train, calibrate, score, assess, find, report.
 
@@ -66,6 +68,8 @@ def run(
         resume: Go on with an interrupted run of the same configuration: a trained model is not trained again.
         overwrite: Replace an earlier run.
         progress: Show bars; None: only on a terminal.
+        cohort: What `read_cohort` gave, when many runs share one; None: it is read.
+        brief: Leave out posterior.nc, figures and report.html.
 
     Returns:
         The run folder; its files are told in docs/run-folder.md.
@@ -74,12 +78,15 @@ def run(
         InputError: On bad input, before anything is written.
     """
     with one_thread(), silent(progress is False):
-        return _run(config, RunFolder(out or config.out, resume=resume, overwrite=overwrite), device, progress)
+        folder = RunFolder(out or config.out, resume=resume, overwrite=overwrite)
+        return _run(config, folder, device, progress, cohort, brief)
 
 
-def _run(config: Config, folder: RunFolder, device: str, progress: bool | None) -> Path:
+def _run(
+    config: Config, folder: RunFolder, device: str, progress: bool | None, given: Cohort | None, brief: bool
+) -> Path:
     with folder.step("read"):
-        cohort = seen_by(config.baseline, read_cohort(config))
+        cohort = seen_by(config.baseline, given if given is not None else read_cohort(config))
         model = _model(config, cohort)
         everyone = cohort[cohort.split.isin(["test", "target"])]
         if model.preprocess:
@@ -103,14 +110,16 @@ def _run(config: Config, folder: RunFolder, device: str, progress: bool | None) 
         evidence = norm.log_evidence(cohort.test)
         one = refitted(norm, dev.sel(kind=config.deviations.primary), cohort.calibrate, everyone, seed=config.seed)
         _write_findings(folder, one, everyone, evidence, config.seed)
-    with folder.step("centiles"):
-        folder.write_netcdf("centiles.nc", profile_centiles(norm, cohort.calibrate, everyone))
-    if config.baseline is None:
+    if not brief:
+        with folder.step("centiles"):
+            folder.write_netcdf("centiles.nc", profile_centiles(norm, cohort.calibrate, everyone))
+    if config.baseline is None and not brief:
         with folder.step("posterior"):
             draws = int(np.clip(POSTERIOR_CELLS // (len(everyone) * len(norm.preprocess.names)), 1, 100))
             folder.write_netcdf("posterior.nc", to_datatree(norm, everyone, draws=draws, seed=config.seed))
     _write_provenance(folder, config, cohort, norm)
-    build_report(folder.path)
+    if not brief:
+        build_report(folder.path)
     return folder.path
 
 
@@ -260,17 +269,10 @@ def _train(
 ) -> NormativeModel:
     for m, names in model.preprocess.set_aside.items() if model.preprocess else ():
         if names:
-            logger.info(
-                "%s: %d columns set aside, totals or constant among the training controls: %s",
-                m,
-                len(names),
-                ", ".join(names[:5]),
-            )
-    norm = NormativeModel(
-        model,
-        **config.deviations.model_dump(exclude={"kinds", "primary"}),
-        seed=config.seed,
-    )
+            told = "%s: %d columns set aside, totals or constant among the training controls: %s"
+            logger.info(told, m, len(names), ", ".join(names[:5]))
+    options = config.deviations.model_dump(exclude={"kinds", "primary"})
+    norm = NormativeModel(model, **options, seed=config.seed)
     if isinstance(model, MMVAE):
         history = fit(model, cohort.train, config.train, seed=config.seed, device=device, progress=progress)
         folder.write_table("history.csv", history, index=False)

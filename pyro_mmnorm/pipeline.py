@@ -189,12 +189,8 @@ def _fitted(run_dir: str | Path, config: Config) -> tuple[NormativeModel, Config
     before = parse_config(_text(Path(run_dir) / "config.yaml"))
     given = config.deviations.model_dump(include={"unseen_site", "outside_range"})
     norm.unseen_site, norm.outside_range = config.deviations.unseen_site, config.deviations.outside_range
-    kept = {
-        "baseline": before.baseline,
-        "model": before.model,
-        "train": before.train,
-        "deviations": before.deviations.model_copy(update=given),
-    }
+    deviations = before.deviations.model_copy(update=given)
+    kept = {"baseline": before.baseline, "model": before.model, "train": before.train, "deviations": deviations}
     return norm, config.model_copy(update=kept)
 
 

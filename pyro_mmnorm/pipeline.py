@@ -17,6 +17,7 @@ from pyro_mmnorm.assessment import assess
 from pyro_mmnorm.calibrated import conformal_groups
 from pyro_mmnorm.calibration_report import calibration_report
 from pyro_mmnorm.cells import by_id, column_of
+from pyro_mmnorm.charts import profile_centiles
 from pyro_mmnorm.checkpoint import sha256
 from pyro_mmnorm.cohort import Cohort
 from pyro_mmnorm.config import Config, parse_config
@@ -107,6 +108,8 @@ def _run(config: Config, folder: RunFolder, device: str, progress: bool | None) 
         evidence = norm.log_evidence(cohort.test)
         one = refitted(norm, dev.sel(kind=config.deviations.primary), cohort.calibrate, everyone, seed=config.seed)
         _write_findings(folder, one, everyone, evidence, config.seed)
+    with folder.step("centiles"):
+        folder.write_netcdf("centiles.nc", profile_centiles(norm, cohort.calibrate, everyone))
     if config.baseline is None:
         with folder.step("posterior"):
             draws = int(np.clip(POSTERIOR_CELLS // (len(everyone) * len(norm.preprocess.names)), 1, 100))
@@ -285,6 +288,8 @@ def _deviations(norm: NormativeModel, cohort: Cohort) -> xr.Dataset:
     kinds = [kind for kind in norm.kinds if kind != "latent"]
     regional = [norm.deviations(cohort, kind) for kind in kinds]
     dev = [xr.concat(regional, dim=pd.Index(kinds, name="kind"))] if kinds else []
+    if dev:
+        dev[0]["observed"] = (("subject", "region"), norm.observed(cohort))
     if "latent" in norm.kinds and (latent := norm.deviations(cohort, "latent"))["latent_p"].notnull().any():
         dev.append(latent)
     return xr.merge(dev, compat="equals", join="exact")

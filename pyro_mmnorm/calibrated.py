@@ -45,7 +45,7 @@ def conformal_groups(cohort: Cohort, by: str) -> NDArray[np.str_]:
         >>> import pyro_mmnorm as mm
         >>> cohort = mm.simulate(healthy=60, patients=2, missing_modalities=0.2, seed=1).to_cohort()
         >>> conformal_groups(cohort, "pattern")[:2].tolist()
-        ['cortical + subcortical + hippocampal', 'cortical + subcortical + hippocampal']
+        ['cortical + subcortical + hippocampal', 'cortical + subcortical']
     """
     if by == PATTERN:
         seen = {m: frame.notna().any(axis=1).to_numpy() for m, frame in cohort.values.items()}

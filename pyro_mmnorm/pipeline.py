@@ -57,6 +57,8 @@ def run(
     resume: bool = False,
     overwrite: bool = False,
     progress: bool | None = None,
+    cohort: Cohort | None = None,
+    brief: bool = False,
 ) -> Path:
     """The main job: read, train, calibrate, score, assess, find, report.
 
@@ -67,6 +69,8 @@ def run(
         resume: Go on with an interrupted run of the same configuration: a trained model is not trained again.
         overwrite: Replace an earlier run.
         progress: Show bars; None: only on a terminal.
+        cohort: What `read_cohort` gave, when many runs share one; None: it is read.
+        brief: Leave out posterior.nc, figures and report.html.
 
     Returns:
         The run folder; its files are told in docs/run-folder.md.
@@ -75,12 +79,15 @@ def run(
         InputError: On bad input, before anything is written.
     """
     with one_thread(), silent(progress is False):
-        return _run(config, RunFolder(out or config.out, resume=resume, overwrite=overwrite), device, progress)
+        folder = RunFolder(out or config.out, resume=resume, overwrite=overwrite)
+        return _run(config, folder, device, progress, cohort, brief)
 
 
-def _run(config: Config, folder: RunFolder, device: str, progress: bool | None) -> Path:
+def _run(
+    config: Config, folder: RunFolder, device: str, progress: bool | None, given: Cohort | None, brief: bool
+) -> Path:
     with folder.step("read"):
-        cohort = seen_by(config.baseline, read_cohort(config))
+        cohort = seen_by(config.baseline, given if given is not None else read_cohort(config))
         model = _model(config, cohort)
         settings = config.deviations.model_dump(exclude={"kinds", "primary"})
         norm = NormativeModel(model, **settings, seed=config.seed)
@@ -108,14 +115,16 @@ def _run(config: Config, folder: RunFolder, device: str, progress: bool | None) 
         evidence = norm.log_evidence(cohort.test)
         one = refitted(norm, dev.sel(kind=config.deviations.primary), cohort.calibrate, everyone, seed=config.seed)
         _write_findings(folder, one, everyone, evidence, config.seed)
-    with folder.step("centiles"):
-        folder.write_netcdf("centiles.nc", profile_centiles(norm, cohort.calibrate, everyone))
-    if config.baseline is None:
+    if not brief:
+        with folder.step("centiles"):
+            folder.write_netcdf("centiles.nc", profile_centiles(norm, cohort.calibrate, everyone))
+    if config.baseline is None and not brief:
         with folder.step("posterior"):
             draws = int(np.clip(POSTERIOR_CELLS // (len(everyone) * len(norm.preprocess.names)), 1, 100))
             folder.write_netcdf("posterior.nc", to_datatree(norm, everyone, draws=draws, seed=config.seed))
     _write_provenance(folder, config, cohort, norm)
-    build_report(folder.path)
+    if not brief:
+        build_report(folder.path)
     return folder.path
 
 
@@ -185,12 +194,8 @@ def _fitted(run_dir: str | Path, config: Config) -> tuple[NormativeModel, Config
     before = parse_config(_text(Path(run_dir) / "config.yaml"))
     given = config.deviations.model_dump(include={"unseen_site", "outside_range"})
     norm.unseen_site, norm.outside_range = config.deviations.unseen_site, config.deviations.outside_range
-    kept = {
-        "baseline": before.baseline,
-        "model": before.model,
-        "train": before.train,
-        "deviations": before.deviations.model_copy(update=given),
-    }
+    deviations = before.deviations.model_copy(update=given)
+    kept = {"baseline": before.baseline, "model": before.model, "train": before.train, "deviations": deviations}
     return norm, config.model_copy(update=kept)
 
 

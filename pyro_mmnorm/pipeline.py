@@ -266,8 +266,8 @@ def _train(
     """Train the model of a norm, calibrate and save it."""
     for m, names in norm.preprocess.set_aside.items():
         if names:
-            text = "%s: %d columns set aside, totals or constant among the training controls: %s"
-            logger.info(text, m, len(names), ", ".join(names[:5]))
+            sentence = "%s: %d columns set aside, totals or constant among the training controls: %s"
+            logger.info(sentence, m, len(names), ", ".join(names[:5]))
     model = norm.model
     if isinstance(model, MMVAE):
         history = fit(model, cohort.train, config.train, seed=config.seed, device=device, progress=progress)

@@ -3,14 +3,18 @@
 from typing import Any
 
 import numpy as np
+import xarray as xr
 
-from pyro_mmnorm.assessment import Prediction, assess
+from pyro_mmnorm.assessment import Prediction, about_p, assess
 from pyro_mmnorm.cohort import Cohort
 from pyro_mmnorm.deviations import NormativeModel
 from pyro_mmnorm.regression import ShrunkRegression
 from pyro_mmnorm.statistics import share_significant
 
 __all__ = ["calibration_report"]
+
+LEVEL = 0.05
+CONFORMAL = (("Regions", "note"), ("Omnibus", "omnibus_note"))
 
 
 def calibration_report(norm: NormativeModel, cohort: Cohort, *, seed: int = 0) -> dict[str, Any]:
@@ -40,7 +44,8 @@ def calibration_report(norm: NormativeModel, cohort: Cohort, *, seed: int = 0) -
     dev = norm.deviations(cohort.test, "latent")
     shares = {name: share_significant(dev[name].to_numpy()[:, None]) for name in ("latent_p", "latent_conformal_p")}
     told = {name: {"value": s.value[0], "low": s.low[0], "high": s.high[0]} for name, s in shares.items()}
-    return reports | {"latent": {"people": len(cohort.test), "share_p_below_0.05": told}}
+    smallest = 1 / (len(cohort.calibrate) + 1)
+    return reports | {"latent": {"people": len(cohort.test), "smallest_p": smallest, "share_p_below_0.05": told}}
 
 
 def _assessment(
@@ -71,8 +76,33 @@ def _assessment(
         cohort.kinds,
         modality,
         prediction=prediction,
+        regions=raws[0]["region"].to_numpy(),
         predictive=predictive,
         seed=seed,
     )
-    smallest = {"people": len(cohort.calibrate), "smallest_p": calibrator.conformal.smallest}
-    return report | {"calibrator": {"name": calibrator.name, **smallest}}
+    n, conformal = len(cohort.calibrate), calibrator.conformal
+    told = {
+        "name": calibrator.name,
+        "people": n,
+        "smallest_p": conformal.smallest,
+        "smallest_p_in_every_region": 1 / (int(conformal.count.min()) + 1),
+        "p_values": about_p(n, conformal.smallest, len(modality)),
+    }
+    report["conformal"] = _conformal_shares(norm.at_site("")(raws[1], test[1], kind))
+    within = norm.at_site("").conformal_notes(kind)
+    if within:
+        told["conformal_within"] = {"by": norm.conformal_within, **within}
+        notes = (f"{what}, p within {norm.conformal_within}: {within[key]}" for what, key in CONFORMAL if within[key])
+        report["warnings"] = [*report["warnings"], *notes]
+    return report | {"calibrator": told}
+
+
+def _conformal_shares(dev: xr.Dataset) -> dict[str, dict[str, float]]:
+    """Share of p at or below .05 in test controls: of regions, person by person, and of people by the omnibus p."""
+    people = np.nanmean(np.where(np.isfinite(dev["p"]), dev["p"] <= LEVEL, np.nan), axis=1)
+    value, half = float(people.mean()), 1.96 * float(people.std(ddof=1)) / np.sqrt(len(people))
+    omnibus = share_significant(dev["omnibus_p"].to_numpy()[:, None])
+    return {
+        "regions_p_below_0.05": {"value": value, "low": max(0.0, value - half), "high": min(1.0, value + half)},
+        "omnibus_p_below_0.05": {"value": omnibus.value[0], "low": omnibus.low[0], "high": omnibus.high[0]},
+    }

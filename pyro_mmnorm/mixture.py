@@ -33,8 +33,7 @@ class Mixture:
 
     Args:
         distribution: Batch shape [S, n, d], or [S, members, n, d] with an ensemble; or with the regions as event.
-        members: Ensemble members.
-        member: Only this one; all of them, mixed, when None.
+        members: Ensemble members, all of which are mixed.
         seed: Of replicates, where the distribution's tails are not known.
 
     Examples:
@@ -46,7 +45,6 @@ class Mixture:
 
     distribution: TorchDistributionMixin
     members: int = 1
-    member: int | None = None
     seed: int = 0
 
     @property
@@ -115,10 +113,8 @@ class Mixture:
         return centre, (variance.mean(0) + (mean - centre).square().mean(0)).sqrt()
 
     def _pooled(self, x: Tensor) -> Tensor:
-        """Draws (and members) on one leading axis, or the draws of one member."""
-        if self.members == 1:
-            return x
-        return x.flatten(0, 1) if self.member is None else x[:, self.member]
+        """Draws and members on one leading axis."""
+        return x.flatten(0, 1) if self.members > 1 else x
 
     def _z_of_normals(self, normal: Normal, x: Tensor) -> Tensor:
         """As for any distribution, from the tail on the far side of the mixture's mean alone.

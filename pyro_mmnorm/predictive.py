@@ -88,14 +88,14 @@ class Predictive:
     seed: int = 0
     spread: Floats | None = None
 
-    def __call__(self, batch: Batch, kind: str, *, member: int | None = None) -> Scores:
-        """Scores of some people by one of `REGIONAL`; of all ensemble members together when `member` is None."""
+    def __call__(self, batch: Batch, kind: str) -> Scores:
+        """Scores of some people by one of `REGIONAL`; those of an ensemble are of the mixture over its members."""
         model = copy.deepcopy(self.model).double().eval()
-        score: Callable[[MMVAE, Batch, int | None], Scores] = getattr(self, f"_{kind}")
+        score: Callable[[MMVAE, Batch], Scores] = getattr(self, f"_{kind}")
         draws = self.normative_draws if kind == "normative" else self.draws
         with torch.no_grad(), one_thread():
             parts = track(_chunks(batch, draws * model.members), kind, len(batch))
-            return Scores.joined([score(model, part, member) for part in parts])
+            return Scores.joined([score(model, part) for part in parts])
 
     def posterior(self, model: MMVAE, batch: Batch) -> TorchDistributionMixin:
         """q(z | visible cells), refined where asked."""
@@ -122,26 +122,26 @@ class Predictive:
         model, found, done = copy.deepcopy(self.model).double().eval(), [], 0
         with torch.no_grad(), one_thread():
             for part in track(_chunks(batch, self.normative_draws * model.members), "centiles", len(batch)):
-                mixture = self._mixture(model, modality, self._prior_draws(model, part), part, None)
+                mixture = self._mixture(model, modality, self._prior_draws(model, part), part)
                 found.append(mixture.quantile(torch.from_numpy(z[:, done : done + len(part)]), regions))
                 done += len(part)
         solved: Floats = torch.cat(found, 1).numpy()
         return solved
 
-    def _reconstruction(self, model: MMVAE, batch: Batch, member: int | None) -> Scores:
+    def _reconstruction(self, model: MMVAE, batch: Batch) -> Scores:
         z = latent_draws(self.posterior(model, batch), self.draws, self.seed)
-        return self._scores([self._scored(model, m, z, batch, member, given=True) for m in model.likelihoods])
+        return self._scores([self._scored(model, m, z, batch, given=True) for m in model.likelihoods])
 
-    def _cross_modal(self, model: MMVAE, batch: Batch, member: int | None) -> Scores:
+    def _cross_modal(self, model: MMVAE, batch: Batch) -> Scores:
         parts = []
         for m in model.likelihoods:
             q = self.posterior(model, batch.without(m))
-            parts.append(self._scored(model, m, latent_draws(q, self.draws, self.seed), batch, member))
+            parts.append(self._scored(model, m, latent_draws(q, self.draws, self.seed), batch))
         return self._scores(parts)
 
-    def _normative(self, model: MMVAE, batch: Batch, member: int | None) -> Scores:
+    def _normative(self, model: MMVAE, batch: Batch) -> Scores:
         z = self._prior_draws(model, batch)
-        parts = [self._mixture(model, m, z, batch, member) for m in model.likelihoods]
+        parts = [self._mixture(model, m, z, batch) for m in model.likelihoods]
         at = zip(parts, batch.values.values(), strict=True)
         return self._scores([(part.tailed_z(x), part.loc, part.scale) for part, x in at])
 
@@ -149,7 +149,7 @@ class Predictive:
         shape = (model.members, len(batch)) if model.members > 1 else (len(batch),)
         return latent_draws(model.prior_of(batch).expand(shape), self.normative_draws, self.seed)
 
-    def _local(self, model: MMVAE, batch: Batch, member: int | None) -> Scores:
+    def _local(self, model: MMVAE, batch: Batch) -> Scores:
         sizes = [x.shape[-1] for x in batch.values.values()]
         seen = torch.cat(list(batch.observed.values()), -1)
         spread = torch.ones(sum(sizes)) if self.spread is None else torch.from_numpy(self.spread)
@@ -161,7 +161,7 @@ class Predictive:
             part, own = batch[open_], flagged[open_]
             hidden = dict(zip(batch.values, own.split(sizes, -1), strict=True))
             draws = latent_draws(self.posterior(model, part.hiding(hidden)), self.draws, self.seed)
-            found = [self._scored(model, m, draws, part, member) for m in model.likelihoods]
+            found = [self._scored(model, m, draws, part) for m in model.likelihoods]
             z[open_], loc[open_], scale[open_] = (torch.cat(x, -1) for x in zip(*found, strict=True))
             z[open_] = torch.where(own, z[open_], z[open_] / spread)
             size = torch.where(seen[open_], z[open_].abs(), 0.0)
@@ -176,18 +176,16 @@ class Predictive:
         z, loc, scale = (torch.cat(part, -1).numpy() for part in zip(*parts, strict=True))
         return Scores(z, loc, scale, np.zeros(z.shape, bool))
 
-    def _mixture(
-        self, model: MMVAE, m: str, z: Tensor, batch: Batch, member: int | None, *, given: bool = False
-    ) -> Mixture:
+    def _mixture(self, model: MMVAE, m: str, z: Tensor, batch: Batch, *, given: bool = False) -> Mixture:
         """What a modality's regions are like over the draws; `given`: each given the others, where that is known."""
         predictive = _marginal(model.likelihood(m, z, batch), batch.observed[m], given)
-        return Mixture(distribution=predictive, members=model.members, member=member, seed=self.seed)
+        return Mixture(distribution=predictive, members=model.members, seed=self.seed)
 
     def _scored(
-        self, model: MMVAE, m: str, z: Tensor, batch: Batch, member: int | None, *, given: bool = False
+        self, model: MMVAE, m: str, z: Tensor, batch: Batch, *, given: bool = False
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Raw z, mean and SD of the mixture over draws and members, [n, d] each."""
-        mixture = self._mixture(model, m, z, batch, member, given=given)
+        mixture = self._mixture(model, m, z, batch, given=given)
         return mixture.z(batch.values[m]), mixture.loc, mixture.scale
 
 

@@ -71,16 +71,21 @@ class Mixture:
         return raw_z(below.log(), torch.log1p(-below))
 
     def tailed_z(self, x: Tensor) -> Tensor:
-        """Raw z; beyond 2.576 SD it goes on as that of the normal with the mixture's mean and SD, where this is less.
+        r"""Raw z; beyond 2.576 SD (.5 % on either side) it goes on as that of the normal with the mixture's mean and SD.
 
-        A mixture of finitely many draws ends where the farthest draw ends, and makes too much of what lies beyond.
+        .. math:: z(x) = z(m + e s) + (x - m) / s - e, \qquad x > m + e s, \quad e = 2.576
+
+        and likewise below. Out there z is a matter of the few farthest draws: where its exact value is 5, 4,096 draws
+        are off by up to .3 to 1.3 in the worst of 115 regions, this by .01 to .10 (tests/test_mixture.py). Where the
+        noise is not normal with the same SD at every draw, tails may be heavy, and the smaller of both is taken.
         """
         raw, unit = self.z(x), (x - self.loc) / self.scale
         beyond = unit.abs() - EDGE
         out = beyond > 0
         if out.any():
             edge = self._z_at(self.loc + EDGE * unit.sign() * self.scale, out)
-            raw[out] = unit[out].sign() * torch.minimum(raw[out].abs(), edge.abs() + beyond[out])
+            size = edge.abs() + beyond[out]
+            raw[out] = unit[out].sign() * (size if self._even else torch.minimum(raw[out].abs(), size))
         return raw
 
     def quantile(self, z: Tensor, regions: Sequence[int]) -> Tensor:
@@ -111,6 +116,12 @@ class Mixture:
         mean, variance = self._pooled(mean), self._pooled(variance)
         centre = mean.mean(0)
         return centre, (variance.mean(0) + (mean - centre).square().mean(0)).sqrt()
+
+    @property
+    def _even(self) -> bool:
+        """Whether the noise is normal with the same SD at every draw."""
+        normal = self.distribution
+        return isinstance(normal, Normal) and bool((normal.scale == normal.scale[:1]).all())
 
     def _pooled(self, x: Tensor) -> Tensor:
         """Draws and members on one leading axis."""

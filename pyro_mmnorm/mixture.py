@@ -71,7 +71,7 @@ class Mixture:
         return raw_z(below.log(), torch.log1p(-below))
 
     def tailed_z(self, x: Tensor) -> Tensor:
-        r"""Raw z; beyond 2.576 SD (.5 % on either side) it goes on as that of the normal with the mixture's mean and SD.
+        r"""Raw z; beyond 2.576 SD (.5 % a side) it goes on as that of the normal with the mixture's mean and SD.
 
         .. math:: z(x) = z(m + e s) + (x - m) / s - e, \qquad x > m + e s, \quad e = 2.576
 

@@ -88,14 +88,14 @@ def tails(report: dict[str, Any], start: str) -> Iterable[Found]:
 
 
 def incomplete(norm: Norm, cohort: Cohort) -> Iterable[Found]:
-    """Figures within each pattern of missing modalities; only chance excuses a small one."""
+    """Figures within each pattern of missing modalities."""
     for kind, report in calibration_report(norm, cohort).items():
         for block in report["groups"]:
             if block["by"] == "modalities present":
                 large = block["n"] >= LARGE_PATTERN
                 for name in ("sd", "mean"):
                     what = f"missing, {kind}: {WORDS[name]}, patterns of {'400 or more' if large else 'fewer than 400'}"
-                    yield _told(what, block, name, 0.05 if large else 0.0, block["level"])
+                    yield _told(what, block, name, 0.05, block["level"])
 
 
 def new_site(norm: Norm, them: People) -> Iterable[Found]:

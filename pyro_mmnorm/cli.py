@@ -159,6 +159,20 @@ def report(run_dir: RUN) -> Summary:
     return _page(run_dir, read_config(run_dir / "config.yaml").deviations.primary)
 
 
+@app.command(rich_help_panel=OWN, epilog="\b\nExample:\n  mmnorm export runs/abide --to csv")
+@spoken
+def export(
+    run_dir: RUN,
+    to: Annotated[str, typer.Option(help="csv or parquet: a row a kind, person and region; netcdf: everything.")],
+    out: Annotated[Path | None, typer.Option(help="File to write; one in the folder of the run if not given.")] = None,
+    overwrite: OVERWRITE = False,
+) -> Summary:
+    """The results in one file for other programs: csv, parquet or netcdf."""
+    from pyro_mmnorm.export import export as exported
+
+    return Summary(out=exported(run_dir, to, out, overwrite=overwrite))
+
+
 @app.command(
     rich_help_panel=LATER,
     epilog="\b\nExample:\n  mmnorm score runs/abide --config new_people.yaml --out runs/new",
@@ -217,6 +231,31 @@ def compare(
     _unused(out, overwrite)
     table = compared(runs, out=out)
     return Summary(out=out, words=table["sentence"].dropna().tolist(), then=f"page: {out / 'compare.html'}")
+
+
+@app.command(
+    rich_help_panel=SIDE_BY_SIDE,
+    epilog="\b\nExample:\n  mmnorm study configs/ukb_adni.yaml --out runs/study",
+)
+@spoken
+def study(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file; its model is set against the others.")],
+    out: OUT = None,
+    set_: SET = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Trainings of every VAE.")] = 3,
+    quick: Annotated[bool, typer.Option("--quick", help="One training and few epochs: to see that it runs.")] = False,
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="Runs at a time; one a core, at most 4, if none.")
+    ] = None,
+    overwrite: OVERWRITE = False,
+) -> Summary:
+    """The poster's study: all models and baselines, figures, one page."""
+    from pyro_mmnorm.config import read_config
+    from pyro_mmnorm.studies import study as studied
+
+    resolved = read_config(config, overrides=set_ or [])
+    folder = studied(resolved, out=out, seeds=seeds, quick=quick, processes=processes, overwrite=overwrite)
+    return Summary(out=folder, then=f"page: {folder / 'study.html'}")
 
 
 @app.command(

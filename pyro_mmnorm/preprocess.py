@@ -88,7 +88,7 @@ class Term:
             return cls(name=name, kind=kind, levels=tuple(sorted(column.unique())))
         x = column.to_numpy(float)
         if kind == "one_hot":
-            levels = tuple(_whole(np.unique(np.floor(x))))
+            levels = tuple(f"{unit:.0f}" for unit in np.unique(np.floor(x)))
             return cls(name=name, kind=kind, levels=levels, low=float(x.min()), high=float(x.max()))
         knots = np.unique(np.percentile(x, KNOT_CENTILES)) if kind == "spline" else np.array([])
         if x.min() == x.max():
@@ -112,7 +112,7 @@ class Term:
     def __call__(self, column: pd.Series, admitted: Collection[str] = ()) -> Floats:
         """Columns [n, width]: standardised spline or linear columns, or one 0/1 column a level; 0 for the admitted."""
         if self.levels:
-            own = column if self.kind == "category" else pd.Series(_whole(column.to_numpy(float)), column.index)
+            own = column if self.kind == "category" else column.astype(float).floordiv(1).map("{:.0f}".format)
             unseen = own[~own.isin([*self.levels, *admitted])]
             if len(unseen):
                 raise self._unseen(unseen)
@@ -125,7 +125,7 @@ class Term:
         names = sorted(set(column))[:3]
         if self.kind == "one_hot":
             got = f"{len(column)} subjects of {', '.join(names)} unseen in training, such as {column.index[0]!r}"
-            todo = "use kind: spline, which has an answer between and beyond, or set those subjects aside"
+            todo = "use kind: spline, which has an answer for it, or set those subjects aside"
             return InputError(f"covariate {self.name!r}", got, f"one of {', '.join(self.levels)}", todo)
         close = difflib.get_close_matches(str(column.iloc[0]), self.levels, n=1)
         todo = (
@@ -140,10 +140,6 @@ class Term:
             f"one of {list(self.levels)}",
             f"did you mean {close[0]!r}? If not, {todo}" if close else todo,
         )
-
-
-def _whole(x: Floats) -> list[str]:
-    return [f"{unit:.0f}" for unit in np.floor(x)]
 
 
 @dataclass(frozen=True, kw_only=True)

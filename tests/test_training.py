@@ -224,7 +224,7 @@ def test_in_the_conjugate_case_training_ends_at_the_closed_form():
     x = rng.normal(size=(2600, 1)) * w + rng.normal(size=(2600, 7)) * sd
     ids = [f"s{i:04d}" for i in range(len(x))]
     table = pd.DataFrame(x, ids, [f"r{j}" for j in range(7)])
-    people = pd.DataFrame({"diagnosis": "CN", "split": ["train"] * 2000 + ["test"] * 600}, ids)
+    people = pd.DataFrame({"diagnosis": "CN", "split": ["train"] * 2000 + ["calibrate"] * 10 + ["test"] * 590}, ids)
     cohort = mm.Cohort.from_frames(
         {"a": table.iloc[:, :4], "b": table.iloc[:, 4:]}, people, reference=("diagnosis", ["CN"]), split="split"
     )

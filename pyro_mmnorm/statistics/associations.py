@@ -11,7 +11,7 @@ from scipy import special, stats
 from pyro_mmnorm.errors import InputError
 from pyro_mmnorm.statistics.intervals import FEWEST, Estimate, bootstrap_interval, observed
 
-__all__ = ["adjusted", "correlation", "slope", "steiger_test", "trend"]
+__all__ = ["adjusted", "correlation", "indicators", "slope", "steiger_test", "trend"]
 
 type Floats = NDArray[np.float64]
 
@@ -29,8 +29,8 @@ def adjusted(scores: ArrayLike, nuisance: Mapping[str, ArrayLike], group: ArrayL
 
     Args:
         scores: [n] or [n, k], NaN where not observed.
-        nuisance: Column by name, [n] each: numbers, or text, which enters as one indicator a level; empty where NaN,
-            None or ''.
+        nuisance: Column by name, [n] each: numbers, or text, which enters as one indicator a level (see `indicators`,
+            which may be given instead); empty where NaN, None or ''.
         group: Of each person, [n].
 
     Returns:
@@ -229,24 +229,30 @@ def _side_by_side(columns: list[ArrayLike], where: str) -> Floats:
     return np.stack(arrays, axis=1)
 
 
+def indicators(column: ArrayLike) -> Floats:
+    """A 0/1 column for every level of a text column, [n, levels]; NaN for empty cells (None, NaN, '').
+
+    Examples:
+        >>> indicators(["A", "B", None, "A"])[:, 0]
+        array([ 1.,  0., nan,  1.])
+    """
+    cells = np.asarray(column, object).tolist()
+    text = np.array(["" if cell is None or cell != cell else str(cell) for cell in cells], object)
+    levels = np.array(sorted({"", *text})[1:] or [""], object)
+    return np.where((text != "")[:, None], (text[:, None] == levels).astype(float), np.nan)
+
+
 def _design(nuisance: Mapping[str, ArrayLike], n: int) -> Floats:
     """Nuisance columns as numbers, [n, k]; NaN where a cell is empty."""
     parts = [np.empty((n, 0))]
     for name, given in nuisance.items():
         column = np.asarray(given)
-        if column.shape != (n,):
+        if column.shape[:1] != (n,) or column.ndim > 2:
             got = f"shape {column.shape} for {n} people"
             raise InputError(f"column {name!r}", got, "one cell a person", "align them by id")
         numeric = column.dtype.kind in "biuf"
-        parts.append(observed(column, f"column {name!r}")[:, None] if numeric else _indicators(column))
+        parts.append(observed(column.reshape(n, -1), f"column {name!r}", axes=2) if numeric else indicators(column))
     return np.concatenate(parts, axis=1)
-
-
-def _indicators(column: NDArray[np.object_]) -> Floats:
-    """A 0/1 column for every level, [n, levels]; NaN for empty cells."""
-    text = np.array(["" if cell is None or cell != cell else str(cell) for cell in column.tolist()], object)
-    levels = np.array(sorted({"", *text})[1:] or [""], object)
-    return np.where((text != "")[:, None], (text[:, None] == levels).astype(float), np.nan)
 
 
 def _standard(design: Floats, fit_on: NDArray[np.bool_]) -> Floats:

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from pyro_mmnorm.assessment import Prediction, assess
+from pyro_mmnorm.assessment import Prediction, about_p, assess
 from pyro_mmnorm.cohort import Cohort
 from pyro_mmnorm.deviations import NormativeModel
 from pyro_mmnorm.regression import ShrunkRegression
@@ -40,7 +40,8 @@ def calibration_report(norm: NormativeModel, cohort: Cohort, *, seed: int = 0) -
     dev = norm.deviations(cohort.test, "latent")
     shares = {name: share_significant(dev[name].to_numpy()[:, None]) for name in ("latent_p", "latent_conformal_p")}
     told = {name: {"value": s.value[0], "low": s.low[0], "high": s.high[0]} for name, s in shares.items()}
-    return reports | {"latent": {"people": len(cohort.test), "share_p_below_0.05": told}}
+    smallest = 1 / (len(cohort.calibrate) + 1)
+    return reports | {"latent": {"people": len(cohort.test), "smallest_p": smallest, "share_p_below_0.05": told}}
 
 
 def _assessment(
@@ -71,8 +72,16 @@ def _assessment(
         cohort.kinds,
         modality,
         prediction=prediction,
+        regions=raws[0]["region"].to_numpy(),
         predictive=predictive,
         seed=seed,
     )
-    smallest = {"people": len(cohort.calibrate), "smallest_p": calibrator.conformal.smallest}
-    return report | {"calibrator": {"name": calibrator.name, **smallest}}
+    n, conformal = len(cohort.calibrate), calibrator.conformal
+    told = {
+        "name": calibrator.name,
+        "people": n,
+        "smallest_p": conformal.smallest,
+        "smallest_p_in_every_region": 1 / (int(conformal.count.min()) + 1),
+        "p_values": about_p(n, conformal.smallest, len(modality)),
+    }
+    return report | {"calibrator": told}

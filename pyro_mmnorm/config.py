@@ -1,8 +1,5 @@
 """Frozen records for a whole run; strict YAML in, YAML out."""
 
-import difflib
-import re
-import reprlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -21,6 +18,7 @@ from pydantic import (
 )
 
 from pyro_mmnorm.errors import InputError
+from pyro_mmnorm.faults import told
 from pyro_mmnorm.strict_yaml import load_tree
 
 __all__ = [
@@ -244,55 +242,6 @@ class Config(Record):
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def _known_keys(path: Sequence[str | int]) -> list[str]:
-    """The keys of the record at `path`, in which free names, such as that of a modality, are passed over."""
-    record: type[BaseModel] = Config
-    for part in path:
-        field = record.model_fields.get(str(part))
-        record = (_record_of(field.annotation) if field else None) or record
-    return list(record.model_fields)
-
-
-def _record_of(annotation: object) -> type[BaseModel] | None:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return annotation
-    found = (_record_of(part) for part in getattr(annotation, "__args__", ()))
-    return next((record for record in found if record), None)
-
-
-_BRANCH = re.compile(r"[A-Z]\w+Config|str|int|float|bool|literal\[.*|(dict|list)\[.*")
-"""What pydantic adds to a path to tell the parts of a union apart."""
-
-
-def _key(fault: Mapping[str, Any]) -> str:
-    return ".".join(str(part) for part in fault["loc"] if not _BRANCH.fullmatch(str(part)))
-
-
-def _expected(fault: Mapping[str, Any]) -> str:
-    text = re.sub(r"^(Input|List|Dictionary|Keys) should (be|have) | after validation, not \d+$", "", fault["msg"])
-    return re.sub(r"a valid dictionary( or instance of \w+)?", "a mapping", text)
-
-
-def _told(error: ValidationError, where: str) -> InputError:
-    """The most telling fault of a pydantic report, in our words: a misspelt key before the one it leaves missing."""
-    faults = error.errors()
-    fault = next((fault for fault in faults if fault["type"] == "extra_forbidden"), faults[0])
-    key = _key(fault)
-    if fault["type"] == "extra_forbidden":
-        *parents, last = fault["loc"]
-        known = _known_keys(parents)
-        close = difflib.get_close_matches(str(last), known, n=1)
-        hint = f"did you mean {close[0]!r}" if close else "remove it"
-        return InputError(f"{where}: {key}", "unknown key", f"one of {', '.join(known)}", hint)
-    if fault["type"] == "missing":
-        return InputError(f"{where}: {key}", "nothing there", "a value: this key is compulsory", "add it")
-    if fault["type"] == "value_error":  # of a validator above, which writes `got; expected`
-        got, _, expected = fault["msg"].removeprefix("Value error, ").partition("; ")
-        return InputError(f"{where}: {key}", got, expected, "mend this value")
-    expected = " or ".join(dict.fromkeys(_expected(other) for other in faults if _key(other) == key))
-    return InputError(f"{where}: {key}", reprlib.repr(fault["input"]), expected, "mend this value")
-
-
 def parse_config(text: str, *, overrides: Sequence[str] = (), where: str = "configuration") -> Config:
     """A run's configuration from YAML text.
 
@@ -319,7 +268,7 @@ def parse_config(text: str, *, overrides: Sequence[str] = (), where: str = "conf
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        raise _told(error, where) from error
+        raise told(error, where, Config) from error
 
 
 def read_config(path: str | Path, *, overrides: Sequence[str] = ()) -> Config:

@@ -1,6 +1,7 @@
 """NormativeModel: a trained model and its calibrators; deviations of any person from the norm."""
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -16,6 +17,7 @@ from pyro_mmnorm.calibration import CALIBRATORS, Calibrator, Fit, mean_square
 from pyro_mmnorm.cohort import Cohort
 from pyro_mmnorm.errors import InputError
 from pyro_mmnorm.evidence import log_evidence
+from pyro_mmnorm.findings import member_spread
 from pyro_mmnorm.latents import DiagonalNormal
 from pyro_mmnorm.linear_gaussian import Exact, LinearGaussian
 from pyro_mmnorm.mahalanobis import LatentNorm
@@ -34,6 +36,8 @@ LOCAL = "local"
 REFINE = 5
 """Local steps on each person's posterior where it can be refined, if nothing else is said."""
 FEWEST = 10
+MEMBER_CELLS = 2**21
+"""People x regions whose deviations by one member are held at once: 16 MiB a variable, of which there are about 20."""
 
 
 class NormativeModel:
@@ -179,9 +183,11 @@ class NormativeModel:
             member: Only this ensemble member; all of them, mixed, when None.
         """
         _check_kind(kind, REGIONAL)
-        batch = self.preprocess(cohort)
+        batch, predictive = self.preprocess(cohort), self.predictive
         self.model.check_support(batch)
-        scores = self.predictive(batch, kind, member=member)
+        if member is not None and isinstance(predictive, Predictive):
+            predictive = replace(predictive, model=predictive.model.member(member))
+        scores = predictive(batch, kind)
         seen = np.concatenate([batch.observed[m].numpy() for m in self.preprocess.regions], 1)
         scale, loc = self._units()
         dims = ("subject", "region")
@@ -202,7 +208,9 @@ class NormativeModel:
             table; extrapolated: z beyond the largest of the calibration people; left_out: cells that the norm of this
             person does without (kind `local`); omnibus, omnibus_p (subject): mean z^2 and its conformal p; mse
             (subject): mean squared error of the expected value, in training SDs. Kind `latent` has dims
-            (subject, latent) instead: see `LatentNorm`. Coordinates of the subjects: outside_range, the covariates
+            (subject, latent) instead: see `LatentNorm`. An ensemble has z_member_sd too, and <figure>_member_sd by
+            subject: SD over members of what each alone gives through the same calibrator, see `member_spread`; it takes
+            as long again as z does. Coordinates of the subjects: outside_range, the covariates
             beyond their range in training, and site_known, where `site` is a covariate.
 
         Raises:
@@ -213,16 +221,28 @@ class NormativeModel:
             got, todo = f"kind {kind!r} is not calibrated", "call calibrate first"
             raise InputError("deviations", got, f"one of {sorted(self.kinds)}", todo)
         self.preprocess.outside(cohort, refuse=self.outside_range == "refuse")
-        design, sites = self.preprocess.design(cohort), self.new_sites(cohort).to_numpy()
         if kind == "latent":
-            raw = xr.Dataset(
-                {"mean": (("subject", "latent"), self.predictive.posterior_mean(self.preprocess(cohort)))},
-                self._people(cohort),
-            )
-        else:
-            raw = self.raw(cohort, kind)
-            error = (self.observed(cohort) - raw["expected"].to_numpy()) / self._units()[0]
-            raw = raw.assign(mse=("subject", mean_square(error)))
+            mean = self.predictive.posterior_mean(self.preprocess(cohort))
+            raw = xr.Dataset({"mean": (("subject", "latent"), mean)}, self._people(cohort))
+            return self._calibrated(raw, cohort, kind)
+        dev = self._of_member(cohort, kind, None)
+        if self.model.members == 1:
+            return dev
+        step = max(1, MEMBER_CELLS // len(self.preprocess.names))
+        groups = [cohort[list(cohort.ids[begin : begin + step])] for begin in range(0, len(cohort), step)]
+        members = range(self.model.members)
+        spread = [member_spread(self._of_member(people, kind, e) for e in members) for people in groups]
+        return dev.assign((spread[0] if len(spread) == 1 else xr.concat(spread, "subject", join="exact")).data_vars)
+
+    def _of_member(self, cohort: Cohort, kind: str, member: int | None) -> xr.Dataset:
+        """Calibrated regional deviations by one ensemble member, or by all."""
+        raw = self.raw(cohort, kind, member=member)
+        error = (self.observed(cohort) - raw["expected"].to_numpy()) / self._units()[0]
+        return self._calibrated(raw.assign(mse=("subject", mean_square(error))), cohort, kind)
+
+    def _calibrated(self, raw: xr.Dataset, cohort: Cohort, kind: str) -> xr.Dataset:
+        """What the calibration of each person's site makes of raw deviations."""
+        design, sites = self.preprocess.design(cohort), self.new_sites(cohort).to_numpy()
         own = np.where(np.isin(sites, list(self.sites)), sites, "")
         parts = [
             self.at_site(site)(raw.isel(subject=own == site), design[own == site], kind) for site in sorted(set(own))

@@ -185,8 +185,8 @@ class Exact:
 
     model: LinearGaussian
 
-    def __call__(self, batch: Batch, kind: str, *, member: int | None = None) -> Scores:  # noqa: ARG002
-        """Scores of some people by one of `REGIONAL`; there is one member."""
+    def __call__(self, batch: Batch, kind: str) -> Scores:
+        """Scores of some people by one of `REGIONAL`."""
         score: Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]] = getattr(self, f"_{kind}")
         seen, residual = self.model.residuals(batch)
         loc, variance, flagged = score(residual, seen)

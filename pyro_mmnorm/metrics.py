@@ -23,7 +23,7 @@ __all__ = [
     "region_spread",
     "shapiro_w",
     "smse",
-    "spread_from_moments",
+    "square_spread",
     "tail_share",
     "uniformity",
 ]
@@ -101,25 +101,51 @@ def moments(total: ArrayLike) -> dict[str, Floats]:
 def region_spread(z: ArrayLike) -> dict[str, float]:
     r"""RMS over regions of the mean of z and of SD - 1, with the sampling error of n people removed.
 
-    .. math:: \sqrt{\max(0, \overline{b_j^2} - \overline{v_j})}
-
-    with v_j the sampling variance: s_j^2 / n for the mean and s_j^2 (kurtosis_j - 1) / (4 n) for the SD.
+    The root of `square_spread`, 0 where regions differ by less than people make them; [n, d] in.
     """
     z = np.asarray(z, float)
     seen = np.isfinite(z)
     filled = np.where(seen, z, 0.0)
-    found = spread_from_moments(np.stack([seen.sum(0), *((filled**i).sum(0) for i in range(1, 5))], -1))
-    return {name: float(value) for name, value in found.items()}
+    found = square_spread(np.stack([seen.sum(0), *((filled**i).sum(0) for i in range(1, 5))], -1))
+    return {name: float(np.sqrt(np.maximum(0.0, value))) for name, value in found.items()}
 
 
-def spread_from_moments(total: ArrayLike) -> dict[str, Floats]:
-    """`region_spread` from the sums of z^0 ... z^4 of each region, [..., d, 5]."""
+def square_spread(total: ArrayLike) -> dict[str, Floats]:
+    r"""Mean square over regions of the mean of z and of SD - 1, without sampling error; below 0 by chance alone.
+
+    .. math:: \overline{\bar z_j^2 - s_j^2 / n_j}, \qquad
+        \overline{(s_j^2 - 1)^2 - \widehat{\mathrm{var}}(s_j^2)} \Big/ \Big(1 + \sqrt{\overline{s_j^2}}\Big)^2, \qquad
+        \widehat{\mathrm{var}}(s^2) = \frac{2 n s^4 + (n - 1) k_4}{n (n + 1)}
+
+    with s^2 the unbiased variance and k_4 the fourth k-statistic: each term is free of bias for any n from 4 on and any
+    distribution, so that small groups are not accused of what few people do.
+
+    Args:
+        total: Sums of z^0 ... z^4 of each region, [..., d, 5].
+
+    Returns:
+        rms_mean and rms_sd before the root is taken, [...].
+
+    References:
+        Fisher (1930), Moments and product moments of sampling distributions, https://doi.org/10.1112/plms/s2-30.1.199
+
+    Examples:
+        >>> z = np.random.default_rng(0).normal(size=(14, 5000))
+        >>> found = square_spread(np.stack([z**i for i in range(5)], -1).sum(0))
+        >>> max(abs(value) for value in found.values()) < 0.005
+        np.True_
+    """
     total = np.asarray(total, float)
-    m, n = moments(total), np.maximum(total[..., 0], 1)
-    error_mean, error_sd = m["sd"] ** 2 / n, m["sd"] ** 2 * np.maximum(m["kurtosis"] + 2, 0) / (4 * n)
+    m = moments(total)
+    n = np.where(total[..., 0] > 3, total[..., 0], np.nan)
+    second = m["sd"] ** 2
+    variance = second * n / (n - 1)
+    fourth = n**2 * second**2 * ((n + 1) * (m["kurtosis"] + 3) - 3 * (n - 1)) / ((n - 1) * (n - 2) * (n - 3))
+    error = (2 * n * variance**2 + (n - 1) * fourth) / (n * (n + 1))
+    typical = 1 + np.sqrt(known_mean(variance))
     return {
-        "rms_mean": np.sqrt(np.maximum(0.0, known_mean(m["mean"] ** 2 - error_mean))),
-        "rms_sd": np.sqrt(np.maximum(0.0, known_mean((m["sd"] - 1) ** 2 - error_sd))),
+        "rms_mean": known_mean(m["mean"] ** 2 - variance / n),
+        "rms_sd": known_mean((variance - 1) ** 2 - error) / typical**2,
     }
 
 

@@ -1,5 +1,6 @@
 """The parts of a model by name: fusion, likelihoods, prior and networks, built to the size of the data."""
 
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal
@@ -76,12 +77,12 @@ class ModelParts:
         likelihoods = {m: self._likelihood(m, preprocess, [s + 1 for s in own[m]]) for m in sizes}
         total, members = k + p * len(sizes), len(seeds)
         pseudo = self.prior == "vamp" or (isinstance(self.prior, Mapping) and self.prior.get("name") == "vamp")
-        prior = (PseudoInputs(sizes, c, members),) if pseudo else (total, c, members)
+        prior = (PseudoInputs(sizes, c, members, seed=seeds[0]),) if pseudo else (total, c, members)
         return {
             "encoders": encoders,
             "likelihoods": likelihoods,
             "fuse": _made("fusion", self.fusion, FUSIONS, len(sees), k, members),
-            "prior": _made("prior", self.prior, PRIORS, *prior),
+            "prior": _made("prior", self.prior, PRIORS, *prior, seed=seeds[0]),
             "latent_dim": k,
             "private_dim": p,
             "sees": sees,
@@ -134,10 +135,13 @@ def _chosen(role: str, spec: Any, known: Mapping[str, Any]) -> tuple[Any, dict[s
     return known[name], options
 
 
-def _made(role: str, spec: Any, known: Mapping[str, Any], *sizes: Any) -> Any:
+def _made(role: str, spec: Any, known: Mapping[str, Any], *sizes: Any, seed: int | None = None) -> Any:
+    """Built with its options, and with the seed of the first member where it draws its first parameters."""
     chosen, options = _chosen(role, spec, known)
     if not isinstance(spec, str | Mapping | type):
         return chosen
+    if "seed" in inspect.signature(chosen).parameters:
+        options = {"seed": seed, **options}
     try:
         return chosen(*sizes, **options)
     except TypeError as error:

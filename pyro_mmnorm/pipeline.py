@@ -301,8 +301,8 @@ def _deviations(norm: NormativeModel, cohort: Cohort) -> xr.Dataset:
 def _subjects(dev: xr.Dataset, cohort: Cohort) -> pd.DataFrame:
     """The subject table, with what the norm does not know of each person, covariates and scores beside it."""
     subjects = subject_table(dev, cohort.split, cohort.group)
-    flags = {name: dev[name].to_numpy() for name in ("outside_range", "site_known") if name in dev.coords}
-    subjects = subjects.assign(**flags)
+    told = ("latent_distance", "latent_p", "latent_conformal_p", "outside_range", "site_known")
+    subjects = subjects.assign(**{name: dev[name].to_numpy() for name in told if name in dev.variables})
     return subjects.join(
         [frame.drop(columns=subjects.columns, errors="ignore") for frame in (cohort.covariates, cohort.scores)]
     )

@@ -93,14 +93,14 @@ class Predictive:
     seed: int = 0
     spread: Floats | None = None
 
-    def __call__(self, batch: Batch, kind: str, *, member: int | None = None) -> Scores:
-        """Scores of some people by one of `REGIONAL`; of all ensemble members together when `member` is None."""
+    def __call__(self, batch: Batch, kind: str) -> Scores:
+        """Scores of some people by one of `REGIONAL`; those of an ensemble are of the mixture over its members."""
         model = copy.deepcopy(self.model).double().eval()
-        score: Callable[[MMVAE, Batch, int | None], Scores] = getattr(self, f"_{kind}")
+        score: Callable[[MMVAE, Batch], Scores] = getattr(self, f"_{kind}")
         draws = self.normative_draws if kind == "normative" else self.draws
         with torch.no_grad(), one_thread():
             parts = track(_chunks(batch, draws * model.members), kind, len(batch))
-            return Scores.joined([score(model, part, member) for part in parts])
+            return Scores.joined([score(model, part) for part in parts])
 
     def posterior(self, model: MMVAE, batch: Batch) -> TorchDistributionMixin:
         """q(z | visible cells), refined where asked."""
@@ -129,31 +129,31 @@ class Predictive:
             for part in track(_chunks(batch, self.normative_draws * model.members), "centiles", len(batch)):
                 predictive = self._drawn(model, modality, self._prior_draws(model, part), part)
                 target = torch.from_numpy(z[:, done : done + len(part)])
-                found.append(_solved(*self._of_regions(predictive, list(regions), self._pool(model, None)), target))
+                found.append(_solved(*self._of_regions(predictive, list(regions), _pooled(model)), target))
                 done += len(part)
         solved: Floats = torch.cat(found, 1).numpy()
         return solved
 
-    def _reconstruction(self, model: MMVAE, batch: Batch, member: int | None) -> Scores:
+    def _reconstruction(self, model: MMVAE, batch: Batch) -> Scores:
         z = latent_draws(self.posterior(model, batch), self.draws, self.seed)
-        return self._scores([self._mixture(model, m, z, batch, member, given=True) for m in model.likelihoods])
+        return self._scores([self._mixture(model, m, z, batch, given=True) for m in model.likelihoods])
 
-    def _cross_modal(self, model: MMVAE, batch: Batch, member: int | None) -> Scores:
+    def _cross_modal(self, model: MMVAE, batch: Batch) -> Scores:
         parts = []
         for m in model.likelihoods:
             q = self.posterior(model, batch.without(m))
-            parts.append(self._mixture(model, m, latent_draws(q, self.draws, self.seed), batch, member))
+            parts.append(self._mixture(model, m, latent_draws(q, self.draws, self.seed), batch))
         return self._scores(parts)
 
-    def _normative(self, model: MMVAE, batch: Batch, member: int | None) -> Scores:
+    def _normative(self, model: MMVAE, batch: Batch) -> Scores:
         z = self._prior_draws(model, batch)
-        return self._scores([self._with_tail(model, m, z, batch, member) for m in model.likelihoods])
+        return self._scores([self._with_tail(model, m, z, batch) for m in model.likelihoods])
 
     def _prior_draws(self, model: MMVAE, batch: Batch) -> Tensor:
         shape = (model.members, len(batch)) if model.members > 1 else (len(batch),)
         return latent_draws(model.prior_of(batch).expand(shape), self.normative_draws, self.seed)
 
-    def _local(self, model: MMVAE, batch: Batch, member: int | None) -> Scores:
+    def _local(self, model: MMVAE, batch: Batch) -> Scores:
         sizes = [x.shape[-1] for x in batch.values.values()]
         seen = torch.cat(list(batch.observed.values()), -1)
         spread = torch.ones(sum(sizes)) if self.spread is None else torch.from_numpy(self.spread)
@@ -165,7 +165,7 @@ class Predictive:
             part, own = batch[open_], flagged[open_]
             hidden = dict(zip(batch.values, own.split(sizes, -1), strict=True))
             draws = latent_draws(self.posterior(model, part.hiding(hidden)), self.draws, self.seed)
-            found = [self._mixture(model, m, draws, part, member) for m in model.likelihoods]
+            found = [self._mixture(model, m, draws, part) for m in model.likelihoods]
             z[open_], loc[open_], scale[open_] = (torch.cat(x, -1) for x in zip(*found, strict=True))
             z[open_] = torch.where(own, z[open_], z[open_] / spread)
             size = torch.where(seen[open_], z[open_].abs(), 0.0)
@@ -181,22 +181,20 @@ class Predictive:
         return Scores(z, loc, scale, np.zeros(z.shape, bool))
 
     def _mixture(
-        self, model: MMVAE, m: str, z: Tensor, batch: Batch, member: int | None, *, given: bool = False
+        self, model: MMVAE, m: str, z: Tensor, batch: Batch, *, given: bool = False
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Raw z, mean and SD of the mixture over draws and members, [n, d] each.
 
         `given`: a likelihood that scores a region given the others of its modality may do so.
         """
         predictive = _marginal(model.likelihood(m, z, batch), batch.observed[m], given)
-        pooled = self._pool(model, member)
+        pooled = _pooled(model)
         loc, scale = _moments(predictive, pooled)
         return self._z(predictive, batch.values[m], pooled), loc, scale
 
-    def _with_tail(
-        self, model: MMVAE, m: str, z: Tensor, batch: Batch, member: int | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def _with_tail(self, model: MMVAE, m: str, z: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
         """As `_mixture`, with the tails of `_tailed`."""
-        score, loc, scale = self._tailed(self._drawn(model, m, z, batch), self._pool(model, member))
+        score, loc, scale = self._tailed(self._drawn(model, m, z, batch), _pooled(model))
         return score(batch.values[m]), loc, scale
 
     def _drawn(self, model: MMVAE, m: str, z: Tensor, batch: Batch) -> TorchDistributionMixin:
@@ -238,12 +236,6 @@ class Predictive:
 
         return own, loc[..., regions], scale[..., regions]
 
-    def _pool(self, model: MMVAE, member: int | None) -> Callable[[Tensor], Tensor]:
-        """Bring draws (and members) of a tensor to one leading axis, or to those of one member."""
-        if model.members == 1:
-            return lambda x: x
-        return lambda x: x.flatten(0, 1) if member is None else x[:, member]
-
     def _z(self, predictive: TorchDistributionMixin, x: Tensor, pooled: Callable[[Tensor], Tensor]) -> Tensor:
         if isinstance(predictive, Normal):
             return _z_of_normals(predictive, x, pooled)
@@ -254,6 +246,11 @@ class Predictive:
         total = REPLICATES * len(share)
         below = (share.mean(0) * total + 0.5) / (total + 1)
         return raw_z(below.log(), torch.log1p(-below))
+
+
+def _pooled(model: MMVAE) -> Callable[[Tensor], Tensor]:
+    """Bring draws and members of a tensor to one leading axis."""
+    return (lambda x: x.flatten(0, 1)) if model.members > 1 else (lambda x: x)
 
 
 def _z_of_normals(normal: Normal, x: Tensor, pooled: Callable[[Tensor], Tensor]) -> Tensor:

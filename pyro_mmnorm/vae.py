@@ -1,5 +1,6 @@
 """MMVAE: prior, posterior, model and guide of the multimodal variational autoencoder."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, Self
@@ -121,6 +122,38 @@ class MMVAE(nn.Module):
         model = cls(**chosen.modules(preprocess, range(seed, seed + members)), members=members, preprocess=preprocess)
         model.record = {**chosen.record(), "members": members}
         return model
+
+    @torch.no_grad()
+    def member(self, e: int) -> Self:
+        """A copy of ensemble member e as the lone model that it is.
+
+        A tensor of three axes or more, the first as long as there are members, holds one part a member; that is so of
+        every part here. Other tensors are common to all.
+
+        Examples:
+            >>> import pyro_mmnorm as mm
+            >>> cohort = mm.simulate(healthy=200, patients=20, seed=1).to_cohort()
+            >>> crowd = mm.MMVAE.for_cohort(cohort, latent_dim=4, members=3, seed=7)
+            >>> batch = crowd.preprocess(cohort.test)
+            >>> torch.allclose(crowd.member(2).posterior(batch).mean, crowd.posterior(batch).mean[2], atol=1e-5)
+            True
+        """
+        if not 0 <= e < self.members:
+            raise InputError("member", f"{e}", f"0 to {self.members - 1}", "members are counted from 0")
+        one = copy.deepcopy(self)
+        if self.members == 1:
+            return one
+        one.weights = {m: _of_member(weight, e) for m, weight in self.weights.items()}
+        one.beta = _of_member(self.beta, e)
+        one.record = {**self.record, "members": 1, "beta": one.beta, "modality_weights": one.weights}
+        for module in one.modules():
+            if hasattr(module, "members"):
+                module.members = 1  # type: ignore[assignment]
+            for held in (module._parameters, module._buffers):
+                for x in held.values():
+                    if x is not None and x.dim() > 2 and len(x) == self.members:
+                        x.data = x[e].clone()
+        return one
 
     @property
     def latent_dim(self) -> int:
@@ -258,6 +291,10 @@ def _per_member(where: str, weight: Weight, members: int) -> float | Tensor:
     if len(each) not in ({1} if not isinstance(weight, Sequence) else {members}) or min(each) < 0:
         raise InputError(where, repr(weight), f"a number from 0 on, or {members} of them", "give one, or one a member")
     return each[0] if len(each) == 1 else torch.tensor(each).unsqueeze(-1)
+
+
+def _of_member(weight: float | Tensor, e: int) -> float | Tensor:
+    return float(weight[e]) if isinstance(weight, Tensor) else weight
 
 
 def _weighed(weight: float | Tensor) -> ExitStack:

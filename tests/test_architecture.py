@@ -18,7 +18,7 @@ MAX_LINES, MAX_FUNCTION = 350, 60
 LAYERS = (
     "errors",
     "atlas, cells, distributions, files, latents, metrics, progress, regression, strict_yaml, student_t, threads",
-    "admission, regions, splits",
+    "admission, faults, regions, splits",
     "calibration, cohort, config, draws, fusion, nets, statistics, tails",
     "adaptation, assessment, baselines, findings, io, likelihoods, mahalanobis, preprocess, priors, simulation",
     "calibrated, parts",

@@ -2,22 +2,28 @@
 
 import os
 import re
+import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
 from functools import cache
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 import pyro_mmnorm
+from pyro_mmnorm.cli import app
 from pyro_mmnorm.config import parse_config, read_config
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/**/*.md"))]
 CONFIGS = sorted(ROOT.glob("configs/**/*.yaml"))
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+GUIDES = "\n".join([README, *(path.read_text(encoding="utf-8") for path in sorted(ROOT.glob("docs/howto/*.md")))])
 PATH = re.compile(r"(?P<indent> *)(?P<name>[\w.]+/?)(?: |$)")
 LINK = re.compile(r"\]\((?!https?:|#)(?P<target>[^)#\s]+)")
 COMMAND = re.compile(r"\bmmnorm (?P<name>[a-z]+)(?P<rest>[^\n`|#]*)")
@@ -71,12 +77,53 @@ def test_python_blocks_compile(document):
 def test_readme_example_runs(tmp_path, monkeypatch):
     """The tables, the configuration and the Python of the README belong together."""
     monkeypatch.chdir(tmp_path)
-    [command] = [line for block in blocks(README, "sh") for line in block.splitlines() if "mmnorm simulate" in line]
-    arguments = command.removeprefix("mmnorm ").partition("#")[0].split()
-    mmnorm(*arguments, "--healthy", "200", "--patients", "20")
-    (tmp_path / "my.yaml").write_text(blocks(README, "yaml")[0], encoding="utf-8")
+    simulate, init = (command for command in commands(README) if command[0] in ("simulate", "init"))
+    mmnorm(*simulate, "--healthy", "200", "--patients", "20")
+    mmnorm(*init)
     for block in blocks(README, "python"):
         exec(compile(block, "README.md", "exec"), {})
+
+
+SMALL = {
+    "simulate": ("--healthy", "400", "--patients", "20"),
+    "run": ("--set", "train.epochs=2", "--set", "deviations.draws=16", "--overwrite"),
+    "score": ("--overwrite",),
+}
+
+
+@pytest.mark.slow
+def test_howtos_run(tmp_path, monkeypatch):
+    """Every command and every block of Python of docs/howto, in the order in which a user meets them, in small."""
+    monkeypatch.chdir(tmp_path)
+    invoke("simulate", "--out", "tables", *SMALL["simulate"])
+    people = pd.read_csv("tables/participants.csv", index_col=0)
+    elsewhere = people["site"] == people["site"].iloc[0]
+    shutil.copytree("tables", "local")
+    people[elsewhere].drop(columns="split").to_csv("local/participants.csv")
+    people[~elsewhere].to_csv("tables/participants.csv")
+    scope: dict[str, object] = {}
+    for page in ("my-table", "read-the-report", "my-likelihood", "my-new-site", "cite"):
+        text = (ROOT / "docs" / "howto" / f"{page}.md").read_text(encoding="utf-8")
+        for command in commands(text):
+            invoke(*command, *SMALL.get(command[0], ()))
+        if page == "my-table":
+            shutil.copy("my.yaml", "later.yaml")
+        for block in blocks(text, "python"):
+            exec(compile(block, page, "exec"), scope)
+    assert Path("demo.png").is_file()
+    assert len(scope["strongest"]) == 10
+
+
+def commands(text: str) -> list[list[str]]:
+    """The arguments of every `mmnorm` in the sh blocks, without comments."""
+    lines = [line for block in blocks(text, "sh") for line in block.splitlines() if line.startswith("mmnorm ")]
+    return [shlex.split(line, comments=True)[1:] for line in lines]
+
+
+def invoke(*arguments: str) -> None:
+    """As `mmnorm`, within this process: a second one would load torch again."""
+    done = CliRunner().invoke(app, [*arguments, "--quiet"])
+    assert done.exit_code == 0, (arguments, done.output)
 
 
 def test_contributing_example_runs():
@@ -101,9 +148,9 @@ def test_configurations_load(path):
     assert read_config(path).data.modalities
 
 
-@pytest.mark.parametrize("name", sorted({match["name"] for match in COMMAND.finditer(README)}))
+@pytest.mark.parametrize("name", sorted({match["name"] for match in COMMAND.finditer(GUIDES)}))
 def test_commands_exist(name):
-    rests = [match["rest"] for match in COMMAND.finditer(README) if match["name"] == name]
+    rests = [match["rest"] for match in COMMAND.finditer(GUIDES) if match["name"] == name]
     options = {option for rest in rests for option in re.findall(r"--[a-z-]+", rest)}
     told = mmnorm(name, "--help")
     assert [option for option in sorted(options) if option not in told] == []

@@ -192,3 +192,23 @@ def test_a_healthy_cohort_runs_without_patients(config, frames, tmp_path):
     done = pipeline.run(config.model_copy(update={"data": data}), out=tmp_path / "h", progress=False)
     assert set(pd.read_csv(done / "subjects.csv")["split"]) == {"test"}
     assert (done / "report.html").is_file()
+
+
+def test_an_ensemble_tells_its_members_in_every_file(config, tmp_path):
+    chosen = config.model_copy(update={"model": config.model.model_copy(update={"members": 3})})
+    done = pipeline.run(chosen, out=tmp_path / "e", progress=False)
+    dev = xr.open_dataset(done / "deviations.nc", engine="h5netcdf")
+    assert dev["z_member_sd"].dims == ("kind", "subject", "region")
+    assert dev["z_member_sd"].notnull().equals(dev["z"].notnull())
+    subjects = pd.read_csv(done / "subjects.csv", index_col=0)
+    for name in ("mean_abs_z", "mean_sq_z", "mean_z", "n_outliers", "n_significant", "dsi", "omnibus_p", "mse"):
+        np.testing.assert_allclose(subjects[f"{name}_member_sd"], dev[f"{name}_member_sd"][0], rtol=1e-6, atol=1e-12)
+    history, latents = (pd.read_csv(done / f"{name}.csv") for name in ("history", "latents"))
+    assert {f"best_epoch_member_{e}" for e in range(3)} <= set(history)
+    assert set(latents["member"]) == {0, 1, 2}
+    assert len(json.loads((done / "diagnostics.json").read_text())["active_units"]) == 3
+    with xr.open_datatree(done / "posterior.nc", engine="h5netcdf") as tree:
+        assert set(tree["posterior"]["member"].to_numpy()) == {0, 1, 2}
+    scored = pipeline.score(done, config, out=tmp_path / "s")
+    later = pd.read_csv(scored / "subjects.csv", index_col=0).loc[subjects.index]
+    np.testing.assert_allclose(later["mean_abs_z_member_sd"], subjects["mean_abs_z_member_sd"], atol=1e-9)

@@ -9,19 +9,22 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pyro_mmnorm.assessment.groups import SMALLEST_GROUP, Group, groups
-from pyro_mmnorm.assessment.sentences import BANDS, BOUNDS, dependence, outside, verdict
+from pyro_mmnorm.assessment.sentences import BANDS, BOUNDS, about_p, dependence, outside, verdict
 from pyro_mmnorm.assessment.totals import Prediction, figures, prediction_parts, z_parts
 from pyro_mmnorm.calibration import Calibrator
 from pyro_mmnorm.metrics import MACE_LEVELS, known_mean, shapiro_w, uniformity
 from pyro_mmnorm.progress import bar
 from pyro_mmnorm.statistics import between_modalities
 
-__all__ = ["BANDS", "BOUNDS", "SMALLEST_GROUP", "Prediction", "assess"]
+__all__ = ["BANDS", "BOUNDS", "SMALLEST_GROUP", "Prediction", "about_p", "assess"]
 
 type Floats = NDArray[np.float64]
 type Pair = tuple[Floats, Floats]
 
 TESTS_PER_REFIT = 10
+MOST_SHAPIRO, NULL_SAMPLES = 1000, 50
+SHARES = ("beyond_", "coverage_", "pit")
+NOT_NEGATIVE = ("rms_", "mace", "sd", "crps", "smse")
 
 
 def assess(
@@ -34,6 +37,7 @@ def assess(
     *,
     prediction: Prediction | None = None,
     patterns: Sequence[str] | None = None,
+    regions: NDArray[np.str_] | None = None,
     predictive: bool = True,
     repeats: int = 200,
     seed: int = 0,
@@ -53,14 +57,17 @@ def assess(
         modality: Name of the modality of each region, [d].
         prediction: Gives MSLL, SMSE, EXPV (total and beyond covariates) and CRPS (in SDs of training controls).
         patterns: Modalities of each test control in words, [n]; what was observed in `test` when None.
-        predictive: False when the region itself was seen (kind `reconstruction`): then the PIT test, MSLL, SMSE, EXPV
-            and CRPS tell fit, not prediction.
+        regions: Names of the regions, [d], for the pair that `between_modalities` names.
+        predictive: False when the region itself was seen (kinds `reconstruction` and `local`): then the PIT test, MSLL,
+            SMSE, EXPV and CRPS tell fit, not prediction, and z is what is left given the latents, whose independence
+            between modalities is tested.
         repeats: Bootstrap samples.
         seed: Of the bootstrap.
 
     Returns:
         JSON-able: verdict, warnings (sentences on figures outside their band), reading, overall, groups (each figure
-        with value, low and high; mace also with null, pit with p), between_modalities, bounds.
+        with value, low and high; mace also with null, pit with p; shapiro_w with value and null), between_modalities,
+        bounds.
     """
     parts = groups(covariates, kinds, np.isfinite(test[0]), modality, patterns)
     predicted = None if prediction is None else prediction.standardised()
@@ -73,8 +80,9 @@ def assess(
     blocks = [_block(part, {k: v[0, i] for k, v in point.items()}, {k: v[:, i] for k, v in around.items()})
               for i, part in enumerate(parts)]  # fmt: skip
     overall, rest = blocks[0], blocks[1:]
-    overall["shapiro_w"] = float(known_mean(shapiro_w(z)))
-    between = between_modalities(z, modality, rng=rng)
+    drawn_w = shapiro_w(rng.standard_normal((min(len(z), MOST_SHAPIRO), NULL_SAMPLES)))
+    overall["shapiro_w"] = {"value": float(known_mean(shapiro_w(z))), "null": float(known_mean(drawn_w))}
+    between = {} if predictive else between_modalities(z, modality, rng=rng, regions=regions)
     return {
         "verdict": verdict(overall),
         "warnings": [*(text for block in blocks if (text := outside(block))), *dependence(between)],
@@ -130,16 +138,25 @@ def _block(part: Group, point: dict[str, Floats], drawn: dict[str, Floats]) -> d
     block: dict[str, Any] = {"by": part.by, "level": part.level, "n": int(part.people.sum())}
     for name, value in point.items():
         if name not in ("below", "mace_null"):
-            block[name] = _interval(float(value), drawn[name])
+            block[name] = _interval(name, float(value), drawn[name])
     block["mace"]["null"] = float(point["mace_null"])
     distance, p = uniformity(point["below"], drawn["below"])
     levels = np.abs(drawn["below"] - drawn["below"].mean(0) + point["below"] - MACE_LEVELS).max(-1)
-    block["pit"] = _interval(distance, levels) | {"p": p}
+    block["pit"] = _interval("pit", distance, levels) | {"p": p}
     return block
 
 
-def _interval(value: float, drawn: Floats) -> dict[str, float]:
-    """A figure with its 95 % interval, from draws centred on it."""
+def _interval(name: str, value: float, drawn: Floats) -> dict[str, float]:
+    """A figure with its 95 % interval, from draws centred on it, within what the figure can be.
+
+    A root mean square comes as its square, whose draws are centred and only then brought to their root: resampled
+    people add their own sampling error, and a root would feel it the less the larger it is.
+    """
     known = drawn[np.isfinite(drawn)]
     low, high = value + np.quantile(known - known.mean(), [0.025, 0.975]) if len(known) else (np.nan, np.nan)
-    return {"value": value, "low": float(low), "high": float(high)}
+    told = np.array([value, low, high])
+    if name.startswith((*SHARES, *NOT_NEGATIVE)):
+        told = np.clip(told, 0, 1 if name.startswith(SHARES) else None)
+    if name.startswith("rms_"):
+        told = np.sqrt(told)
+    return dict(zip(("value", "low", "high"), told.tolist(), strict=True))

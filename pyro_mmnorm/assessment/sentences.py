@@ -5,7 +5,7 @@ from typing import Any
 
 from pyro_mmnorm.metrics import COVERAGE_LEVELS
 
-__all__ = ["BANDS", "BOUNDS", "dependence", "outside", "verdict"]
+__all__ = ["BANDS", "BOUNDS", "about_p", "dependence", "outside", "verdict"]
 
 BOUNDS = {"mean": (-0.05, 0.05), "sd": (0.95, 1.05), "beyond_1.96": (0.04, 0.06)}
 """What the overall figures should lie in: the verdict rests on these."""
@@ -55,16 +55,34 @@ def outside(block: Mapping[str, Any]) -> str:
     return f"z of {who} (n = {block['n']}) has {', '.join(faults)}: {todo}."
 
 
-def dependence(between: Mapping[str, Mapping[str, float]]) -> list[str]:
+def dependence(between: Mapping[str, Mapping[str, Any]]) -> list[str]:
     """A sentence when residuals of different modalities correlate by more than chance and by more than a little."""
     first, largest, share = (between.get(name) for name in ("first_eigenvalue", "largest_r", "share_above_0.1"))
     if not (first and largest and share) or first["p"] > SMALL_P or share["value"] < share["null"] + 0.01:
         return []
+    pair = f", {largest['pair']}" if "pair" in largest else ""
     return [
         f"Residuals of different modalities correlate in test controls: |r| up to {largest['value']:.2f} (by chance "
-        f"{largest['null']:.2f}), above 0.1 in {100 * share['value']:.1f} % of pairs (by chance "
-        f"{100 * share['null']:.1f} %): the model takes them for independent given the latents."
+        f"{largest['null']:.2f}{pair}), above 0.1 in {100 * share['value']:.1f} % of pairs (by chance "
+        f"{100 * share['null']:.1f} %): the model takes them for independent given the latents. "
+        "Deviations of such a pair are no two findings."
     ]
+
+
+def about_p(people: int, smallest: float, regions: int) -> str:
+    """Which p-value feeds what, and how small the conformal one can be.
+
+    Examples:
+        >>> about_p(106, 1 / 107, 115)[-74:]
+        'of 115 regions could pass Benjamini-Hochberg at 0.05 from 2,299 people on.'
+    """
+    return (
+        "q, flags and everything counted from them rest on the calibrated z: its two-sided normal p, by "
+        "Benjamini-Hochberg over the regions of a person. The conformal p of a region or a person (omnibus p) asks for "
+        f"no distribution, stands beside them and feeds nothing: with {people:,} calibration controls it is at least "
+        f"{smallest:.4f}, and one of {regions:,} regions could pass Benjamini-Hochberg at 0.05 from "
+        f"{regions * 20 - 1:,} people on."
+    )
 
 
 def verdict(overall: Mapping[str, Any]) -> str:

@@ -17,7 +17,7 @@ from pyro_mmnorm.metrics import (
     crps_quantiles,
     known_mean,
     moments,
-    spread_from_moments,
+    square_spread,
 )
 
 __all__ = ["Prediction", "figures", "prediction_parts", "z_parts"]
@@ -118,7 +118,7 @@ def figures(total: Mapping[str, ArrayLike]) -> dict[str, Floats]:
     cells = np.where(t["seen"].sum(-1) > 0, t["seen"].sum(-1), np.nan)
     found = moments(powers.sum(-2))
     found |= {name: t[name].sum(-1) / cells for name in (*BEYOND, *COVERAGE)}
-    found |= spread_from_moments(powers)
+    found |= square_spread(powers)
     people = np.where(t["seen"] > 0, t["seen"], np.nan)
     levels = list(zip(MACE_LEVELS, BELOW, strict=True))
     found["mace"] = known_mean(np.mean([np.abs(t[name] / people - q) for q, name in levels], axis=0))

@@ -21,10 +21,12 @@ from pyro_mmnorm.statistics import (
 __all__ = [
     "ALL_TARGETS",
     "LEVEL",
+    "MEMBER_SD",
     "TEST_CONTROLS",
     "labels",
     "modality_regions",
     "order_of",
+    "person_figures",
     "poster_rule",
     "region_table",
     "subject_table",
@@ -41,6 +43,9 @@ ALL_TARGETS = "all targets"
 LEVEL = 0.05
 """The level of p and q."""
 
+MEMBER_SD = "_member_sd"
+"""Ends the name of an SD over ensemble members."""
+
 OUTLIER = 1.96
 
 
@@ -48,7 +53,7 @@ def subject_table(dev: xr.Dataset, split: pd.Series, group: pd.Series) -> pd.Dat
     r"""The figures of every person, over the regions observed in that person.
 
     Args:
-        dev: Deviations of one kind, dims (subject, region): z, q and if there omnibus_p and mse (subject).
+        dev: Deviations of one kind, dims (subject, region): z, q and if there omnibus_p, mse and what an ensemble adds.
         split: `test` or `target` of every person, by id.
         group: Group of every person, by id.
 
@@ -62,7 +67,7 @@ def subject_table(dev: xr.Dataset, split: pd.Series, group: pd.Series) -> pd.Dat
         * hamming: share of regions in which the flags differ from those of another person of the group, over all pairs
           of observed regions; NaN for a person alone in a group;
         * mean_abs_z.<modality>: over the regions of one modality, where there are several;
-        * omnibus_p, mse: as in dev;
+        * omnibus_p, mse, and <figure>_member_sd (see `member_spread`): as in dev;
         * lowest_region, highest_region, most_deviant: region of the least z, the largest z, the largest |z|.
 
         NaN, and no region, for a person in whom nothing was observed.
@@ -79,26 +84,37 @@ def subject_table(dev: xr.Dataset, split: pd.Series, group: pd.Series) -> pd.Dat
     """
     people = _people(dev, split, group)
     z, q, names = (dev[name].to_numpy() for name in ("z", "q", "region"))
-    seen, flagged = np.isfinite(z), q < LEVEL
-    n, size, signed = seen.sum(1), np.where(seen, np.abs(z), 0.0), np.where(seen, z, 0.0)
+    seen = np.isfinite(z)
     table = people.drop(columns="label").assign(
-        n_observed=n,
-        mean_abs_z=_share(size.sum(1), n),
-        mean_sq_z=_share((size**2).sum(1), n),
-        mean_z=_share(signed.sum(1), n),
-        n_outliers=(size > OUTLIER).sum(1),
-        n_significant=flagged.sum(1),
-        dsi=_share((size * flagged).sum(1), n),
-        hamming=_hamming(flagged, seen, people["label"]),
+        **person_figures(dev), hamming=_hamming(q < LEVEL, seen, people["label"])
     )
-    for m, rows in modality_regions(dev).items():
-        table[f"mean_abs_z.{m}"] = _share(size[:, rows].sum(1), seen[:, rows].sum(1))
-    for name in ("omnibus_p", "mse"):
-        if name in dev:
+    for name in ("omnibus_p", "mse", *(str(name) for name in dev.data_vars if str(name).endswith(MEMBER_SD))):
+        if name in dev and dev[name].ndim == 1:
             table[name] = dev[name].to_numpy()
+    n = table["n_observed"]
     for name, order in (("lowest_region", -z), ("highest_region", z), ("most_deviant", np.abs(z))):
         table[name] = pd.Series(names[np.where(seen, order, -np.inf).argmax(1)], table.index).where(n > 0)
     return table
+
+
+def person_figures(dev: xr.Dataset) -> dict[str, NDArray[Any]]:
+    """What z and q of a person come to, whoever the others are: those columns of `subject_table`, [n] each."""
+    z, flagged = dev["z"].to_numpy(), dev["q"].to_numpy() < LEVEL
+    seen = np.isfinite(z)
+    n, size = seen.sum(1), np.where(seen, np.abs(z), 0.0)
+    return {
+        "n_observed": n,
+        "mean_abs_z": _share(size.sum(1), n),
+        "mean_sq_z": _share((size**2).sum(1), n),
+        "mean_z": _share(np.where(seen, z, 0.0).sum(1), n),
+        "n_outliers": (size > OUTLIER).sum(1),
+        "n_significant": flagged.sum(1),
+        "dsi": _share((size * flagged).sum(1), n),
+        **{
+            f"mean_abs_z.{m}": _share(size[:, own].sum(1), seen[:, own].sum(1))
+            for m, own in modality_regions(dev).items()
+        },
+    }
 
 
 def modality_regions(dev: xr.Dataset) -> dict[str, NDArray[np.bool_]]:

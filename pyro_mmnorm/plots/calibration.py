@@ -174,5 +174,5 @@ def group_forest(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
                         markersize=5, capsize=3, linewidth=1.4)  # fmt: skip
     ax.set_yticks(y, [f"{short(f'{row.by}: {row.level}')} (n {row.n:,})" for row in table.itertuples()])
     ax.set(ylim=(len(table) - 0.4, -0.6), xlabel="mean of z (dots) and SD of z (squares)")
-    ax.set_title("Test controls by group (orange: interval misses 0 or 1)")
+    ax.set_title("Test controls by group\n(orange: interval misses 0 or 1)")
     return ax

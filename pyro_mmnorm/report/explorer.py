@@ -76,7 +76,7 @@ def _facts(run: RunResults, subjects: pd.DataFrame) -> list[tuple[str, list[str]
 
 def _cautions(subjects: pd.DataFrame) -> list[str]:
     """What is shaky about each person's answer; '' for nothing."""
-    outside = subjects["outside_range"].fillna("").astype(str) if "outside_range" in subjects else None
+    outside = subjects["outside_range"].astype(object).fillna("").astype(str) if "outside_range" in subjects else None
     told = []
     for i in range(len(subjects)):
         words = []

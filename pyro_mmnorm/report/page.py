@@ -191,6 +191,9 @@ def _calibration(run: RunResults) -> Section:
         shares = [f"{group} {number('share_', float(share))}" for group, share in shares_of.items()]
         notes.append(Note(f"Cells beyond the calibration range, whose z is extrapolated: {', '.join(shares)}."))
     rest = {key: value for key, value in reliability.items() if key not in JUDGED}
+    if isinstance(calibrator := rest.get("calibrator"), Mapping) and "p_values" in calibrator:
+        notes.append(Note(f"Which p-value feeds what: {calibrator['p_values']}"))
+        rest["calibrator"] = {key: value for key, value in calibrator.items() if key != "p_values"}
     tables = calibration_tables(reliability) + finding_tables(rest)
     return Section("calibration", "Is it calibrated?", notes, tables)
 

@@ -1,6 +1,6 @@
 """Are modalities independent given the model: correlation of their residuals in test controls (numpy and scipy)."""
 
-from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,25 +15,34 @@ NOTICED = 0.1
 
 
 def between_modalities(
-    z: Floats, modality: NDArray[np.str_], *, rng: np.random.Generator, permutations: int = 99, repeats: int = 100
-) -> dict[str, Mapping[str, float]]:
+    z: Floats,
+    modality: NDArray[np.str_],
+    *,
+    rng: np.random.Generator,
+    regions: NDArray[np.str_] | None = None,
+    permutations: int = 99,
+    repeats: int = 100,
+) -> dict[str, dict[str, Any]]:
     r"""Residual correlations between regions of different modalities, against people permuted within each modality.
 
     The model says that modalities are independent given the latents, :math:`p(x_1, x_2 | z) = p(x_1 | z) p(x_2 | z)`;
-    what is left over in z should then not correlate between them.
+    what is left over in z should then not correlate between them. Only z given everything observed (`reconstruction`,
+    `local`) tests this: modalities share latents, so `normative` z of different ones correlate in any such model.
 
     Args:
         z: Of test controls, [n, d], NaN where not observed.
         modality: Of each region, [d].
         rng: Source of the permutations.
+        regions: Their names, [d]; then the pair with the largest |r| is named.
         permutations: How many.
         repeats: Bootstrap samples of people. The draws are centred on the figure: a resample, in which people come
             several times, has larger correlations by chance.
 
     Returns:
         largest_r, share_above_0.1 and first_eigenvalue (of the correlation matrix with the blocks of each modality
-        set to 0), each with its value, 95 % interval (low, high), n, mean over permutations (null) and p. Empty where
-        there is one modality, or where no two modalities share 20 people.
+        set to 0), each with its value, 95 % interval (low, high), n, mean over permutations (null) and p; with
+        `regions`, largest_r has its `pair` too. Empty where there is one modality, or where no two modalities share 20
+        people.
 
     Examples:
         >>> z = np.random.default_rng(0).normal(size=(300, 6))
@@ -47,19 +56,21 @@ def between_modalities(
     across = modality[:, None] != modality[None, :]
     if not (across & (seen.T.astype(float) @ seen >= FEWEST_PAIRS)).any():
         return {}
-    found = _strength(filled, seen, across)
+    r, known = _correlations(filled, seen, across)
+    found = _strength(r, known)
     drawn = []
     for _ in range(permutations):
         order = np.empty(z.shape, np.int64)
         for m in dict.fromkeys(modality.tolist()):
             order[:, modality == m] = rng.permutation(len(z))[:, None]
-        drawn.append(_strength(np.take_along_axis(filled, order, 0), np.take_along_axis(seen, order, 0), across))
+        mixed, there = np.take_along_axis(filled, order, 0), np.take_along_axis(seen, order, 0)
+        drawn.append(_strength(*_correlations(mixed, there, across)))
     rows = rng.integers(0, len(z), (repeats, len(z)))
-    around = np.array([_strength(filled[row], seen[row], across) for row in rows])
+    around = np.array([_strength(*_correlations(filled[row], seen[row], across)) for row in rows])
     ends = np.asarray(found) + np.quantile(around - around.mean(0), [0.025, 0.975], axis=0)
     names = ("largest_r", f"share_above_{NOTICED}", "first_eigenvalue")
     null, n = np.array(drawn), int(seen.any(1).sum())
-    return {
+    told: dict[str, dict[str, Any]] = {
         name: {
             "value": value,
             "low": float(max(0.0, ends[0, i])),
@@ -70,10 +81,14 @@ def between_modalities(
         }
         for i, (name, value) in enumerate(zip(names, found, strict=True))
     }
+    if regions is not None:
+        first, second = divmod(int(np.abs(r).argmax()), len(r))
+        told["largest_r"]["pair"] = f"{regions[first]} and {regions[second]}"
+    return told
 
 
-def _strength(z: Floats, seen: NDArray[np.bool_], across: NDArray[np.bool_]) -> tuple[float, float, float]:
-    """Largest |r|, share of |r| above 0.1 and first eigenvalue between modalities, over pairs seen in 20 people."""
+def _correlations(z: Floats, seen: NDArray[np.bool_], across: NDArray[np.bool_]) -> tuple[Floats, NDArray[np.bool_]]:
+    """r between modalities, [d, d], 0 elsewhere; and which pairs were seen in 20 people."""
     if seen.all():
         size = (z**2).sum(0)
         both, pairs = np.sqrt(np.outer(size, size)), np.full(across.shape, len(z))
@@ -82,8 +97,11 @@ def _strength(z: Floats, seen: NDArray[np.bool_], across: NDArray[np.bool_]) -> 
         square = (z**2).T @ mask
         both, pairs = np.sqrt(square * square.T), mask.T @ mask
     known = across & (pairs >= FEWEST_PAIRS) & (both > 0)
-    r = np.divide(z.T @ z, both, out=np.zeros(both.shape), where=known)
-    size = np.abs(r[known])
-    last = len(r) - 1
+    return np.divide(z.T @ z, both, out=np.zeros(both.shape), where=known), known
+
+
+def _strength(r: Floats, known: NDArray[np.bool_]) -> tuple[float, float, float]:
+    """Largest |r|, share of |r| above 0.1 and first eigenvalue between modalities."""
+    size, last = np.abs(r[known]), len(r) - 1
     first = float(eigh(r, eigvals_only=True, subset_by_index=(last, last))[0])
     return float(size.max(initial=0.0)), float((size > NOTICED).mean()) if size.size else 0.0, first

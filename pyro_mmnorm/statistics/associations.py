@@ -11,7 +11,7 @@ from scipy import special, stats
 from pyro_mmnorm.errors import InputError
 from pyro_mmnorm.statistics.intervals import FEWEST, Estimate, bootstrap_interval, observed
 
-__all__ = ["adjusted", "correlation", "indicators", "slope", "steiger_test", "trend"]
+__all__ = ["adjusted", "correlation", "indicators", "residuals", "slope", "steiger_test", "trend"]
 
 type Floats = NDArray[np.float64]
 
@@ -66,6 +66,31 @@ def adjusted(scores: ArrayLike, nuisance: Mapping[str, ArrayLike], group: ArrayL
         raise InputError("adjustment", got, "columns that vary within groups", "adjust for fewer columns")
     out = np.where(known[:, None], table - np.nan_to_num(x) @ np.linalg.lstsq(inside, own)[0], np.nan)
     return out if scores.ndim == 2 else out[:, 0]
+
+
+def residuals(table: ArrayLike, given: Mapping[str, ArrayLike]) -> Floats:
+    """What columns leave of every column of a table, by least squares over the people who have everything, [n, k].
+
+    Args:
+        table: [n, k], NaN where not observed.
+        given: Columns to take out, as `nuisance` of `adjusted`.
+
+    Returns:
+        NaN for people who lack anything.
+
+    Raises:
+        InputError: When too few people have everything.
+
+    Examples:
+        >>> residuals([[0.0], [1.0], [1.0], [2.0], [np.nan]], {"x": [0, 1, 2, 3, 4]}).round(2).ravel()
+        array([-0.1,  0.3, -0.3,  0.1,  nan])
+    """
+    table = observed(table, "table", axes=2)
+    design = _design(given, len(table))
+    complete = np.isfinite(table).all(1) & np.isfinite(design).all(1)
+    out = np.full(table.shape, np.nan)
+    out[complete] = _residuals(table[complete], design[complete])[0]
+    return out
 
 
 def correlation(

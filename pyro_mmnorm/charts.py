@@ -1,5 +1,6 @@
 """Charts: centile curves of a region over age, and the people to draw beside them."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -15,10 +16,11 @@ from pyro_mmnorm.errors import InputError
 from pyro_mmnorm.predictive import Predictive
 from pyro_mmnorm.preprocess import SITE, Preprocess, Term
 
-__all__ = ["CENTILES", "centiles", "people_beside"]
+__all__ = ["CENTILES", "centiles", "people_beside", "profile_centiles"]
 
 CENTILES = (1, 5, 25, 50, 75, 95, 99)
 """Centiles of a chart, if nothing else is said."""
+PROFILE_CENTILES, PROFILES, DRAWS = (5, 25, 50, 75, 95), 12, 256
 
 
 def centiles(
@@ -95,6 +97,56 @@ def centiles(
             values[own] = np.moveaxis(x * scale + loc, -1, 0)
     curves = xr.DataArray(values, {"region": names, "centile": q, by: grid, **at}, ("region", "centile", by))
     return curves[0].drop_vars("region").rename(region) if isinstance(region, str) else curves
+
+
+def profile_centiles(norm: NormativeModel, calibrate: Cohort, people: Cohort, *, points: int = 9) -> xr.Dataset:
+    """Centile curves of every region for the commonest sorts of people, so that most can be shown on one.
+
+    A profile is a value of every covariate by category, such as women of one site; up to 12 that the norm knows are
+    taken, the commonest first. The curves run over the age, or over the first covariate with a range where none is
+    called `age`; all others stand at their median. A norm without kind `normative` is calibrated for it in a copy.
+
+    Args:
+        norm: Calibrated for any kind.
+        calibrate: The controls that it was calibrated on.
+        people: Those to be shown.
+        points: Of the grid.
+
+    Returns:
+        `value`, dims (profile, region, centile, age), in the units of the table; the covariates by category are
+        coordinates of the profiles, the others are scalars. Empty where no covariate has a range.
+
+    Examples:
+        >>> import pyro_mmnorm as mm
+        >>> cohort = mm.simulate(healthy=300, patients=20, seed=1).to_cohort()
+        >>> norm = mm.NormativeModel(mm.MMVAE.for_cohort(cohort, latent_dim=2)).calibrate(cohort.calibrate)
+        >>> curves = profile_centiles(norm, cohort.calibrate, cohort.test, points=2)
+        >>> dict(curves["value"].sizes), sorted(curves["sex"].to_numpy().tolist())
+        ({'profile': 2, 'region': 42, 'centile': 5, 'age': 2}, ['F', 'M'])
+    """
+    terms = {term.name: term for term in norm.preprocess.terms}
+    numbers = [name for name, term in terms.items() if term.low is not None]
+    if not numbers:
+        return xr.Dataset()
+    by = "age" if "age" in numbers else numbers[0]
+    traits = [name for name in terms if name not in numbers]
+    known = people.covariates[people.covariates[traits].isin({name: terms[name].levels for name in traits}).all(axis=1)]
+    profiles = known.value_counts(traits).head(PROFILES).index.to_frame(index=False) if traits else pd.DataFrame([{}])
+    fixed = {name: float(calibrate.covariates[name].median()) for name in numbers if name != by}
+    if not len(profiles):
+        return xr.Dataset()
+    if "normative" not in norm.kinds:
+        norm = copy.copy(norm)
+        norm.calibrators, norm.normative_draws = dict(norm.calibrators), DRAWS
+        norm.calibrate(calibrate, ("normative",))
+    curves = [
+        centiles(
+            norm, norm.preprocess.names, PROFILE_CENTILES, by=by, at={**fixed, **at}, points=points, draws=DRAWS
+        ).drop_vars(list(at))
+        for at in ({str(name): value for name, value in row.items()} for row in profiles.to_dict("records"))
+    ]
+    found = xr.concat(curves, "profile", join="exact").to_dataset(name="value")
+    return found.assign_coords({name: ("profile", profiles[name].to_numpy(str)) for name in traits})
 
 
 def people_beside(curves: xr.DataArray, cohort: Cohort) -> pd.DataFrame:

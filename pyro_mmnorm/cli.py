@@ -220,6 +220,31 @@ def compare(
 
 
 @app.command(
+    rich_help_panel=SIDE_BY_SIDE,
+    epilog="\b\nExample:\n  mmnorm study configs/ukb_adni.yaml --out runs/study",
+)
+@spoken
+def study(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file; its model is set against the others.")],
+    out: OUT = None,
+    set_: SET = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Trainings of every VAE.")] = 3,
+    quick: Annotated[bool, typer.Option("--quick", help="One training and few epochs: to see that it runs.")] = False,
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="Runs at a time; one a core, at most 4, if none.")
+    ] = None,
+    overwrite: OVERWRITE = False,
+) -> Summary:
+    """The poster's study: all models and baselines, figures, one page."""
+    from pyro_mmnorm.config import read_config
+    from pyro_mmnorm.studies import study as studied
+
+    resolved = read_config(config, overrides=set_ or [])
+    folder = studied(resolved, out=out, seeds=seeds, quick=quick, processes=processes, overwrite=overwrite)
+    return Summary(out=folder, then=f"page: {folder / 'study.html'}")
+
+
+@app.command(
     rich_help_panel=MADE_UP,
     epilog="\b\nExample:\n  mmnorm simulate --out demo_data --healthy 2000 --patients 200 --seed 3",
 )

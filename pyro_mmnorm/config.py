@@ -231,8 +231,7 @@ class Config(Record):
     seed: NonNegativeInt = 1
     out: str = Field("runs/run", description="run folder, relative to where the command is called")
     data: DataConfig
-    baseline: Literal["regression", "factor_analysis", "hippocampal_volume"] | None = None
-    """In place of the VAE, see docs/compare.md."""
+    baseline: Literal["regression", "factor_analysis", "hippocampal_volume"] | None = None  # in place of the VAE
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
     deviations: DeviationConfig = DeviationConfig()

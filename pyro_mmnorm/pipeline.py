@@ -16,6 +16,7 @@ from pyro_mmnorm.admission import reference_subjects
 from pyro_mmnorm.assessment import assess
 from pyro_mmnorm.calibration_report import calibration_report
 from pyro_mmnorm.cells import by_id, column_of
+from pyro_mmnorm.charts import profile_centiles
 from pyro_mmnorm.checkpoint import sha256
 from pyro_mmnorm.cohort import Cohort
 from pyro_mmnorm.config import Config, parse_config
@@ -55,6 +56,8 @@ def run(
     resume: bool = False,
     overwrite: bool = False,
     progress: bool | None = None,
+    cohort: Cohort | None = None,
+    brief: bool = False,
 ) -> Path:
     """The main job: read, train, calibrate, score, assess, find, report.
 
@@ -65,6 +68,8 @@ def run(
         resume: Go on with an interrupted run of the same configuration: a trained model is not trained again.
         overwrite: Replace an earlier run.
         progress: Show bars; None: only on a terminal.
+        cohort: What `read_cohort` gave, when many runs share one; None: it is read.
+        brief: Leave out posterior.nc, figures and report.html.
 
     Returns:
         The run folder; its files are told in docs/run-folder.md.
@@ -73,12 +78,15 @@ def run(
         InputError: On bad input, before anything is written.
     """
     with one_thread(), silent(progress is False):
-        return _run(config, RunFolder(out or config.out, resume=resume, overwrite=overwrite), device, progress)
+        folder = RunFolder(out or config.out, resume=resume, overwrite=overwrite)
+        return _run(config, folder, device, progress, cohort, brief)
 
 
-def _run(config: Config, folder: RunFolder, device: str, progress: bool | None) -> Path:
+def _run(
+    config: Config, folder: RunFolder, device: str, progress: bool | None, given: Cohort | None, brief: bool
+) -> Path:
     with folder.step("read"):
-        cohort = seen_by(config.baseline, read_cohort(config))
+        cohort = seen_by(config.baseline, given if given is not None else read_cohort(config))
         model = _model(config, cohort)
         everyone = cohort[cohort.split.isin(["test", "target"])]
         if model.preprocess:
@@ -102,12 +110,16 @@ def _run(config: Config, folder: RunFolder, device: str, progress: bool | None) 
         evidence = norm.log_evidence(cohort.test)
         one = refitted(norm, dev.sel(kind=config.deviations.primary), cohort.calibrate, everyone, seed=config.seed)
         _write_findings(folder, one, everyone, evidence, config.seed)
-    if config.baseline is None:
+    if not brief:
+        with folder.step("centiles"):
+            folder.write_netcdf("centiles.nc", profile_centiles(norm, cohort.calibrate, everyone))
+    if config.baseline is None and not brief:
         with folder.step("posterior"):
             draws = int(np.clip(POSTERIOR_CELLS // (len(everyone) * len(norm.preprocess.names)), 1, 100))
             folder.write_netcdf("posterior.nc", to_datatree(norm, everyone, draws=draws, seed=config.seed))
     _write_provenance(folder, config, cohort, norm)
-    build_report(folder.path)
+    if not brief:
+        build_report(folder.path)
     return folder.path
 
 
@@ -177,12 +189,8 @@ def _fitted(run_dir: str | Path, config: Config) -> tuple[NormativeModel, Config
     before = parse_config(_text(Path(run_dir) / "config.yaml"))
     given = config.deviations.model_dump(include={"unseen_site", "outside_range"})
     norm.unseen_site, norm.outside_range = config.deviations.unseen_site, config.deviations.outside_range
-    kept = {
-        "baseline": before.baseline,
-        "model": before.model,
-        "train": before.train,
-        "deviations": before.deviations.model_copy(update=given),
-    }
+    deviations = before.deviations.model_copy(update=given)
+    kept = {"baseline": before.baseline, "model": before.model, "train": before.train, "deviations": deviations}
     return norm, config.model_copy(update=kept)
 
 
@@ -257,17 +265,10 @@ def _train(
 ) -> NormativeModel:
     for m, names in model.preprocess.set_aside.items() if model.preprocess else ():
         if names:
-            logger.info(
-                "%s: %d columns set aside, totals or constant among the training controls: %s",
-                m,
-                len(names),
-                ", ".join(names[:5]),
-            )
-    norm = NormativeModel(
-        model,
-        **config.deviations.model_dump(exclude={"kinds", "primary"}),
-        seed=config.seed,
-    )
+            told = "%s: %d columns set aside, totals or constant among the training controls: %s"
+            logger.info(told, m, len(names), ", ".join(names[:5]))
+    options = config.deviations.model_dump(exclude={"kinds", "primary"})
+    norm = NormativeModel(model, **options, seed=config.seed)
     if isinstance(model, MMVAE):
         history = fit(model, cohort.train, config.train, seed=config.seed, device=device, progress=progress)
         folder.write_table("history.csv", history, index=False)
@@ -293,6 +294,8 @@ def _deviations(norm: NormativeModel, cohort: Cohort) -> xr.Dataset:
     kinds = [kind for kind in norm.kinds if kind != "latent"]
     regional = [norm.deviations(cohort, kind) for kind in kinds]
     dev = [xr.concat(regional, dim=pd.Index(kinds, name="kind"))] if kinds else []
+    if dev:
+        dev[0]["observed"] = (("subject", "region"), norm.observed(cohort))
     if "latent" in norm.kinds and (latent := norm.deviations(cohort, "latent"))["latent_p"].notnull().any():
         dev.append(latent)
     return xr.merge(dev, compat="equals", join="exact")

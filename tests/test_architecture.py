@@ -31,6 +31,7 @@ LAYERS = (
     "calibration_report, charts, datatree, plots, pyro_svi, recalibration",
     "report, run_folder, terminal",
     "comparison, pipeline",
+    "studies",
     "cli",
     "__init__",
 )

@@ -8,7 +8,7 @@ import pytest
 from scipy import special
 
 import pyro_mmnorm as mm
-from pyro_mmnorm.charts import CENTILES, people_beside
+from pyro_mmnorm.charts import CENTILES, people_beside, profile_centiles
 from pyro_mmnorm.errors import InputError
 from pyro_mmnorm.likelihoods import LIKELIHOODS
 from pyro_mmnorm.predictive import Predictive
@@ -139,3 +139,25 @@ def test_a_number_beyond_training_and_an_uncalibrated_kind_are_refused(norm, coh
     with pytest.raises(InputError, match=r"at: icv: 3000; expected 1\d+(\.\d+)? to 1\d+"):
         mm.centiles(sized, REGION, at={**AT, "icv": 3000})
     assert mm.centiles(sized, REGION, by="icv", at={**AT, "age": 60}).dims == ("centile", "icv")
+
+
+def test_the_curves_of_a_profile_are_those_of_its_covariates(normative, cohort):
+    curves = profile_centiles(normative, cohort.calibrate, cohort.test, points=3)
+    told = set(zip(curves["sex"].to_numpy(), curves["site"].to_numpy(), strict=True))
+    assert told == set(cohort.test.covariates[["sex", "site"]].itertuples(index=False, name=None))
+    profile = curves.isel(profile=1)
+    at = {name: str(profile[name].item()) for name in ("sex", "site")}
+    alone = mm.centiles(normative, REGION, (5, 25, 50, 75, 95), at=at, points=3, draws=256)
+    np.testing.assert_allclose(profile["value"].sel(region=REGION), alone, rtol=1e-6)  # raw z is right to 1e-7
+
+
+def test_a_norm_of_another_kind_keeps_its_kinds(norm, cohort):
+    before = norm.kinds
+    assert "value" in profile_centiles(norm, cohort.calibrate, cohort.test, points=2)
+    assert norm.kinds == before
+
+
+def test_without_a_covariate_that_has_a_range_there_are_no_curves(cohort, norm):
+    told = dataclasses.replace(cohort, covariates=cohort.covariates[["sex"]], kinds={"sex": "category"})
+    model = mm.MMVAE.for_cohort(told, latent_dim=2, hidden=(4,))
+    assert not profile_centiles(mm.NormativeModel(model), told.calibrate, told.test)

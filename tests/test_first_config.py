@@ -75,10 +75,26 @@ def test_who_is_healthy_is_not_guessed(study, tmp_path, labels):
     assert all(label in refused.stderr for label in labels)
 
 
-def test_without_a_diagnosis_everybody_is_the_reference(study, tmp_path):
+def test_without_any_column_that_could_tell_everybody_is_the_reference(study, tmp_path):
     people = pd.read_csv(study / "clinical.tsv", sep="\t").drop(columns="Dx Group")
     people.to_csv(study / "clinical.tsv", sep="\t", index=False)
     assert parse_config(first_config(study, tmp_path / "my.yaml")[0]).data.reference == "everyone"
+
+
+def test_a_diagnosis_under_an_odd_name_is_not_passed_over(study, tmp_path):
+    """Else its patients would train the norm."""
+    people = pd.read_csv(study / "clinical.tsv", sep="\t").rename(columns={"Dx Group": "grp2"})
+    people.to_csv(study / "clinical.tsv", sep="\t", index=False)
+    text, told = first_config(study, tmp_path / "my.yaml")
+    assert UNKNOWN in text
+    assert any("grp2" in sentence for sentence in told)
+
+
+def test_two_spellings_of_a_group_are_told(study, tmp_path):
+    people = pd.read_csv(study / "clinical.tsv", sep="\t")
+    people.loc[people["Dx Group"].eq("AD").idxmax(), "Dx Group"] = "ad"
+    people.to_csv(study / "clinical.tsv", sep="\t", index=False)
+    assert any("'AD' and 'ad'" in sentence for sentence in first_config(study, tmp_path / "my.yaml")[1])
 
 
 def test_what_is_left_out_is_told(study, tmp_path):

@@ -11,6 +11,14 @@ import yaml
 
 from pyro_mmnorm.cells import as_numbers, as_text, counted, named
 from pyro_mmnorm.errors import InputError
+from pyro_mmnorm.io.column_names import (
+    Meaning,
+    is_healthy,
+    reads_like,
+    same_but_for_spelling,
+    score_direction,
+    stage_of,
+)  # fmt: skip
 from pyro_mmnorm.io.tables import CORNER, READERS, read_table
 from pyro_mmnorm.splits import SPLITS
 
@@ -19,32 +27,12 @@ __all__ = ["UNKNOWN", "first_config"]
 UNKNOWN = "CHANGE_ME"
 """Stands where only a person knows what is right; no run accepts it."""
 
-ID = re.compile(
-    r"(participant|subject|sub|subj|scan|fs|file|patient|person|image)?[_\- ]?(id|key|name|label)"
-    r"|sub(j|ject)?s?|eid|rid|ptid"
-)
 PEOPLE = re.compile(r"participant|subject|demograph|pheno|clinical|covariate|people|patients|dx|info")
-AGE = re.compile(r"age|age[_\- ]?(at[_\- ]?)?(scan|visit|mri|years?|yrs?|baseline|bl)|(scan|visit|interview)[_\- ]?age")
-SEX = re.compile(r"sex|gender|ptgender")
-SITE = re.compile(r"(site|scanner|cent(er|re))s?([_\- ]?(id|name))?")
-DIAGNOSIS = re.compile(
-    r"dx|dx[_\- ]?(group|bl|label)|diagnos(is|e|tic)([_\- ]?\w+)?|(clinical[_\- ]?)?(group|status)|case[_\- ]?control"
-)
-HEALTHY = re.compile(
-    r"cn|nc|hc|cu|td|tdc|con|ctr?l|controls?|healthy(controls?|volunteers?|subjects?)?|normals?|cognitivelynormal"
-    r"|normalcontrols?|neurotypical|typical(lydeveloping)?"
-)
-STAGES = ("smc", "scd", "emci", "mci", "lmci", "ad", "dementia")
-SCORES = {
-    "mmse": "higher_is_better",
-    "moca": "higher_is_better",
-    "adas": "higher_is_worse",
-    "cdr": "higher_is_worse",
-    "faq": "higher_is_worse",
-}
+MEANINGS: tuple[Meaning, ...] = ("age", "sex", "site", "diagnosis")
 IDLE_WORDS = ("lh", "rh", "left", "right", "hemi", "both", "data", "type", "measure", "table", "tables", "stats")
 TRUTH = re.compile(r"effect|reference_\w+")  # what `mmnorm simulate` writes beside its tables
 MOST_TABLES, MOST_LEVELS, FEWEST_REGIONS = 100, 40, 2
+MOST_GROUPS = 12
 
 
 @dataclass(frozen=True)
@@ -109,6 +97,8 @@ def first_config(folder: str | Path, beside: str | Path) -> tuple[str, list[str]
         told.append(
             f"{m}: {counted(sum(len(p.numeric) for p in parts), 'region')}, {len(seen)} of {len(people.ids)} people"
         )
+    about = [*_covariates(people), *_reference(people)]
+    told += [line.strip(" #") for line in about if line.startswith("  #") and not line.startswith("  # What")]
     root = os.path.relpath(folder.resolve(), Path(beside).resolve().parent)
     return "\n".join(_lines(root, people, modalities, notes)) + "\n", [*told, *notes]
 
@@ -148,7 +138,7 @@ def _hidden(path: Path, folder: Path) -> bool:
 def _key(frame: pd.DataFrame) -> str | None:
     """The column of ids: FreeSurfer's corner, or a name that reads like one, with a different word in every row."""
     names = [str(name) for name in frame.columns]
-    likely = [name for name in names if ID.fullmatch(name.lower())]
+    likely = [name for name in names if reads_like("id", name)]
     if CORNER.fullmatch(names[0]) and names[0] not in likely:
         likely.insert(0, names[0])
     for name in likely:
@@ -165,18 +155,26 @@ def _is_number(column: pd.Series) -> bool:
         return False
 
 
-def _named_like(pattern: re.Pattern[str], frame: pd.DataFrame) -> str | None:
-    """The column whose name reads like `pattern`; an exact short name comes first."""
-    found = [str(name) for name in frame.columns if pattern.fullmatch(str(name).lower())]
+def _column(meaning: Meaning, table: _Table) -> str | None:
+    """The column that reads like `meaning`, of several the shortest name; ages are numbers, all else are few words."""
+    found = [str(name) for name in table.frame.columns if name != table.key and reads_like(meaning, str(name))]
+    if meaning == "age":
+        found = [name for name in found if name in table.numeric]
+    else:
+        found = [name for name in found if 1 < _levels(table.frame[name]) <= MOST_LEVELS]
     return min(found, key=len, default=None)
+
+
+def _levels(column: pd.Series) -> int:
+    return len(set(as_text(column)) - {""})
 
 
 def _people(tables: Sequence[_Table], folder: Path, notes: Sequence[str]) -> _Table:
     """The table with the most columns that tell of people."""
 
     def score(table: _Table) -> tuple[int, int]:
-        told = sum(_named_like(pattern, table.frame) is not None for pattern in (AGE, SEX, SITE, DIAGNOSIS))
-        return told, int(PEOPLE.search(table.name.lower()) is not None)
+        told = [_column(meaning, table) is not None for meaning in MEANINGS]
+        return sum(told), int(PEOPLE.search(table.name.lower()) is not None)
 
     best = max(tables, key=score, default=None)
     if best is None or score(best) == (0, 0):
@@ -229,69 +227,67 @@ def _lines(root: str, people: _Table, modalities: Mapping[str, list[_Table]], no
         yield f"      {{tables: {_flow([part.path for part in parts])}{own}{out}}}"
     yield ""
     yield from _covariates(people)
-    yield from _diagnosis(people)
+    yield from _reference(people)
+    yield from _scores_and_split(people)
 
 
 def _covariates(people: _Table) -> Iterator[str]:
     """What is usual depends on these."""
-    frame = people.frame
-    chosen = {
-        "age": (_named_like(AGE, frame), "spline"),
-        "sex": (_named_like(SEX, frame), "category"),
-        "site": (_named_like(SITE, frame), "category"),
-    }
-    terms = {name: (column, kind) for name, (column, kind) in chosen.items() if column is not None}
-    if "age" in terms and not _is_number(frame[terms["age"][0]]):
-        yield f"  # {terms.pop('age')[0]} is no covariate: not all of its cells are numbers."
-    if "site" in terms and not 1 < as_text(frame[terms["site"][0]]).nunique() <= MOST_LEVELS:
-        terms.pop("site")
+    kinds: dict[Meaning, str] = {"age": "spline", "sex": "category", "site": "category"}
+    terms = {name: column for name in kinds if (column := _column(name, people))}
+    for wanted in ("age", "sex"):
+        if wanted not in terms:
+            yield f"  # No column reads like {wanted}."
     if terms:
         yield "  # What is usual depends on these: spline, linear or category. Never the diagnosis."
-        parts = [
-            f"{n}: {kind}" if n == c else f"{n}: {{column: {_scalar(c)}, kind: {kind}}}"
-            for n, (c, kind) in terms.items()
-        ]
         yield "  covariates:"
-        yield from (f"    {part}" for part in parts)
-        empty = pd.concat([as_text(frame[column]) == "" for column, _ in terms.values()], axis=1).any(axis=1).sum()
-        if empty:
-            yield f"  missing_covariates: set_aside    # {counted(int(empty), 'row')} without one of these"
-    else:
-        yield "  # No column reads like age, sex or site. covariates: {age: spline, sex: category}"
+        for name, column in terms.items():
+            long = f"{{column: {_scalar(column)}, kind: {kinds[name]}}}"
+            yield f"    {name}: {kinds[name] if name == column else long}"
+        empty = pd.concat([as_text(people.frame[column]) == "" for column in terms.values()], axis=1).any(axis=1)
+        if empty.any():
+            yield f"  missing_covariates: set_aside    # {counted(int(empty.sum()), 'row')} without one of these"
     yield ""
 
 
-def _diagnosis(people: _Table) -> Iterator[str]:
-    """Who is healthy, the groups, scores and the split."""
-    frame, column = people.frame, _named_like(DIAGNOSIS, people.frame)
+def _reference(people: _Table) -> Iterator[str]:
+    """Who is healthy, and the groups: not guessed unless a usual word says so."""
+    column = _column("diagnosis", people)
     if column is None:
-        yield "  reference: everyone    # no column reads like a diagnosis: all are taken for healthy"
-    else:
-        counts = as_text(frame[column]).value_counts()
-        values = [value for value in counts.index if value]
-        well = [value for value in values if HEALTHY.fullmatch(re.sub(r"[\W_]", "", value.lower()))]
-        found = ", ".join(f"{value} ({counts[value]})" for value in values[:12])
-        yield f"  # Values of {column}: {found}."
-        why = "who is healthy" if well else "CHANGE THIS: which of the values above are the healthy?"
-        yield f"  reference: {{column: {_scalar(column)}, values: {_flow(well or [UNKNOWN])}}}    # {why}"
-        if len(values) <= MOST_LEVELS:
-            order = well + sorted(set(values) - set(well), key=_stage)
-            yield f"  groups: {{column: {_scalar(column)}, order: {_flow(order)}}}    # from healthy to most ill"
-        if "" in counts:
-            few = counted(int(counts[""]), "row")
-            yield f"  exclude_subjects: {{{_scalar(column)}: ['']}}    # {few} without it"
-    scores = {str(c): way for c in frame.columns for name, way in SCORES.items() if str(c).lower().startswith(name)}
-    if scores := {name: way for name, way in scores.items() if _is_number(frame[name])}:
+        others = [
+            str(name) for name in people.frame.columns
+            if name != people.key and 1 < _levels(people.frame[name]) <= MOST_GROUPS
+            and not any(reads_like(meaning, str(name)) for meaning in MEANINGS)
+        ]  # fmt: skip
+        if not others:
+            yield "  reference: everyone    # no column could tell a diagnosis"
+            return
+        yield f"  # No column reads like a diagnosis. It may be one of {', '.join(others)}."
+        yield f"  reference: {{column: {UNKNOWN}, values: [{UNKNOWN}]}}    # CHANGE THIS, or write: reference: everyone"
+        return
+    counts = as_text(people.frame[column]).value_counts()
+    values = [value for value in counts.index if value]
+    well = [value for value in values if is_healthy(value)]
+    yield f"  # {column}: {', '.join(f'{value} ({counts[value]})' for value in values)}."
+    for spellings in same_but_for_spelling(values):
+        told = " and ".join(map(repr, spellings))
+        yield f"  # {told} count as different groups: mend the table if they are one."
+    why = "who is healthy" if well else "CHANGE THIS: which of the values above are the healthy?"
+    yield f"  reference: {{column: {_scalar(column)}, values: {_flow(well or [UNKNOWN])}}}    # {why}"
+    order = well + sorted(set(values) - set(well), key=stage_of)
+    yield f"  groups: {{column: {_scalar(column)}, order: {_flow(order)}}}    # from healthy to most ill"
+    if "" in counts:
+        yield f"  exclude_subjects: {{{_scalar(column)}: ['']}}    # {counted(int(counts['']), 'row')} without it"
+
+
+def _scores_and_split(people: _Table) -> Iterator[str]:
+    scores = {name: way for name in people.numeric if (way := score_direction(name))}
+    if scores:
         yield f"  scores: {{{', '.join(f'{_scalar(name)}: {way}' for name, way in scores.items())}}}"
-    splits = [str(c) for c in frame.columns if set(as_text(frame[c])) <= set(SPLITS) and frame[c].nunique() > 1]
+    splits = [str(c) for c in people.frame.columns if set(as_text(people.frame[c])) <= set(SPLITS)]
     yield ""
     yield "  # Healthy people who calibrate and who only test; the rest of them train, everybody else is scored."
     yield f"  split: {{column: {_scalar(splits[0])}}}" if splits else "  split: {calibrate: 0.2, test: 0.2}"
-
-
-def _stage(value: str) -> tuple[int, str]:
-    small = value.lower()
-    return (STAGES.index(small) if small in STAGES else -1, small)
 
 
 def _scalar(value: str) -> str:

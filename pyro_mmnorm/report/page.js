@@ -171,6 +171,7 @@
   const cells = Object.fromEntries(Object.entries(data.cells).map(([name, text]) => [name, unpacked(text)]));
   const curves = data.curves && { ...data.curves, values: unpacked(data.curves.values) };
   const cell = (name, person, region) => (cells[name] ? cells[name][person * d + region] : NaN);
+  const painted = all(".explorer use.mark[data-row]");
   const state = { person: 0, region: 0, found: [] };
 
   function colour(z) {
@@ -203,7 +204,7 @@
   }
 
   function showMap(person) {
-    for (const mark of all(".explorer use.mark[data-row]")) {
+    for (const mark of painted) {
       const region = Number(mark.dataset.row);
       const [z, q] = [cell("z", person, region), cell("q", person, region)];
       mark.setAttribute("fill", colour(z));
@@ -234,6 +235,7 @@
   function showRegion(region) {
     state.region = region;
     by("region").value = region;
+    for (const mark of painted) mark.classList.toggle("chosen", Number(mark.dataset.row) === region);
     const profile = curves ? curves.profile[state.person] : -1;
     const at = curves ? curves.at[state.person] : null;
     by("curve").replaceChildren();

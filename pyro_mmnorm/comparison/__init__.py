@@ -17,7 +17,7 @@ from pyro_mmnorm.errors import InputError
 from pyro_mmnorm.files import atomic_write
 from pyro_mmnorm.statistics import holm
 
-__all__ = ["compare", "over_cohorts"]
+__all__ = ["compare", "corrected", "over_cohorts"]
 
 
 def compare(
@@ -61,9 +61,7 @@ def compare(
             about = f"{question.measure}, {question.about}"
             notes.append(f"Left out: {about}: {error.got}; {error.expected} needed.")
     table = pd.DataFrame(rows)
-    first = table["part"] == PRIMARY
-    table["p_holm"] = table["p"].where(first, np.nan)
-    table.loc[~first, "p_holm"] = holm(table.loc[~first, "p"].to_list())
+    table["p_holm"] = corrected(table)
     table["sentence"] = [
         sentence({str(key): x for key, x in row.items()}, models[0].name) for row in table.to_dict("records")
     ]
@@ -73,6 +71,21 @@ def compare(
     if out is not None:
         _write(Path(out), table, models)
     return table
+
+
+def corrected(table: pd.DataFrame) -> pd.Series:
+    """p after Holm's correction over all rows but those of the primary endpoint, whose p stays as it is.
+
+    Args:
+        table: With part and p.
+
+    Examples:
+        >>> table = pd.DataFrame({"part": ["Primary endpoint", "Groups", "Scores"], "p": [0.03, 0.02, 0.5]})
+        >>> corrected(table).tolist()
+        [0.03, 0.04, 0.5]
+    """
+    p, rest = table["p"].astype(float), table["part"] != PRIMARY
+    return p.mask(rest, pd.Series(holm(p[rest].to_list()), p.index[rest]))
 
 
 def _truth(folder: str | Path) -> Truth:

@@ -19,7 +19,7 @@ from pyro_mmnorm.findings import TEST_CONTROLS, poster_rule
 from pyro_mmnorm.findings.tables import LEVEL
 from pyro_mmnorm.statistics import adjusted, indicators, residuals
 
-__all__ = ["PRIMARY", "Question", "questions"]
+__all__ = ["PRIMARY", "SIGNIFICANCE", "Question", "questions"]
 
 type Floats = NDArray[np.float64]
 type Labels = NDArray[np.str_]
@@ -27,6 +27,9 @@ type Given = Mapping[str, Floats]
 
 PRIMARY = "Primary endpoint"
 """Part of the table with the one figure named beforehand."""
+
+SIGNIFICANCE = "Regions with p < .05: no result by themselves, since z that are too wide have more"
+"""Part of the table on how often regions are significant."""
 
 COVERAGE = {50: 0.6744897501960817, 95: 1.959963984540054}
 
@@ -130,14 +133,13 @@ def _matched(models: Sequence[Model], label: Labels, groups: list[str]) -> Itera
 
 
 def _significance(models: Sequence[Model], label: Labels, groups: list[str]) -> Iterator[Question]:
-    part = "Regions with p < .05: no result by themselves, since z that are too wide have more"
     for name in groups:
         rows, ideal = label == name, LEVEL if name == TEST_CONTROLS else None
         z = _of(models, lambda run, r=rows: run.results.z.to_numpy(float)[r])  # type: ignore[misc]
         tables: list[Table] = [[_counted(np.abs(x) > COVERAGE[95], np.isfinite(x)) for x in model] for model in z]
-        yield _boot(models, (part, "share of regions, p < .05", name), quotient, tables, label[rows], ideal)
+        yield _boot(models, (SIGNIFICANCE, "share of regions, p < .05", name), quotient, tables, label[rows], ideal)
         ruled: list[Table] = [[_counted(poster_rule(x), np.isfinite(x)) for x in model] for model in z]
-        yield _boot(models, (part, "share of regions by the poster's rule", name), quotient, ruled, label[rows])
+        yield _boot(models, (SIGNIFICANCE, "share of regions by the poster's rule", name), quotient, ruled, label[rows])
 
 
 def _scores(models: Sequence[Model], label: Labels, given: Given) -> Iterator[Question]:

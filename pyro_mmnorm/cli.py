@@ -159,6 +159,20 @@ def report(run_dir: RUN) -> Summary:
     return _page(run_dir, read_config(run_dir / "config.yaml").deviations.primary)
 
 
+@app.command(rich_help_panel=OWN, epilog="\b\nExample:\n  mmnorm export runs/abide --to csv")
+@spoken
+def export(
+    run_dir: RUN,
+    to: Annotated[str, typer.Option(help="csv or parquet: a row a kind, person and region; netcdf: everything.")],
+    out: Annotated[Path | None, typer.Option(help="File to write; one in the folder of the run if not given.")] = None,
+    overwrite: OVERWRITE = False,
+) -> Summary:
+    """The results in one file for other programs: csv, parquet or netcdf."""
+    from pyro_mmnorm.export import export as exported
+
+    return Summary(out=exported(run_dir, to, out, overwrite=overwrite))
+
+
 @app.command(
     rich_help_panel=LATER,
     epilog="\b\nExample:\n  mmnorm score runs/abide --config new_people.yaml --out runs/new",

@@ -265,8 +265,8 @@ def _train(
 ) -> NormativeModel:
     for m, names in model.preprocess.set_aside.items() if model.preprocess else ():
         if names:
-            told = "%s: %d columns set aside, totals or constant among the training controls: %s"
-            logger.info(told, m, len(names), ", ".join(names[:5]))
+            sentence = "%s: %d columns set aside, totals or constant among the training controls: %s"
+            logger.info(sentence, m, len(names), ", ".join(names[:5]))
     options = config.deviations.model_dump(exclude={"kinds", "primary"})
     norm = NormativeModel(model, **options, seed=config.seed)
     if isinstance(model, MMVAE):

@@ -44,6 +44,7 @@ CONTENT = {
     "history.csv": "a row an epoch",
     "latents.csv": "what each latent carries",
     "diagnostics.json": "what the fit came to",
+    "centiles.nc": "centile curves of the page",
     "config.yaml": "the configuration, every default told",
     "provenance.json": "versions, seed, checksums of the tables, times",
 }

@@ -29,7 +29,7 @@ LAYERS = (
     "deviations",
     "loading",
     "calibration_report, charts, datatree, plots, pyro_svi, recalibration",
-    "report, run_folder, terminal",
+    "export, report, run_folder, terminal",
     "comparison, pipeline",
     "studies",
     "cli",

@@ -14,6 +14,7 @@ import xarray as xr
 from pyro_mmnorm.adaptation import local_split
 from pyro_mmnorm.admission import reference_subjects
 from pyro_mmnorm.assessment import assess
+from pyro_mmnorm.calibrated import conformal_groups
 from pyro_mmnorm.calibration_report import calibration_report
 from pyro_mmnorm.cells import by_id, column_of
 from pyro_mmnorm.charts import profile_centiles
@@ -88,6 +89,10 @@ def _run(
     with folder.step("read"):
         cohort = seen_by(config.baseline, given if given is not None else read_cohort(config))
         model = _model(config, cohort)
+        settings = config.deviations.model_dump(exclude={"kinds", "primary"})
+        norm = NormativeModel(model, **settings, seed=config.seed)
+        if norm.conformal_within:
+            conformal_groups(cohort, norm.conformal_within)
         everyone = cohort[cohort.split.isin(["test", "target"])]
         if model.preprocess:
             anywhere = config.deviations.unseen_site == "population"
@@ -99,7 +104,7 @@ def _run(
             norm = load(folder.path / "model")
             logger.info("train: a trained model was found and is used")
         else:
-            norm = _train(config, cohort, model, folder, device, progress)
+            _train(config, cohort, norm, folder, device, progress)
     with folder.step("deviations"):
         dev = _deviations(norm, everyone)
         folder.write_netcdf("deviations.nc", dev)
@@ -256,19 +261,14 @@ def _model(config: Config, cohort: Cohort) -> MMVAE | LinearGaussian:
 
 
 def _train(
-    config: Config,
-    cohort: Cohort,
-    model: MMVAE | LinearGaussian,
-    folder: RunFolder,
-    device: str,
-    progress: bool | None,
-) -> NormativeModel:
-    for m, names in model.preprocess.set_aside.items() if model.preprocess else ():
+    config: Config, cohort: Cohort, norm: NormativeModel, folder: RunFolder, device: str, progress: bool | None
+) -> None:
+    """Train the model of a norm, calibrate and save it."""
+    for m, names in norm.preprocess.set_aside.items():
         if names:
             sentence = "%s: %d columns set aside, totals or constant among the training controls: %s"
             logger.info(sentence, m, len(names), ", ".join(names[:5]))
-    options = config.deviations.model_dump(exclude={"kinds", "primary"})
-    norm = NormativeModel(model, **options, seed=config.seed)
+    model = norm.model
     if isinstance(model, MMVAE):
         history = fit(model, cohort.train, config.train, seed=config.seed, device=device, progress=progress)
         folder.write_table("history.csv", history, index=False)
@@ -280,7 +280,6 @@ def _train(
             logger.warning("%s", told["warning"])
     norm.calibrate(cohort.calibrate, tuple(config.deviations.kinds))
     norm.save(folder.path / "model")
-    return norm
 
 
 def _z_table(dev: xr.Dataset) -> pd.DataFrame:

@@ -8,6 +8,7 @@ import pandas as pd
 
 from pyro_mmnorm.cohort import Cohort
 from pyro_mmnorm.comparison.runs import Run, read_runs
+from pyro_mmnorm.comparison.truth import Truth
 from pyro_mmnorm.config import Config
 from pyro_mmnorm.files import atomic_write
 from pyro_mmnorm.io import read_cohort
@@ -18,7 +19,6 @@ from pyro_mmnorm.studies.models import Variant, variants
 from pyro_mmnorm.studies.page import study_page
 from pyro_mmnorm.studies.running import run_models
 from pyro_mmnorm.studies.table import study_table
-from pyro_mmnorm.studies.truth import Truth
 
 __all__ = ["Truth", "Variant", "run_models", "study", "study_table", "variants"]
 

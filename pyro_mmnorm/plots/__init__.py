@@ -13,7 +13,7 @@ from pyro_mmnorm.plots.findings import (
 )
 from pyro_mmnorm.plots.ppc import ppc
 from pyro_mmnorm.plots.shapes import brain_svg_shapes
-from pyro_mmnorm.plots.training import active_units, history_curves
+from pyro_mmnorm.plots.training import active_units, held_out_fit, history_curves, latent_use
 
 __all__ = [
     "active_units",
@@ -25,7 +25,9 @@ __all__ = [
     "coverage_curve",
     "group_forest",
     "group_heatmap",
+    "held_out_fit",
     "history_curves",
+    "latent_use",
     "pit_histogram",
     "ppc",
     "qq",

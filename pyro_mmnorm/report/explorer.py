@@ -59,6 +59,7 @@ def explorer(run: RunResults) -> Explorer:
         "cells": _cells(run, subjects.index),
         "colours": colours("diverging"),
         "limit": LIMIT,
+        "kind": run.primary,
         "curves": _curves(run.centiles, subjects, list(run.z.columns)),
     }
     head = ["region", "modality", "z", "p", "q", "observed", "expected"]

@@ -161,6 +161,8 @@
   const data = JSON.parse(source.textContent);
   const d = data.regions.length;
   const STRONGEST = 10;
+  const given = "The curves take no account of the person's other regions; z in the table does.";
+  const CONTEXT = { reconstruction: given, cross_modal: given, local: given };
 
   function unpacked(text) {
     const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
@@ -175,7 +177,7 @@
   const state = { person: 0, region: 0, found: [] };
 
   function colour(z) {
-    if (nothing(z)) return "url(#hatch)";
+    if (nothing(z)) return "none";
     const share = Math.max(0, Math.min(1, (z / data.limit + 1) / 2));
     return data.colours[Math.round(share * (data.colours.length - 1))];
   }
@@ -208,6 +210,7 @@
       const region = Number(mark.dataset.row);
       const [z, q] = [cell("z", person, region), cell("q", person, region)];
       mark.setAttribute("fill", colour(z));
+      mark.classList.toggle("none", nothing(z));
       mark.classList.toggle("pale", !(q < 0.05));
       const told = nothing(z) ? "not observed" : `z ${score(z)}, q ${chance(q)}`;
       mark.setAttribute("aria-label", `${data.regions[region]} (${data.modalities[region]}): ${told}`);
@@ -256,7 +259,7 @@
     const own = nothing(value) ? "not observed" : figures(value);
     const fixed = curves.profiles[profile] ? ` with ${curves.profiles[profile]}` : "";
     by("curve-told").textContent = `${what} at ${curves.by} ${figures(at)}${beyond}: this person ${own}; centiles of ` +
-      `healthy people${fixed}: ${told}. The curves know nothing of the person's other regions; z in the table may.`;
+      `healthy people${fixed}: ${told}. ${CONTEXT[data.kind] || ""}`;
     chart(lines, at, value, what);
   }
 

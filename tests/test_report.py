@@ -353,7 +353,8 @@ def test_what_was_learnt_is_told_in_words_figures_and_tables(copy, quick):
     words = Page(build_report(copy)).words.partition("Training and diagnostics 60")[2]
     for text in ("the weights of epoch 0 (the start) are kept", "1 of 2 latents are in use",
                  "After the fit, on 100 calibration controls", "log-likelihood of thickness (nats a person) −61.50",
-                 "share of precision, prior 40.0 %", "1 0 1 2.10 yes 60.0 % 40.0 % 2 0 0 0.30 no 20.0 % 80.0 %"):  # fmt: skip
+                 "share of precision, prior 40.0 %",
+                 "1 0 1 2.10 yes 60.0 % 40.0 % 2 0 0 0.30 no 20.0 % 80.0 %"):  # fmt: skip
         assert text in words, text
     (copy / "diagnostics.json").write_text(json.dumps(told | {"warning": "0 of 2 latents active: do this."}))
     page = Page(build_report(copy))

@@ -38,7 +38,10 @@ def _opened(browser: Browser, address: str) -> dict[str, float]:
 
 
 def main(run: str | None = None) -> dict[str, float]:
-    """Figures of the page of a run folder; of a new demo run where none is given. Times are medians of five openings, counts the worst."""
+    """Figures of the page of a run folder; of a new demo run where none is given.
+
+    Times are medians of five openings, counts are the worst of them.
+    """
     path = shutil.which("chromium")
     if path is None:
         raise SystemExit("no chromium on PATH: apt-get install chromium")

@@ -32,6 +32,7 @@ _HOME = {
     "run": "pipeline",
     "score": "pipeline",
     "simulate": "simulation",
+    "study": "studies",
     "to_datatree": "datatree",
 }
 

@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+import xarray as xr
 
 from pyro_mmnorm.assessment import Prediction, about_p, assess
 from pyro_mmnorm.cohort import Cohort
@@ -11,6 +12,9 @@ from pyro_mmnorm.regression import ShrunkRegression
 from pyro_mmnorm.statistics import share_significant
 
 __all__ = ["calibration_report"]
+
+LEVEL = 0.05
+CONFORMAL = (("Regions", "note"), ("Omnibus", "omnibus_note"))
 
 
 def calibration_report(norm: NormativeModel, cohort: Cohort, *, seed: int = 0) -> dict[str, Any]:
@@ -84,4 +88,21 @@ def _assessment(
         "smallest_p_in_every_region": 1 / (int(conformal.count.min()) + 1),
         "p_values": about_p(n, conformal.smallest, len(modality)),
     }
+    report["conformal"] = _conformal_shares(norm.at_site("")(raws[1], test[1], kind))
+    within = norm.at_site("").conformal_notes(kind)
+    if within:
+        told["conformal_within"] = {"by": norm.conformal_within, **within}
+        notes = (f"{what}, p within {norm.conformal_within}: {within[key]}" for what, key in CONFORMAL if within[key])
+        report["warnings"] = [*report["warnings"], *notes]
     return report | {"calibrator": told}
+
+
+def _conformal_shares(dev: xr.Dataset) -> dict[str, dict[str, float]]:
+    """Share of p at or below .05 in test controls: of regions, person by person, and of people by the omnibus p."""
+    people = np.nanmean(np.where(np.isfinite(dev["p"]), dev["p"] <= LEVEL, np.nan), axis=1)
+    value, half = float(people.mean()), 1.96 * float(people.std(ddof=1)) / np.sqrt(len(people))
+    omnibus = share_significant(dev["omnibus_p"].to_numpy()[:, None])
+    return {
+        "regions_p_below_0.05": {"value": value, "low": max(0.0, value - half), "high": min(1.0, value + half)},
+        "omnibus_p_below_0.05": {"value": omnibus.value[0], "low": omnibus.low[0], "high": omnibus.high[0]},
+    }

@@ -1,7 +1,7 @@
 """The command line: only wires."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -159,6 +159,20 @@ def report(run_dir: RUN) -> Summary:
     return _page(run_dir, read_config(run_dir / "config.yaml").deviations.primary)
 
 
+@app.command(rich_help_panel=OWN, epilog="\b\nExample:\n  mmnorm export runs/abide --to csv")
+@spoken
+def export(
+    run_dir: RUN,
+    to: Annotated[str, typer.Option(help="csv or parquet: a row a kind, person and region; netcdf: everything.")],
+    out: Annotated[Path | None, typer.Option(help="File to write; one in the folder of the run if not given.")] = None,
+    overwrite: OVERWRITE = False,
+) -> Summary:
+    """The results in one file for other programs: csv, parquet or netcdf."""
+    from pyro_mmnorm.export import export as exported
+
+    return Summary(out=exported(run_dir, to, out, overwrite=overwrite))
+
+
 @app.command(
     rich_help_panel=LATER,
     epilog="\b\nExample:\n  mmnorm score runs/abide --config new_people.yaml --out runs/new",
@@ -209,14 +223,40 @@ def adapt(
 def compare(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN ...", help="Folders of runs, the reference first.")],
     out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("runs/compare"),
+    truth: Annotated[Path | None, typer.Option(help="Folder of a simulated study: who finds what was planted?")] = None,
     overwrite: OVERWRITE = False,
 ) -> Summary:
-    """Several runs on the same test and target people, with paired tests."""
+    """Several runs on the same test and target people, with paired tests; x-seed1, x-seed2 are trainings of one x."""
     from pyro_mmnorm.comparison import compare as compared
 
     _unused(out, overwrite)
-    table = compared(runs, out=out)
+    table = compared(runs, out=out, truth=truth)
     return Summary(out=out, words=table["sentence"].dropna().tolist(), then=f"page: {out / 'compare.html'}")
+
+
+@app.command(
+    rich_help_panel=SIDE_BY_SIDE,
+    epilog="\b\nExample:\n  mmnorm study configs/ukb_adni.yaml --out runs/study",
+)
+@spoken
+def study(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file; its model is set against the others.")],
+    out: OUT = None,
+    set_: SET = None,
+    seeds: Annotated[int, typer.Option(min=1, help="Trainings of every VAE.")] = 3,
+    quick: Annotated[bool, typer.Option("--quick", help="One training and few epochs: to see that it runs.")] = False,
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="Runs at a time; one a core, at most 4, if none.")
+    ] = None,
+    overwrite: OVERWRITE = False,
+) -> Summary:
+    """The poster's study: all models and baselines, figures, one page."""
+    from pyro_mmnorm.config import read_config
+    from pyro_mmnorm.studies import study as studied
+
+    resolved = read_config(config, overrides=set_ or [])
+    folder = studied(resolved, out=out, seeds=seeds, quick=quick, processes=processes, overwrite=overwrite)
+    return Summary(out=folder, then=f"page: {folder / 'study.html'}")
 
 
 @app.command(
@@ -232,18 +272,37 @@ def simulate(
     kind: Annotated[
         str, typer.Option(help="poster: one study; ukb_adni: UK Biobank and ADNI, two studies with scanner shifts.")
     ] = "poster",
+    effect: Annotated[
+        str | None, typer.Option(help="ukb_adni: illness in the regions themselves, local, or along normal variation.")
+    ] = None,
+    spelling: Annotated[
+        str | None, typer.Option(help="ukb_adni: also tables under the column names of ukb or adni.")
+    ] = None,
     overwrite: OVERWRITE = False,
 ) -> Summary:
     """Tables of a made-up study, with the truth beside them."""
-    _simulate(out, healthy, patients, seed, overwrite, kind)
+    _simulate(out, healthy, patients, seed, overwrite, kind, effect, spelling)
     return Summary(out=out, then=f"tables: {out}")
 
 
-def _simulate(out: Path, healthy: int, patients: int, seed: int, overwrite: bool, kind: str = "poster") -> None:
+def _simulate(
+    out: Path,
+    healthy: int,
+    patients: int,
+    seed: int,
+    overwrite: bool,
+    kind: str = "poster",
+    effect: str | None = None,
+    spelling: str | None = None,
+) -> None:
     from pyro_mmnorm.simulation import simulate
 
     _unused(out, overwrite)
-    simulate(kind=kind, healthy=healthy, patients=patients, seed=seed).write(out)
+    if spelling and kind != "ukb_adni":
+        raise InputError("--spelling", f"kind {kind}", "kind ukb_adni", "add --kind ukb_adni, or leave it out")
+    told: dict[str, Any] = {"effect": effect} if effect else {}
+    names: dict[str, Any] = {"spelling": spelling} if spelling else {}
+    simulate(kind=kind, healthy=healthy, patients=patients, seed=seed, **told).write(out, **names)
 
 
 def _unused(out: Path, overwrite: bool) -> None:

@@ -61,7 +61,7 @@ class CovariateConfig(Record):
     """One covariate: where it lies and how it enters the model."""
 
     column: str
-    kind: Literal["spline", "linear", "category"]
+    kind: Literal["spline", "linear", "category", "one_hot"]
 
 
 class ReferenceConfig(Record):
@@ -210,7 +210,10 @@ class DeviationConfig(Record):
     refine: NonNegativeInt | None = Field(
         None, description="local steps on each subject's posterior; 5 for products of experts when empty, else 0"
     )
-    calibrator: Literal["empirical", "gaussian", "none"] = "empirical"
+    calibrator: str = Field("empirical", description="empirical, gaussian, none, or a name that was put in CALIBRATORS")
+    conformal_within: str | None = Field(
+        None, description="conformal p among people of one level of this category, or with the same modalities: pattern"
+    )
     unseen_site: Literal["refuse", "population"] = Field(
         "refuse", description="people of a site unseen in training: refused, or scored as if of no site in particular"
     )
@@ -231,8 +234,7 @@ class Config(Record):
     seed: NonNegativeInt = 1
     out: str = Field("runs/run", description="run folder, relative to where the command is called")
     data: DataConfig
-    baseline: Literal["regression", "factor_analysis", "hippocampal_volume"] | None = None
-    """In place of the VAE, see docs/compare.md."""
+    baseline: Literal["regression", "factor_analysis", "hippocampal_volume"] | None = None  # in place of the VAE
     model: ModelConfig = ModelConfig()
     train: TrainConfig = TrainConfig()
     deviations: DeviationConfig = DeviationConfig()

@@ -10,9 +10,10 @@ import pandas as pd
 import torch
 import xarray as xr
 from numpy.typing import NDArray
+from scipy import stats
 
 from pyro_mmnorm import checkpoint
-from pyro_mmnorm.calibrated import Calibrated
+from pyro_mmnorm.calibrated import Calibrated, conformal_groups
 from pyro_mmnorm.calibration import CALIBRATORS, Calibrator, Fit, mean_square
 from pyro_mmnorm.cohort import Cohort
 from pyro_mmnorm.errors import InputError
@@ -35,7 +36,7 @@ LOCAL = "local"
 """Name of the new site where the norm was trained without the covariate `site`."""
 REFINE = 5
 """Local steps on each person's posterior where it can be refined, if nothing else is said."""
-FEWEST = 10
+FEWEST, SMALLEST_SPREAD = 10, 1e-3
 MEMBER_CELLS = 2**21
 """People x regions whose deviations by one member are held at once: 16 MiB a variable, of which there are about 20."""
 
@@ -61,6 +62,8 @@ class NormativeModel:
         unseen_site: People of a site that was neither in training nor adapted to: `refuse`, or `population`, which
             scores them as if of no site in particular.
         outside_range: People with an age (or other number) beyond its range in training: `flag` or `refuse`.
+        conformal_within: Conformal p among calibration people of the same level of this category, or (`pattern`) with
+            the same modalities; see `calibration.Mondrian`. None: among all.
 
     Examples:
         >>> import pyro_mmnorm as mm
@@ -83,18 +86,20 @@ class NormativeModel:
         seed: int = 0,
         unseen_site: Literal["refuse", "population"] = "refuse",
         outside_range: Literal["flag", "refuse"] = "flag",
+        conformal_within: str | None = None,
     ) -> None:
         if model.preprocess is None:
-            got, want = "a model without preprocessing", "one of MMVAE.for_cohort"
-            raise InputError("NormativeModel", got, want, "build it so")
+            got = "a model without preprocessing"
+            raise InputError("NormativeModel", got, "one of MMVAE.for_cohort", "build it so")
         if isinstance(calibrator, str) and calibrator not in CALIBRATORS:
-            want = f"one of {sorted(CALIBRATORS)}"
-            raise InputError("deviations.calibrator", repr(calibrator), want, "use one of these")
+            want, todo = f"one of {sorted(CALIBRATORS)}", "use one of these, or put your own in CALIBRATORS"
+            raise InputError("deviations.calibrator", repr(calibrator), want, todo)
         self.model, self.draws, self.normative_draws, self.seed = model, draws, normative_draws, seed
         self.refine, self.calibrator, self._trained = refine, calibrator, model.preprocess
-        self.unseen_site, self.outside_range = unseen_site, outside_range
+        self.unseen_site, self.outside_range, self.conformal_within = unseen_site, outside_range, conformal_within
         self.calibrators: dict[str, Calibrator] = {}
         self.spread: Floats | None = None
+        self.groups: NDArray[np.str_] | None = None
         self.latent: LatentNorm | None = None
         self.sites: dict[str, Calibrated] = {}
 
@@ -111,14 +116,14 @@ class NormativeModel:
             kinds: Some of `KINDS`.
         """
         if len(cohort) < FEWEST:
-            got, todo = f"{len(cohort)} controls", "hold out more healthy people"
-            raise InputError("calibrate", got, f"at least {FEWEST}", todo)
+            got, want = f"{len(cohort)} controls", f"at least {FEWEST}"
+            raise InputError("calibrate", got, want, "hold out more healthy people")
         for kind in kinds:
             _check_kind(kind)
-        self.sites = {}
-        design = self.preprocess.design(cohort)
+        self.sites, self.groups, design = {}, self._groups(cohort), self.preprocess.design(cohort)
         if "local" in kinds:
-            self.spread = self._seen_spread(cohort)
+            seen = self.raw(cohort, "reconstruction")["z_raw"].to_numpy()  # SD by the middle half
+            self.spread = np.maximum(stats.iqr(seen, axis=0, scale="normal", nan_policy="omit"), SMALLEST_SPREAD)
         for kind in kinds:
             if kind == "latent":
                 mean = self.predictive.posterior_mean(self.preprocess(cohort))
@@ -155,7 +160,8 @@ class NormativeModel:
             batch, design = anyone.preprocess(people), anyone.preprocess.design(people)
             raw = {kind: anyone.raw(people, kind)["z_raw"].to_numpy() for kind in self.calibrators}
             latents = self.predictive.posterior_mean(batch) if self.latent else None
-            adapted.sites[site] = self.at_site("").to_site(raw, latents, design, self.preprocess.groups, site)
+            told = (design, self.preprocess.groups, site, self._groups(people))
+            adapted.sites[site] = self.at_site("").to_site(raw, latents, *told)
         return adapted
 
     def new_sites(self, cohort: Cohort) -> pd.Series:
@@ -167,7 +173,10 @@ class NormativeModel:
 
     def at_site(self, site: str) -> Calibrated:
         """The calibration of a site: its own where the norm was adapted to it, else that of `calibrate`."""
-        return self.sites.get(site) or Calibrated(self.calibrators, self.latent)
+        return self.sites.get(site) or Calibrated(self.calibrators, self.latent, self.groups)
+
+    def _groups(self, cohort: Cohort) -> NDArray[np.str_] | None:
+        return conformal_groups(cohort, self.conformal_within) if self.conformal_within else None
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -210,21 +219,21 @@ class NormativeModel:
             (subject): mean squared error of the expected value, in training SDs. Kind `latent` has dims
             (subject, latent) instead: see `LatentNorm`. An ensemble has z_member_sd too, and <figure>_member_sd by
             subject: SD over members of what each alone gives through the same calibrator, see `member_spread`; it takes
-            as long again as z does. Coordinates of the subjects: outside_range, the covariates
-            beyond their range in training, and site_known, where `site` is a covariate.
+            as long again as z does. p_within, omnibus_p_within: with `conformal_within`, whether a p is one within the
+            person's group. Coordinates of the subjects: outside_range, the covariates beyond their range in training,
+            and site_known, where `site` is a covariate.
 
         Raises:
             InputError: Before `calibrate`, or for people that the model cannot place: of a site that it does not know
                 (unless `unseen_site` says otherwise), or beyond the range of training (if `outside_range` says so).
         """
         if kind not in self.kinds:
-            got, todo = f"kind {kind!r} is not calibrated", "call calibrate first"
-            raise InputError("deviations", got, f"one of {sorted(self.kinds)}", todo)
+            got = f"kind {kind!r} is not calibrated"
+            raise InputError("deviations", got, f"one of {sorted(self.kinds)}", "call calibrate first")
         self.preprocess.outside(cohort, refuse=self.outside_range == "refuse")
         if kind == "latent":
-            mean = self.predictive.posterior_mean(self.preprocess(cohort))
-            raw = xr.Dataset({"mean": (("subject", "latent"), mean)}, self._people(cohort))
-            return self._calibrated(raw, cohort, kind)
+            mean = (("subject", "latent"), self.predictive.posterior_mean(self.preprocess(cohort)))
+            return self._calibrated(xr.Dataset({"mean": mean}, self._people(cohort)), cohort, kind)
         dev = self._of_member(cohort, kind, None)
         if self.model.members == 1:
             return dev
@@ -294,20 +303,15 @@ class NormativeModel:
         with torch.no_grad():
             return REFINE if isinstance(self.model.posterior(one), DiagonalNormal) else 0
 
-    def _seen_spread(self, cohort: Cohort) -> Floats:
-        """SD of raw reconstruction z per region among healthy people, by the middle half."""
-        raw = self.raw(cohort, "reconstruction")["z_raw"].to_numpy()
-        quartiles = np.nanquantile(raw, [0.25, 0.75], axis=0)
-        return np.maximum((quartiles[1] - quartiles[0]) / 1.349, 1e-3)
-
     def _people(self, cohort: Cohort) -> dict[str, Any]:
         """Coordinates of people: who they are, and where the norm is on thin ice."""
         outside = self.preprocess.outside(cohort)
-        told: dict[str, Any] = {
-            "outside_range": np.array([", ".join(outside.columns[row]) for row in outside.to_numpy()], dtype=str)
-        }
+        beyond = [", ".join(outside.columns[row]) for row in outside.to_numpy()]
+        told: dict[str, Any] = {"outside_range": np.array(beyond, dtype=str)}
         if self.preprocess.sites is not None:
             told["site_known"] = self.new_sites(cohort).isin(["", *self.sites]).to_numpy()
+        if (groups := self._groups(cohort)) is not None:
+            told["conformal_group"] = groups
         return {"subject": cohort.ids.to_numpy(object).astype(str)} | {k: ("subject", x) for k, x in told.items()}
 
     def _coords(self, cohort: Cohort) -> dict[str, Any]:
@@ -325,8 +329,7 @@ class NormativeModel:
         arrays |= self.at_site("").to_arrays()
         for i, own in enumerate(self.sites.values()):
             arrays |= {f"site.{i}.{name}": x for name, x in own.to_arrays().items()}
-        if self.spread is not None:
-            arrays["spread"] = self.spread
+        arrays |= {} if self.spread is None else {"spread": self.spread}
         record = {
             "model": self.model.record,
             "preprocess": self._trained.to_record(),
@@ -338,7 +341,7 @@ class NormativeModel:
         checkpoint.write(folder, arrays, record)
 
 
-SETTINGS = ("draws", "normative_draws", "refine", "seed", "unseen_site", "outside_range")
+SETTINGS = ("draws", "normative_draws", "refine", "seed", "unseen_site", "outside_range", "conformal_within")
 """What a norm is built with, beside its model and calibrator."""
 
 

@@ -37,7 +37,7 @@ def load(folder: str | Path, **parts: Any) -> NormativeModel:
     norm = NormativeModel(model.eval(), calibrator=calibrator, **{name: record[name] for name in SETTINGS})
     norm.spread = arrays.get("spread")
     base = Calibrated.from_arrays(arrays, record["calibrators"], preprocess.groups)
-    norm.calibrators, norm.latent = dict(base.calibrators), base.latent
+    norm.calibrators, norm.latent, norm.groups = dict(base.calibrators), base.latent, base.groups
     for i, kept in enumerate(record["sites"]):
         own = Calibrated.from_arrays(arrays, kept["calibrators"], preprocess.groups, prefix=f"site.{i}.")
         norm.sites[kept["site"]] = own

@@ -14,6 +14,7 @@ import xarray as xr
 from pyro_mmnorm.adaptation import local_split
 from pyro_mmnorm.admission import reference_subjects
 from pyro_mmnorm.assessment import assess
+from pyro_mmnorm.calibrated import conformal_groups
 from pyro_mmnorm.calibration_report import calibration_report
 from pyro_mmnorm.cells import by_id, column_of
 from pyro_mmnorm.charts import profile_centiles
@@ -56,6 +57,8 @@ def run(
     resume: bool = False,
     overwrite: bool = False,
     progress: bool | None = None,
+    cohort: Cohort | None = None,
+    brief: bool = False,
 ) -> Path:
     """The main job: read, train, calibrate, score, assess, find, report.
 
@@ -66,6 +69,8 @@ def run(
         resume: Go on with an interrupted run of the same configuration: a trained model is not trained again.
         overwrite: Replace an earlier run.
         progress: Show bars; None: only on a terminal.
+        cohort: What `read_cohort` gave, when many runs share one; None: it is read.
+        brief: Leave out posterior.nc, figures and report.html.
 
     Returns:
         The run folder; its files are told in docs/run-folder.md.
@@ -74,13 +79,20 @@ def run(
         InputError: On bad input, before anything is written.
     """
     with one_thread(), silent(progress is False):
-        return _run(config, RunFolder(out or config.out, resume=resume, overwrite=overwrite), device, progress)
+        folder = RunFolder(out or config.out, resume=resume, overwrite=overwrite)
+        return _run(config, folder, device, progress, cohort, brief)
 
 
-def _run(config: Config, folder: RunFolder, device: str, progress: bool | None) -> Path:
+def _run(
+    config: Config, folder: RunFolder, device: str, progress: bool | None, given: Cohort | None, brief: bool
+) -> Path:
     with folder.step("read"):
-        cohort = seen_by(config.baseline, read_cohort(config))
+        cohort = seen_by(config.baseline, given if given is not None else read_cohort(config))
         model = _model(config, cohort)
+        settings = config.deviations.model_dump(exclude={"kinds", "primary"})
+        norm = NormativeModel(model, **settings, seed=config.seed)
+        if norm.conformal_within:
+            conformal_groups(cohort, norm.conformal_within)
         everyone = cohort[cohort.split.isin(["test", "target"])]
         if model.preprocess:
             anywhere = config.deviations.unseen_site == "population"
@@ -92,7 +104,7 @@ def _run(config: Config, folder: RunFolder, device: str, progress: bool | None) 
             norm = load(folder.path / "model")
             logger.info("train: a trained model was found and is used")
         else:
-            norm = _train(config, cohort, model, folder, device, progress)
+            _train(config, cohort, norm, folder, device, progress)
     with folder.step("deviations"):
         dev = _deviations(norm, everyone)
         folder.write_netcdf("deviations.nc", dev)
@@ -103,14 +115,16 @@ def _run(config: Config, folder: RunFolder, device: str, progress: bool | None) 
         evidence = norm.log_evidence(cohort.test)
         one = refitted(norm, dev.sel(kind=config.deviations.primary), cohort.calibrate, everyone, seed=config.seed)
         _write_findings(folder, one, everyone, evidence, config.seed)
-    with folder.step("centiles"):
-        folder.write_netcdf("centiles.nc", profile_centiles(norm, cohort.calibrate, everyone))
-    if config.baseline is None:
+    if not brief:
+        with folder.step("centiles"):
+            folder.write_netcdf("centiles.nc", profile_centiles(norm, cohort.calibrate, everyone))
+    if config.baseline is None and not brief:
         with folder.step("posterior"):
             draws = int(np.clip(POSTERIOR_CELLS // (len(everyone) * len(norm.preprocess.names)), 1, 100))
             folder.write_netcdf("posterior.nc", to_datatree(norm, everyone, draws=draws, seed=config.seed))
     _write_provenance(folder, config, cohort, norm)
-    build_report(folder.path)
+    if not brief:
+        build_report(folder.path)
     return folder.path
 
 
@@ -180,12 +194,8 @@ def _fitted(run_dir: str | Path, config: Config) -> tuple[NormativeModel, Config
     before = parse_config(_text(Path(run_dir) / "config.yaml"))
     given = config.deviations.model_dump(include={"unseen_site", "outside_range"})
     norm.unseen_site, norm.outside_range = config.deviations.unseen_site, config.deviations.outside_range
-    kept = {
-        "baseline": before.baseline,
-        "model": before.model,
-        "train": before.train,
-        "deviations": before.deviations.model_copy(update=given),
-    }
+    deviations = before.deviations.model_copy(update=given)
+    kept = {"baseline": before.baseline, "model": before.model, "train": before.train, "deviations": deviations}
     return norm, config.model_copy(update=kept)
 
 
@@ -251,26 +261,14 @@ def _model(config: Config, cohort: Cohort) -> MMVAE | LinearGaussian:
 
 
 def _train(
-    config: Config,
-    cohort: Cohort,
-    model: MMVAE | LinearGaussian,
-    folder: RunFolder,
-    device: str,
-    progress: bool | None,
-) -> NormativeModel:
-    for m, names in model.preprocess.set_aside.items() if model.preprocess else ():
+    config: Config, cohort: Cohort, norm: NormativeModel, folder: RunFolder, device: str, progress: bool | None
+) -> None:
+    """Train the model of a norm, calibrate and save it."""
+    for m, names in norm.preprocess.set_aside.items():
         if names:
-            logger.info(
-                "%s: %d columns set aside, totals or constant among the training controls: %s",
-                m,
-                len(names),
-                ", ".join(names[:5]),
-            )
-    norm = NormativeModel(
-        model,
-        **config.deviations.model_dump(exclude={"kinds", "primary"}),
-        seed=config.seed,
-    )
+            sentence = "%s: %d columns set aside, totals or constant among the training controls: %s"
+            logger.info(sentence, m, len(names), ", ".join(names[:5]))
+    model = norm.model
     if isinstance(model, MMVAE):
         history = fit(model, cohort.train, config.train, seed=config.seed, device=device, progress=progress)
         folder.write_table("history.csv", history, index=False)
@@ -282,7 +280,6 @@ def _train(
             logger.warning("%s", told["warning"])
     norm.calibrate(cohort.calibrate, tuple(config.deviations.kinds))
     norm.save(folder.path / "model")
-    return norm
 
 
 def _z_table(dev: xr.Dataset) -> pd.DataFrame:
@@ -308,19 +305,17 @@ def _subjects(dev: xr.Dataset, cohort: Cohort) -> pd.DataFrame:
     subjects = subject_table(dev, cohort.split, cohort.group)
     told = ("latent_distance", "latent_p", "latent_conformal_p", "outside_range", "site_known")
     subjects = subjects.assign(**{name: dev[name].to_numpy() for name in told if name in dev.variables})
-    return subjects.join(
-        [frame.drop(columns=subjects.columns, errors="ignore") for frame in (cohort.covariates, cohort.scores)]
-    )
+    columns = cohort.nuisance.join(cohort.scores.drop(columns=cohort.nuisance.columns, errors="ignore"))
+    return subjects.join(columns.drop(columns=subjects.columns, errors="ignore"))
 
 
 def _write_findings(folder: RunFolder, dev: xr.Dataset, cohort: Cohort, evidence: pd.Series, seed: int) -> None:
     subjects = _subjects(dev, cohort).join(evidence)
-    adjust = cohort.covariates.join(cohort.adjust.drop(columns=cohort.covariates.columns, errors="ignore"))
     folder.write_table("subjects.csv", subjects)
     folder.write_table("regions.csv", region_table(dev, cohort.split, cohort.group, cohort.groups), index=False)
     folder.write_json(
         "findings.json",
-        findings(dev, subjects, cohort.scores, cohort.directions, adjust, cohort.groups, seed=seed),
+        findings(dev, subjects, cohort.scores, cohort.directions, cohort.nuisance, cohort.groups, seed=seed),
     )
 
 

@@ -24,6 +24,7 @@ INTERRUPTED = 130
 CONTENT = {
     "report.html": "the page: open it in a browser",
     "compare.html": "the page: open it in a browser",
+    "study.html": "the page: open it in a browser",
     "z.csv": "calibrated z, person by region",
     "subjects.csv": "a row a person",
     "regions.csv": "a row a region and group",
@@ -31,6 +32,8 @@ CONTENT = {
     "findings.json": "trends, contrasts and correlations",
     "deviations.nc": "z, p, q, expected value and SD, of every kind",
     "posterior.nc": "draws, for arviz.from_netcdf",
+    "study.csv": "a row a figure and model",
+    "runs": "a run folder a model and training",
     "compare.csv": "a row a question and run",
     "compare.json": "the same, for programs",
     "participants.csv": "who they are",
@@ -41,6 +44,7 @@ CONTENT = {
     "history.csv": "a row an epoch",
     "latents.csv": "what each latent carries",
     "diagnostics.json": "what the fit came to",
+    "centiles.nc": "centile curves of the page",
     "config.yaml": "the configuration, every default told",
     "provenance.json": "versions, seed, checksums of the tables, times",
 }

@@ -1,9 +1,13 @@
 """Conformal p-values by group: valid in every group, and honest where a group is too small."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
+import pyro_mmnorm as mm
 from pyro_mmnorm.calibration import CALIBRATORS, Conformal, mean_square
+from pyro_mmnorm.calibration_report import calibration_report
 from pyro_mmnorm.errors import InputError
 
 
@@ -73,3 +77,45 @@ def test_labels_and_level_are_checked():
         scores.within(["a"] * 4)
     with pytest.raises(InputError, match="conformal level: 2"):
         scores.within(["a"] * 5, level=2)
+
+
+def test_a_norm_compares_within_groups_and_says_so_where_one_is_too_small(norm, cohort, tmp_path):
+    within = mm.NormativeModel(norm.model, draws=32, conformal_within="sex").calibrate(cohort.calibrate)
+    dev, sex = within.deviations(cohort.target), cohort.target.covariates["sex"].to_numpy()
+    conformal = within.calibrators["reconstruction"].conformal
+    cal_sex = cohort.calibrate.covariates["sex"].to_numpy()
+    for one in ("F", "M"):
+        same, size = conformal.scores[cal_sex == one], (cal_sex == one).sum()
+        scores = np.abs(dev["z"].to_numpy()[sex == one])
+        by_hand = (1 + (same[None] >= scores[:, None]).sum(1)) / (size + 1)
+        enough = size >= 19
+        assert (dev["p_within"].to_numpy()[sex == one] == enough).all()
+        if enough:
+            np.testing.assert_allclose(dev["p"].to_numpy()[sex == one], by_hand)
+    within.save(tmp_path / "model")
+    assert mm.load(tmp_path / "model").deviations(cohort.target).identical(dev)
+    told = calibration_report(within, cohort)["reconstruction"]
+    groups = told["calibrator"]["conformal_within"]["groups"]
+    assert {sex: group["people"] for sex, group in groups.items()} == {s: (cal_sex == s).sum() for s in ("F", "M")}
+    p = within.deviations(cohort.test)[["p", "omnibus_p"]]
+    assert told["conformal"]["regions_p_below_0.05"]["value"] == pytest.approx(float((p["p"] <= 0.05).mean()))
+    assert told["conformal"]["omnibus_p_below_0.05"]["value"] == pytest.approx(float((p["omnibus_p"] < 0.05).mean()))
+    small = [s for s in groups if groups[s]["people"] < 19]
+    assert any("Too few calibration people" in text for text in told["warnings"]) == bool(small)
+
+
+def test_patterns_of_modalities_are_groups_and_other_names_are_refused(norm, cohort):
+    holed = dataclasses.replace(cohort.calibrate, values=dict(cohort.calibrate.values))
+    frame = holed.values["hippocampal"].copy()
+    frame.iloc[:22] = np.nan
+    holed.values["hippocampal"] = frame
+    within = mm.NormativeModel(norm.model, draws=32, conformal_within="pattern").calibrate(holed)
+    assert set(within.groups) == {"cortical", "cortical + hippocampal"}
+    dev = within.deviations(holed)
+    assert set(dev["conformal_group"].to_numpy()) == set(within.groups)
+    first = dev.isel(subject=0)
+    seen = np.isfinite(first["z"])
+    assert first["p_within"][seen].all()
+    assert float(first["p"].min()) >= 1 / 23 - 1e-12
+    with pytest.raises(InputError, match=r"deviations.conformal_within: 'age'; expected 'pattern' or .*'sex'"):
+        mm.NormativeModel(norm.model, draws=32, conformal_within="age").calibrate(cohort.calibrate)

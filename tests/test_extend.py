@@ -1,12 +1,19 @@
 """How to bring parts of your own: this file is meant to be read."""
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 import numpy as np
 import pyro.distributions as dist
 import pytest
 import torch
+from scipy import stats
 from torch import nn
 
 import pyro_mmnorm as mm
+from pyro_mmnorm.calibration import CALIBRATORS, LOADERS, Conformal, two_sided
+from pyro_mmnorm.calibration_report import calibration_report
+from pyro_mmnorm.config import DeviationConfig
 from pyro_mmnorm.errors import InputError
 from pyro_mmnorm.latents import DiagonalNormal
 from pyro_mmnorm.likelihoods import LocationScale
@@ -146,3 +153,69 @@ def test_options_that_a_part_does_not_know_are_refused(cohort):
         mm.MMVAE.for_cohort(cohort, likelihood="gauss")
     with pytest.raises(InputError, match=r"model.likelihood: \['pet'\]; expected some of"):
         mm.MMVAE.for_cohort(cohort, likelihood={"pet": "normal"})
+
+
+# A calibrator is fitted to raw z of held-out controls, [n, d] with NaN where not observed, and their covariates. It
+# maps raw to calibrated z, both ways; `two_sided` makes the conformal p of it. See calibration.Calibrator for the rest.
+
+
+@dataclass(frozen=True, kw_only=True)
+class Robust:
+    """z = (raw - median) / MAD, whatever the covariates."""
+
+    name: ClassVar[str] = "robust"
+    centre: np.ndarray
+    spread: np.ndarray
+    conformal: Conformal
+    omnibus: Conformal
+
+    @classmethod
+    def fit(cls, raw, design, groups):
+        centre, spread = np.nanmedian(raw, 0), stats.median_abs_deviation(raw, 0, scale="normal", nan_policy="omit")
+        return cls(centre=centre, spread=spread, **two_sided((raw - centre) / spread))
+
+    def refit(self, raw, design):
+        return type(self).fit(raw, design, {})
+
+    def __call__(self, raw, design):
+        return (raw - self.centre) / self.spread
+
+    def raw_at(self, z, design):
+        return self.centre + z * self.spread + np.zeros((len(design), 1))
+
+    def to_arrays(self):
+        kept = {"centre": self.centre, "spread": self.spread}
+        return kept | {"conformal": self.conformal.scores, "omnibus": self.omnibus.scores}
+
+    @classmethod
+    def from_arrays(cls, arrays, groups):
+        own = {name: Conformal.fit(arrays[name]) for name in ("conformal", "omnibus")}
+        return cls(centre=arrays["centre"], spread=arrays["spread"], **own)
+
+
+def test_a_calibrator_is_a_callable(norm, cohort, tmp_path, monkeypatch):
+    mine = mm.NormativeModel(norm.model, draws=32, calibrator=Robust.fit).calibrate(cohort.calibrate)
+    dev = mine.deviations(cohort.test)
+    raw = mine.raw(cohort.calibrate)["z_raw"].to_numpy()
+    want = (dev["z_raw"] - np.median(raw, 0)) / stats.median_abs_deviation(raw, 0, scale="normal")
+    np.testing.assert_allclose(dev["z"], want)
+    assert calibration_report(mine, cohort)["reconstruction"]["calibrator"]["name"] == "robust"
+    # to read it back, say how it is made of its arrays, and give the callable: code is never saved
+    mine.save(tmp_path / "model")
+    monkeypatch.setitem(LOADERS, "robust", Robust.from_arrays)
+    again = mm.load(tmp_path / "model", calibrator=Robust.fit)
+    assert again.deviations(cohort.test).identical(dev)
+
+
+# With a name it can be asked for in a configuration, `deviations: {calibrator: robust}`, and needs no word on loading.
+
+
+def test_a_calibrator_with_a_name_works_in_a_configuration(norm, cohort, tmp_path, monkeypatch):
+    monkeypatch.setitem(CALIBRATORS, "robust", Robust.fit)
+    monkeypatch.setitem(LOADERS, "robust", Robust.from_arrays)
+    settings = DeviationConfig(calibrator="robust").model_dump(exclude={"kinds", "primary"})
+    mine = mm.NormativeModel(norm.model, **settings | {"draws": 32}).calibrate(cohort.calibrate)
+    mine.save(tmp_path / "model")
+    assert mm.load(tmp_path / "model").at_site("").names == {"reconstruction": "robust"}
+    with pytest.raises(InputError, match=r"deviations.calibrator: 'robus'; expected one of .*'robust'"):
+        mm.NormativeModel(norm.model, calibrator="robus")

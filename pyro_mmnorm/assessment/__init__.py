@@ -80,12 +80,16 @@ def assess(
     blocks = [_block(part, {k: v[0, i] for k, v in point.items()}, {k: v[:, i] for k, v in around.items()})
               for i, part in enumerate(parts)]  # fmt: skip
     overall, rest = blocks[0], blocks[1:]
+    partial = (
+        block for part, block in zip(parts, blocks, strict=True) if not (part.people.all() and part.regions.all())
+    )
+    told = [overall, *partial]  # levels that were all pooled are everybody again
     drawn_w = shapiro_w(rng.standard_normal((min(len(z), MOST_SHAPIRO), NULL_SAMPLES)))
     overall["shapiro_w"] = {"value": float(known_mean(shapiro_w(z))), "null": float(known_mean(drawn_w))}
     between = {} if predictive else between_modalities(z, modality, rng=rng, regions=regions)
     return {
         "verdict": verdict(overall),
-        "warnings": [*(text for block in blocks if (text := outside(block))), *dependence(between)],
+        "warnings": [*(text for block in told if (text := outside(block))), *dependence(between)],
         "reading": "prediction" if predictive else "fit, not prediction",
         "bounds": BOUNDS,
         "overall": overall,

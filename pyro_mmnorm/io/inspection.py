@@ -10,6 +10,7 @@ import pandas as pd
 from pyro_mmnorm.cells import as_numbers, counted, named
 from pyro_mmnorm.cohort import Cohort
 from pyro_mmnorm.config import Config, read_config
+from pyro_mmnorm.io.column_names import same_but_for_spelling
 from pyro_mmnorm.io.tables import cohort_of, read_frames
 from pyro_mmnorm.regions import failed_parcels
 from pyro_mmnorm.splits import SPLITS
@@ -109,6 +110,7 @@ def inspect_cohort(cohort: Cohort, tables: dict[str, pd.DataFrame]) -> Inspectio
         *_thin_modalities(cohort),
         *_zero_sizes(zeros),
         *_odd_volumes(intracranial),
+        *_alike_groups(cohort),
     )
     return Inspection(
         subjects=_by_split(cohort.group, cohort).loc[list(cohort.groups)].reset_index(names="group"),
@@ -215,6 +217,13 @@ def _odd_volumes(intracranial: pd.DataFrame) -> list[str]:
         f"covariate {name!r}: {counted(len(part), 'implausible intracranial volume')}, such as "
         f"{part['value'].iloc[0]:g} of {part['id'].iloc[0]!r}; check these scans, or set them aside"
         for name, part in intracranial.groupby("covariate", sort=False)
+    ]
+
+
+def _alike_groups(cohort: Cohort) -> list[str]:
+    return [
+        f"groups {named(spellings)} differ in spelling only; mend the table if they are one"
+        for spellings in same_but_for_spelling(cohort.groups)
     ]
 
 

@@ -13,6 +13,7 @@ from pyro_mmnorm.plots.findings import (
 )
 from pyro_mmnorm.plots.ppc import ppc
 from pyro_mmnorm.plots.shapes import brain_svg_shapes
+from pyro_mmnorm.plots.stages import frequency_bars, stage_boxes
 from pyro_mmnorm.plots.training import active_units, held_out_fit, history_curves, latent_use
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "centiles",
     "coverage_by",
     "coverage_curve",
+    "frequency_bars",
     "group_forest",
     "group_heatmap",
     "held_out_fit",
@@ -35,6 +37,7 @@ __all__ = [
     "score_scatter",
     "sd_by_region",
     "significance_frequency",
+    "stage_boxes",
     "subject_boxes",
     "worm",
     "z_against",

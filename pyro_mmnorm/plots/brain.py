@@ -102,6 +102,7 @@ def brain_map(
 def brain_maps(
     frame: pd.DataFrame, *, label: str = "mean z", kind: Kind = "diverging", limit: float | None = None,
     faded: pd.DataFrame | None = None, title: str | None = None, n: Mapping[str, int] | None = None,
+    null: float | None = None,
 ) -> Figure:  # fmt: skip
     """Small maps of the brain on one scale, a row per group; a key to the schematics stands below.
 
@@ -110,6 +111,7 @@ def brain_maps(
         label, kind, limit, title: As for `brain_map`.
         faded: Regions x groups, True where a region is to be pale.
         n: Group -> number of people.
+        null: Number that healthy people give, marked on the colour bar.
 
     Raises:
         InputError: As for `brain_map`, and when `faded` has other rows or columns than `frame`.
@@ -131,7 +133,7 @@ def brain_maps(
     sorts = dict.fromkeys(_sort(name) for name in views if _sort(name) != "cortex")
     key = [Panel(brain_svg_shapes()[sort], WIDTHS[sort], {}) for sort in sorts]
     lines += [("" if i else "Key to the schematics", line) for i, line in enumerate(flowed(key))]
-    return assembled(lines, _titled(title, label), drawn.scale, label, drawn.notes)
+    return assembled(lines, _titled(title, label), drawn.scale, label, drawn.notes, null=null)
 
 
 def painted(

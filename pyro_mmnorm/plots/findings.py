@@ -263,12 +263,23 @@ def group_heatmap(regions: pd.DataFrame, *, limit: float | None = None, ax: Axes
     return ax
 
 
+def _band(x: pd.Series, y: pd.Series, at: NDArray[np.float64]) -> NDArray[np.float64]:
+    r"""Half width of the 95 % band of a least squares line, :math:`t\, s \sqrt{1/n + (a - \bar x)^2 / S_{xx}}`."""
+    n, away = len(x), x - x.mean()
+    line = stats.linregress(x, y)
+    error = np.sqrt(float(((y - line.intercept - line.slope * x) ** 2).sum()) / (n - 2))
+    half: NDArray[np.float64] = np.sqrt(1 / n + (at - x.mean()) ** 2 / float((away**2).sum()))
+    return stats.t.ppf(0.975, n - 2) * error * half
+
+
 @styled
 def score_scatter(
     subjects: pd.DataFrame, scores: pd.Series, name: str, *, value: str = "mean_abs_z", order: Sequence[str] = (),
     ax: Axes | None = None,
 ) -> Axes:  # fmt: skip
     """A subject-level figure against a clinical or cognitive score, by group, with the raw correlation.
+
+    The line is that of least squares, with the 95 % band of its mean.
 
     Args:
         subjects: `split`, `group` and the column `value`, a row per subject.
@@ -300,7 +311,10 @@ def score_scatter(
     pearson, line = stats.pearsonr(both["x"], both["y"]), stats.linregress(both["x"], both["y"])
     low, high = pearson.confidence_interval(0.95)
     ends = both["x"].agg(["min", "max"]).to_numpy()
-    ax.plot(ends, line.intercept + line.slope * ends, color=INK, linewidth=1.4)
+    grid = np.linspace(float(ends[0]), float(ends[1]), 60)
+    fit, half = line.intercept + line.slope * grid, _band(both["x"], both["y"], grid)
+    ax.fill_between(grid, fit - half, fit + half, color=INK, alpha=0.15, linewidth=0, zorder=2.5)
+    ax.plot(grid, fit, color=INK, linewidth=1.4)
     ax.set(xlabel=VALUES.get(value, (value.replace("_", " "), None))[0], ylabel=name)
     ax.set_title(f"{name}: Pearson r {pearson.statistic:.2f} [{low:.2f}, {high:.2f}], n {len(both):,}, unadjusted")
     legend_below(ax, ncols=3)

@@ -75,9 +75,17 @@ def bare(view: BrainView) -> BrainView:
 
 @styled
 def assembled(
-    lines: Sequence[tuple[str, Sequence[Panel]]], title: str, scale: ScalarMappable, label: str, notes: Sequence[str]
+    lines: Sequence[tuple[str, Sequence[Panel]]],
+    title: str,
+    scale: ScalarMappable,
+    label: str,
+    notes: Sequence[str],
+    *,
+    null: float | None = None,
 ) -> Figure:
     """Lines of panels, each under its heading, between a title and one colour bar with the notes beneath.
+
+    A number `null`, what healthy people give, is marked on the bar.
 
     Examples:
         >>> panel = Panel(BrainView((0, 0, 2, 1), {"a": "M0 0L2 0L2 1Z"}), 2.0, {"a": Paint("#ff0000")})
@@ -105,6 +113,9 @@ def assembled(
         top += line
     bar = figure.add_axes(((width - 3.4) / 2 / width, 1 - (top + 0.22) / height, 3.4 / width, 0.14 / height))
     figure.colorbar(scale, cax=bar, orientation="horizontal").set_label(label, fontsize=9)
+    if null is not None:
+        bar.axvline(null, color=INK, linewidth=2)
+        bar.text(null, 1.25, f"healthy: {null:g}", transform=bar.get_xaxis_transform(), ha="center", fontsize=8)
     for i, line_of_text in enumerate(text):
         y = 1 - (top + 0.75 + 0.16 * i) / height
         figure.text(margin / width, y, line_of_text, va="top", fontsize=8.5, color=INK)

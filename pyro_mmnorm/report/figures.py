@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 from pyro_mmnorm import plots
 from pyro_mmnorm.errors import InputError
 from pyro_mmnorm.files import atomic_write
+from pyro_mmnorm.plots.cells import levels_of
 from pyro_mmnorm.plots.style import STYLE
 from pyro_mmnorm.progress import bar
 from pyro_mmnorm.report.results import RunResults
@@ -121,7 +122,8 @@ def _calibration(run: RunResults) -> Iterator[_Plan]:
 
 def _by_group(run: RunResults) -> Iterator[_Plan]:
     """The whole distribution of z, for everybody and by every covariate; and every kind beside the primary one."""
-    z, n_calibrate, names = run.test_z, run.counts.get("calibrate"), run.named("covariates")
+    z, n_calibrate = run.test_z, run.counts.get("calibrate")
+    names = [name for name in run.named("covariates") if levels_of(run.subjects[name].loc[z.index]).nunique() > 1]
     for name in ("", *names):
         yield _Plan(
             f"worm_{_slug(name)}" if name else "worm",

@@ -1,0 +1,141 @@
+"""Figures of several models, or several groups, side by side: the same people, the same healthy bar."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from pyro_mmnorm.errors import InputError
+from pyro_mmnorm.findings import TEST_CONTROLS
+from pyro_mmnorm.plots.findings import VALUES, group_of
+from pyro_mmnorm.plots.style import GREY, INK, OKABE_ITO, axes_of, group_colours, legend_below, needed, short, styled
+
+__all__ = ["frequency_bars", "stage_boxes"]
+
+WIDE = 0.84
+"""Room that the boxes or bars of one group take, of the room between two groups."""
+
+
+@styled
+def stage_boxes(
+    people: Mapping[str, pd.DataFrame], value: str = "mean_abs_z", *, order: Sequence[str] = (), ax: Axes | None = None
+) -> Axes:
+    r"""A figure of a person by stage, test controls first, a box for every model: quartiles and 5th to 95th centile.
+
+    The dashed line is what calibrated z give, :math:`E|z| = \sqrt{2/\pi} = 0.798` for the mean of |z|. The hollow
+    boxes of test controls show how far each model keeps to it.
+
+    Args:
+        people: Model -> its subjects: `split`, `group` and the column `value`.
+        value: Column to draw.
+        order: Groups in their order; others follow.
+        ax: Where to draw; a figure of its own if None.
+
+    Raises:
+        InputError: Without models, or when a table has no rows, lacks a column, or holds no value.
+
+    Examples:
+        >>> one = pd.DataFrame({"split": ["test", "target"], "group": ["CN", "AD"], "mean_abs_z": [0.8, 1.1]})
+        >>> ax = stage_boxes({"VAE": one, "regression": one})
+        >>> [label.get_text() for label in ax.get_xticklabels()]
+        ['test controls\nn 1', 'AD\nn 1']
+    """
+    values = {model: _by_group(table, value, model) for model, table in people.items()}
+    if not values:
+        raise InputError("people", "no model", "a table a model", "name at least one")
+    found = {name for groups in values.values() for name in groups}
+    names = [name for name in dict.fromkeys([TEST_CONTROLS, *order, *sorted(found)]) if name in found]
+    ax = axes_of(ax, max(6.5, 0.32 * len(names) * len(values) + 2), 4.6)
+    colours = dict(zip(values, OKABE_ITO * 9, strict=False))
+    step = WIDE / len(values)
+    for i, (model, groups) in enumerate(values.items()):
+        for at, name in enumerate(names):
+            if name in groups:
+                place = at + (i - (len(values) - 1) / 2) * step
+                _box(ax, groups[name], place, 0.82 * step, colours[model], hollow=name == TEST_CONTROLS)
+    label, null = VALUES.get(value, (value.replace("_", " "), None))
+    handles: list[Patch | Line2D] = [Patch(color=colours[model], label=short(model, 24)) for model in values]
+    if null is not None:
+        ax.axhline(null, color=INK, linestyle="--", linewidth=1, zorder=0)
+        handles.append(Line2D([], [], color=INK, linestyle="--", label=f"calibrated controls: {null:.3g}"))
+    ax.vlines(np.arange(len(names) - 1) + 0.5, 0, 1, transform=ax.get_xaxis_transform(), color="#e4e4e4", linewidth=0.8)
+    sizes = {name: max(len(groups.get(name, [])) for groups in values.values()) for name in names}
+    ax.set_xticks(range(len(names)), [f"{short(name, 24)}\nn {sizes[name]:,}" for name in names])
+    ax.set(xlim=(-0.5, len(names) - 0.5), ylabel=label)
+    ax.set_title(f"{label[:1].upper()}{label[1:]}".split(" (")[0] + " by stage: quartiles, 5th to 95th centile")
+    legend_below(ax, ncols=4, handles=handles)
+    return ax
+
+
+def _by_group(table: pd.DataFrame, value: str, model: str) -> dict[str, np.ndarray]:
+    needed(table, ["split", "group", value], model)
+    parts = table[value].groupby(group_of(table))
+    values = {str(name): part.dropna().to_numpy(float) for name, part in parts}
+    if not any(len(x) for x in values.values()):
+        raise InputError(model, f"no value of {value}", "numbers", "choose another column")
+    return {name: x for name, x in values.items() if len(x)}
+
+
+def _box(ax: Axes, x: np.ndarray, at: float, width: float, colour: str, *, hollow: bool) -> None:
+    ax.boxplot(
+        x, positions=[at], widths=width, whis=(5, 95), showfliers=False, manage_ticks=False, patch_artist=True,
+        boxprops={"facecolor": "white" if hollow else colour, "edgecolor": colour, "linewidth": 1.3},
+        medianprops={"color": colour if hollow else "white", "linewidth": 2},
+        whiskerprops={"color": colour, "linewidth": 1.3}, capprops={"color": colour, "linewidth": 1.3},
+    )  # fmt: skip
+
+
+@styled
+def frequency_bars(
+    tables: Mapping[str, pd.DataFrame], *, title: str = "Frequency of significance", stages: bool = False,
+    ax: Axes | None = None,
+) -> Axes:  # fmt: skip
+    """Share of people with p < 0.05 in each region, a bar for every table, with the healthy rate drawn in.
+
+    A dark tick on each bar is the share of the test controls of the same region and model; the dashed line is the 5 %
+    expected by chance. A bar says something only as far as it passes its tick.
+
+    Args:
+        tables: Name (a stage, or a model) -> rows of regions.csv of one group: `region`, `n`, `share_significant` with
+            `_low` and `_high` (exact 95 % interval), `share_significant_controls`.
+        title: What is shown.
+        stages: Colours from light to dark, for names that have an order.
+        ax: Where to draw; a figure of its own if None.
+
+    Raises:
+        InputError: Without tables, or when one has no rows or lacks a column.
+
+    Examples:
+        >>> rows = pd.DataFrame({"region": ["left_CA1"], "n": [9], "share_significant": [0.4],
+        ...     "share_significant_low": [0.2], "share_significant_high": [0.7], "share_significant_controls": [0.05]})
+        >>> frequency_bars({"AD": rows}).get_xlabel()
+        'people with p < 0.05 in this region (%), 95 % interval'
+    """
+    share = "share_significant"
+    columns = ["region", "n", share, f"{share}_low", f"{share}_high", f"{share}_controls"]
+    if not tables:
+        raise InputError("tables", "no table", "one a stage or model", "name at least one")
+    for name, table in tables.items():
+        needed(table, columns, name)
+    regions = list(dict.fromkeys(region for table in tables.values() for region in table["region"]))
+    ax = axes_of(ax, 7.6, 1.7 + len(regions) * (0.14 + 0.085 * len(tables)))
+    step = WIDE / len(tables)
+    colours = group_colours(list(tables)) if stages else dict(zip(tables, OKABE_ITO * 9, strict=False))
+    for i, (name, table) in enumerate(tables.items()):
+        rows = table.set_index("region").reindex(regions)
+        y = np.arange(len(regions)) + (i - (len(tables) - 1) / 2) * step
+        x, low, high, healthy = (100 * rows[column].to_numpy(float) for column in columns[2:])
+        ax.barh(y, x, 0.9 * step, color=colours[name], label=f"{short(name, 24)} (n {int(rows['n'].max()):,})")
+        ax.hlines(y, low, high, color=GREY, linewidth=1.2)
+        ax.vlines(healthy, y - 0.5 * step, y + 0.5 * step, color=INK, linewidth=2)
+    ax.axvline(5, color=INK, linestyle="--", linewidth=1, label="5 %, expected by chance")
+    handles = [*ax.get_legend_handles_labels()[0], Line2D([], [], color=INK, linewidth=2, label=f"its {TEST_CONTROLS}")]
+    ax.set_yticks(range(len(regions)), [short(region) for region in regions])
+    ax.set(ylim=(len(regions) - 0.4, -0.6), xlabel="people with p < 0.05 in this region (%), 95 % interval")
+    ax.set_xlim(left=0)
+    ax.set_title(title)
+    legend_below(ax, ncols=3, handles=handles)
+    return ax

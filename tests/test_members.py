@@ -108,11 +108,14 @@ def test_equal_members_have_no_spread_and_score_as_one(cohort):
     with torch.no_grad():
         for name, x in crowd.state_dict().items():
             x.copy_(alone.state_dict()[name])
-    dev, lone = (norm_of(model, cohort).deviations(cohort.target) for model in (crowd, alone))
+    norms = [norm_of(model, cohort, ("reconstruction", "latent")) for model in (crowd, alone)]
+    dev, lone = (norm.deviations(cohort.target) for norm in norms)
     spreads = [str(name) for name in dev.data_vars if str(name).endswith("_member_sd")]
     assert sorted(spreads) == sorted(f"{name}_member_sd" for name in ("z", *FIGURES))
     assert all((dev[name] == 0).all() for name in spreads)
     np.testing.assert_allclose(dev["z"], lone["z"], atol=1e-6)
+    distances = [norm.deviations(cohort.target, "latent")["latent_distance"] for norm in norms]
+    np.testing.assert_allclose(*distances, rtol=1e-3)  # float32 posteriors; equal latents are taken once
 
 
 def test_the_order_of_members_changes_nothing(crowd, crowd_norm, cohort):

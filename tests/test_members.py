@@ -14,6 +14,7 @@ from pyro_mmnorm.findings import member_spread, subject_table
 from pyro_mmnorm.fusion import FUSIONS
 from pyro_mmnorm.likelihoods import LIKELIHOODS
 from pyro_mmnorm.priors import PRIORS
+from pyro_mmnorm.start import start_linear
 
 FIGURES = ("mean_abs_z", "mean_sq_z", "mean_z", "n_outliers", "n_significant", "dsi", "omnibus_p", "mse",
            "mean_abs_z.cortical", "mean_abs_z.hippocampal")  # fmt: skip
@@ -103,7 +104,7 @@ def test_equal_members_have_no_spread_and_score_as_one(cohort):
     crowd, alone = crowd_of(cohort), crowd_of(cohort, members=1)
     batch = crowd.preprocess(cohort.train)
     for model in (crowd, alone):
-        mm.training.start_linear(model, batch, torch.arange(len(batch)).expand(model.members, -1))
+        start_linear(model, batch, torch.arange(len(batch)).expand(model.members, -1))
         model.eval()
     with torch.no_grad():
         for name, x in crowd.state_dict().items():

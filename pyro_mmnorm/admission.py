@@ -21,8 +21,8 @@ __all__ = [
     "score_columns",
 ]
 
-type Kind = Literal["spline", "linear", "category"]
-"""How a covariate enters the model: numbers through a spline or a line, text as categories."""
+type Kind = Literal["spline", "linear", "category", "one_hot"]
+"""How a covariate enters the model: numbers by a spline, a line or one column a whole unit, text as categories."""
 
 WHERE = "participants"
 

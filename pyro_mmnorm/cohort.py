@@ -115,7 +115,7 @@ class Cohort:
     Args:
         values: modality -> frame [n, d] of float64, NaN where not observed.
         covariates: Frame [n, c], one column a covariate; numbers, or text for kind `category`.
-        kinds: covariate -> `spline`, `linear` or `category`.
+        kinds: covariate -> `spline`, `linear`, `category` or `one_hot` (a number by its whole units).
         split: Series [n] of `train`, `calibrate`, `test` (reference subjects) and `target` (everybody else).
         group: Series [n] of text, such as the diagnosis.
         groups: The groups in their order.
@@ -165,6 +165,11 @@ class Cohort:
     def regions(self) -> list[str]:
         """`<modality>.<region>` of every column, in order."""
         return [f"{m}.{region}" for m, frame in self.values.items() for region in frame.columns]
+
+    @property
+    def nuisance(self) -> pd.DataFrame:
+        """What findings are adjusted for: the covariates, and `adjust`."""
+        return self.covariates.join(self.adjust.drop(columns=self.covariates.columns, errors="ignore"))
 
     def __len__(self) -> int:
         return len(self.covariates)
@@ -231,7 +236,8 @@ class Cohort:
             values: modality -> table, one row a subject, one column a region.
             participants: One row a subject: covariates, diagnosis, scores.
             id: Column (or named index) with the ids, in every frame; None: the index of every frame.
-            covariates: covariate -> `spline`, `linear` or `category`; or (column, kind) for a column of another name.
+            covariates: covariate -> `spline`, `linear`, `category` or `one_hot`; or (column, kind) where the column has
+                another name.
             reference: Column and values of the healthy; None: everybody is healthy.
             groups: Column and order of the groups; an empty order: groups of healthy subjects first, then the alphabet.
             scores: Column -> `higher_is_worse` or `higher_is_better`.

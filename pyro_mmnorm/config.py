@@ -61,7 +61,7 @@ class CovariateConfig(Record):
     """One covariate: where it lies and how it enters the model."""
 
     column: str
-    kind: Literal["spline", "linear", "category"]
+    kind: Literal["spline", "linear", "category", "one_hot"]
 
 
 class ReferenceConfig(Record):

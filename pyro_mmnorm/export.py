@@ -14,6 +14,7 @@ from pyro_mmnorm.files import atomic_write
 __all__ = ["export", "long_table"]
 
 ENDINGS = {"csv": "csv", "parquet": "parquet", "netcdf": "nc"}
+ORDER = ("z", "p", "q", "expected", "sd", "z_raw", "extrapolated")
 
 
 def export(run_dir: str | Path, to: str, out: str | Path | None = None, *, overwrite: bool = False) -> Path:
@@ -67,7 +68,7 @@ def long_table(dev: xr.Dataset, subjects: pd.DataFrame) -> pd.DataFrame:
         subjects: subjects.csv, by id.
 
     Returns:
-        id, split and group; kind, modality and region; z, z_raw, p, q, expected, sd, extrapolated.
+        id, split and group; kind, modality and region; z, p, q, expected, sd, z_raw, extrapolated, left_out.
 
     Examples:
         >>> coords = {"kind": ["reconstruction"], "subject": ["a"], "region": ["t1.x", "t1.y"],
@@ -76,13 +77,14 @@ def long_table(dev: xr.Dataset, subjects: pd.DataFrame) -> pd.DataFrame:
         >>> long_table(dev, pd.DataFrame({"split": ["target"], "group": ["AD"]}, index=["a"])).values.tolist()
         [['a', 'target', 'AD', 'reconstruction', 't1', 'x', 1.5]]
     """
-    regional = [name for name, x in dev.data_vars.items() if x.dims == ("kind", "subject", "region")]
+    regional = [str(name) for name, x in dev.data_vars.items() if x.dims == ("kind", "subject", "region")]
+    regional.sort(key=lambda name: ORDER.index(name) if name in ORDER else len(ORDER))
     frame = dev[regional].drop_vars([c for c in dev.coords if c not in (*dev.dims, "modality", "region_name")])
     table = frame.to_dataframe().reset_index()
     table = table[table["z"].notna()].drop(columns="region").rename(columns={"subject": "id", "region_name": "region"})
     table = table.join(subjects[["split", "group"]], on="id")
     head = ["id", "split", "group", "kind", "modality", "region"]
-    return table[[*head, *(name for name in regional if name in table)]].reset_index(drop=True)
+    return table[[*head, *regional]].reset_index(drop=True)
 
 
 def _plain(column: pd.Series) -> NDArray[Any]:

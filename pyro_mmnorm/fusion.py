@@ -146,8 +146,7 @@ class MixtureOfProducts(nn.Module):
 def _natural(loc: Tensor, scale: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
     """Means and precisions with absent experts at 0, whatever stood there."""
     here = present.unsqueeze(-1)
-    loc, scale = torch.where(here, loc, 0.0), torch.where(here, scale, 1.0)
-    return loc, torch.where(here, scale.square().reciprocal(), 0.0)
+    return torch.where(here, loc, 0.0), torch.where(here, scale, torch.inf).square().reciprocal()
 
 
 def _product(weighted: Tensor, precision: Tensor) -> DiagonalNormal:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sized
 from contextvars import ContextVar
 from typing import Any
 
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 __all__ = ["LogAboveBars", "bar", "during", "silent", "track"]
 

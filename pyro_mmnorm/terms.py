@@ -54,8 +54,8 @@ class Term:
     """How one covariate is encoded.
 
     Args:
-        name, kind: Covariate and `spline`, `linear` or `category`.
-        levels: The categories met in training, sorted.
+        name, kind: Covariate and `spline`, `linear`, `category` or `one_hot` (a number by its whole units).
+        levels: The categories, or the whole numbers, met in training, sorted.
         knots: Of the spline.
         loc, scale: Of each column over the training controls.
         low, high: Range met in training.
@@ -82,6 +82,9 @@ class Term:
         if kind == "category":
             return cls(name=name, kind=kind, levels=tuple(sorted(column.unique())))
         x = column.to_numpy(float)
+        if kind == "one_hot":
+            levels = tuple(f"{unit:.0f}" for unit in np.unique(np.floor(x)))
+            return cls(name=name, kind=kind, levels=levels, low=float(x.min()), high=float(x.max()))
         knots = np.unique(np.percentile(x, KNOT_CENTILES)) if kind == "spline" else np.array([])
         if x.min() == x.max():
             raise InputError(
@@ -103,17 +106,22 @@ class Term:
 
     def __call__(self, column: pd.Series, admitted: Collection[str] = ()) -> Floats:
         """Columns [n, width]: standardised spline or linear columns, or one 0/1 column a level; 0 for the admitted."""
-        if self.kind == "category":
-            unseen = column[~column.isin([*self.levels, *admitted])]
+        if self.levels:
+            own = column if self.kind == "category" else column.astype(float).floordiv(1).map("{:.0f}".format)
+            unseen = own[~own.isin([*self.levels, *admitted])]
             if len(unseen):
                 raise self._unseen(unseen)
-            return (column.to_numpy()[:, None] == np.array(self.levels, dtype=object)).astype(float)
+            return (own.to_numpy(object)[:, None] == np.array(self.levels, dtype=object)).astype(float)
         x = column.to_numpy(float)
         raw = natural_spline(x, np.array(self.knots)) if self.kind == "spline" else x[:, None]
         return (raw - np.array(self.loc)) / np.array(self.scale)
 
     def _unseen(self, column: pd.Series) -> InputError:
         names = sorted(set(column))[:3]
+        if self.kind == "one_hot":
+            got = f"{len(column)} subjects of {', '.join(names)} unseen in training, such as {column.index[0]!r}"
+            todo = "use kind: spline, which has an answer for it, or set those subjects aside"
+            return InputError(f"covariate {self.name!r}", got, f"one of {', '.join(self.levels)}", todo)
         close = difflib.get_close_matches(str(column.iloc[0]), self.levels, n=1)
         todo = (
             "adapt the norm with 10 or more controls of that site (mmnorm adapt), or take the answer for the "

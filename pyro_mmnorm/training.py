@@ -11,6 +11,7 @@ import pandas as pd
 import pyro
 import torch
 from pyro import poutine
+from pyro.poutine.indep_messenger import IndepMessenger
 from torch import Tensor
 
 from pyro_mmnorm.cohort import Batch, Cohort
@@ -239,7 +240,9 @@ class Loop:
         if self.config.hide_cells:
             batch = hide_cells(batch, self.config.hide_cells, self.generators)
         with self.noise:
-            loss = self.elbo.differentiable_loss(self.model.generate, self.model.infer, batch, beta=beta) / len(batch)
+            loss = self.elbo.differentiable_loss(
+                self.model.generate, self.model.infer, batch, beta=beta, plate=IndepMessenger
+            ) / len(batch)
         loss.backward()
         value = loss.item() / self.model.members
         if not math.isfinite(value):

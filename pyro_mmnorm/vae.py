@@ -1,7 +1,7 @@
 """MMVAE: prior, posterior, model and guide of the multimodal variational autoencoder."""
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, Self
 
@@ -19,10 +19,9 @@ from pyro_mmnorm.likelihoods import Likelihood
 from pyro_mmnorm.parts import ModelParts
 from pyro_mmnorm.preprocess import Preprocess, Scaling
 from pyro_mmnorm.priors import Prior, VampPrior
+from pyro_mmnorm.weights import Weight, of_member, per_member, weighed
 
 __all__ = ["MMVAE"]
-
-type Weight = float | Sequence[float]
 
 
 class MMVAE(nn.Module):
@@ -85,8 +84,8 @@ class MMVAE(nn.Module):
                 "modality_weights", f"{sorted(unknown)}", f"some of {sorted(likelihoods)}", "mend the names"
             )
         given: dict[str, Weight] = {**dict.fromkeys(likelihoods, 1.0), **(weights or {})}
-        self.weights = {m: _per_member(f"modality_weights.{m}", w, members) for m, w in given.items()}
-        self.beta = _per_member("beta", beta, members)
+        self.weights = {m: per_member(f"modality_weights.{m}", w, members) for m, w in given.items()}
+        self.beta = per_member("beta", beta, members)
         if private_dim and any(len(seen) > 1 for seen in self.sees.values()):
             raise InputError("model.private_dim", f"{private_dim} with a joint expert", "0", "use experts: modalities")
 
@@ -143,8 +142,8 @@ class MMVAE(nn.Module):
         one = copy.deepcopy(self)
         if self.members == 1:
             return one
-        one.weights = {m: _of_member(weight, e) for m, weight in self.weights.items()}
-        one.beta = _of_member(self.beta, e)
+        one.weights = {m: of_member(weight, e) for m, weight in self.weights.items()}
+        one.beta = of_member(self.beta, e)
         one.record = {**self.record, "members": 1, "beta": one.beta, "modality_weights": one.weights}
         for module in one.modules():
             if hasattr(module, "members"):
@@ -230,19 +229,40 @@ class MMVAE(nn.Module):
         pyro.module("mmvae", self)
         self.infer(batch, beta=beta, n_total=n_total)
 
-    def generate(self, batch: Batch, *, beta: float | Tensor | None = None, n_total: int | None = None) -> None:
-        """`model` for an optimiser that holds the parameters itself: nothing enters Pyro's parameter store."""
-        with self._plates(batch, n_total):
-            with _weighed(self.beta if beta is None else beta):
+    def generate(
+        self,
+        batch: Batch,
+        *,
+        beta: float | Tensor | None = None,
+        n_total: int | None = None,
+        plate: Callable[..., Any] = pyro.plate,
+    ) -> None:
+        """`model` for an optimiser that holds the parameters itself: nothing enters Pyro's parameter store.
+
+        Args:
+            batch, beta, n_total: As in `model`.
+            plate: What a plate is. `fit` takes Pyro's `IndepMessenger`, which tells who is independent of whom and
+                nothing else; `pyro.plate` also asks for subsamples and broadcasts distributions, which our objective
+                does not need and which costs a twentieth of a step.
+        """
+        with self._plates(batch, n_total, plate):
+            with weighed(self.beta if beta is None else beta):
                 z = pyro.sample("z", self.prior_of(batch))
             for m, weight in self.weights.items():
                 x, values = self.observed_likelihood(m, z, batch)
-                with _weighed(weight):
+                with weighed(weight):
                     pyro.sample(f"x_{m}", x, obs=values)
 
-    def infer(self, batch: Batch, *, beta: float | Tensor | None = None, n_total: int | None = None) -> None:
-        """`guide` for an optimiser that holds the parameters itself."""
-        with self._plates(batch, n_total), _weighed(self.beta if beta is None else beta):
+    def infer(
+        self,
+        batch: Batch,
+        *,
+        beta: float | Tensor | None = None,
+        n_total: int | None = None,
+        plate: Callable[..., Any] = pyro.plate,
+    ) -> None:
+        """`guide` for an optimiser that holds the parameters itself; see `generate`."""
+        with self._plates(batch, n_total, plate), weighed(self.beta if beta is None else beta):
             pyro.sample("z", self.posterior(batch))
 
     def check_support(self, batch: Batch) -> None:
@@ -262,12 +282,12 @@ class MMVAE(nn.Module):
                     todo = "check the table, or choose another likelihood for this modality"
                     raise InputError(f"modality {m!r}", got, f"values in {x.support}", todo)
 
-    def _plates(self, batch: Batch, n_total: int | None) -> ExitStack:
+    def _plates(self, batch: Batch, n_total: int | None, plate: Callable[..., Any]) -> ExitStack:
         stack = ExitStack()
         if self.members > 1:
-            stack.enter_context(pyro.plate("members", self.members, dim=-2))
+            stack.enter_context(plate("members", self.members, dim=-2))
         n = len(batch)
-        stack.enter_context(pyro.plate("subjects", n, dim=-1))
+        stack.enter_context(plate("subjects", n, dim=-1))
         if n_total is not None:
             stack.enter_context(poutine.scale(scale=n_total / n))
         return stack
@@ -283,30 +303,6 @@ class _Function(nn.Module):
 
 def _modules(parts: Mapping[str, Any]) -> nn.ModuleDict:
     return nn.ModuleDict({m: part if isinstance(part, nn.Module) else _Function(part) for m, part in parts.items()})
-
-
-def _per_member(where: str, weight: Weight, members: int) -> float | Tensor:
-    """One weight for all members, or one each as [members, 1]."""
-    each = [float(w) for w in weight] if isinstance(weight, Sequence) else [float(weight)]
-    if len(each) not in ({1} if not isinstance(weight, Sequence) else {members}) or min(each) < 0:
-        raise InputError(where, repr(weight), f"a number from 0 on, or {members} of them", "give one, or one a member")
-    return each[0] if len(each) == 1 else torch.tensor(each).unsqueeze(-1)
-
-
-def _of_member(weight: float | Tensor, e: int) -> float | Tensor:
-    return float(weight[e]) if isinstance(weight, Tensor) else weight
-
-
-def _weighed(weight: float | Tensor) -> ExitStack:
-    """`poutine.scale`, which refuses 0: where the weight is 0 the site is masked."""
-    stack = ExitStack()
-    if isinstance(weight, Tensor):
-        if not (weight > 0).all():
-            stack.enter_context(poutine.mask(mask=weight > 0))  # type: ignore[call-overload]
-        stack.enter_context(poutine.scale(scale=torch.where(weight > 0, weight, 1.0)))
-    elif weight != 1:  # a scale of 1 would only cost time
-        stack.enter_context(poutine.scale(scale=weight) if weight else poutine.mask(mask=False))
-    return stack
 
 
 def _inside(x: Any) -> float:

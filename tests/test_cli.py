@@ -15,7 +15,7 @@ from pyro_mmnorm import terminal
 from pyro_mmnorm.cli import app
 from pyro_mmnorm.terminal import Summary
 
-COMMANDS = ("run", "init", "export", "score", "adapt", "inspect", "simulate", "demo", "report", "compare")
+COMMANDS = ("run", "init", "export", "study", "score", "adapt", "inspect", "simulate", "demo", "report", "compare")
 
 
 def invoke(*arguments: object):

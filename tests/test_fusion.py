@@ -86,6 +86,36 @@ def test_a_rule_integrates_to_one_in_two_dimensions_and_its_mean_is_the_integral
 
 
 @pytest.mark.parametrize("name", FUSIONS)
+@pytest.mark.parametrize("present", [(True, True, True), (True, False, True)])
+def test_a_rule_is_its_definition_by_numerical_integration_in_two_dimensions(name, present):
+    """Latents of a mixture hang together: their joint density is not the product of two of one dimension."""
+    loc, scale = np.array([[0.5, -1.0], [-1.0, 0.3], [0.2, 2.0]]), np.array([[0.6, 1.0], [0.8, 0.7], [1.5, 0.9]])
+    fuse, logits = built(name, 3, 2)
+    axis = np.linspace(-9, 9, 241)
+    points, cell = np.stack(np.meshgrid(axis, axis, indexing="ij"), -1), (axis[1] - axis[0]) ** 2
+
+    def together(experts, powers):
+        log = stats.norm.logpdf(points).sum(-1)
+        for e, power in zip(experts, powers, strict=True):
+            log = log + power * stats.norm.logpdf(points, loc[e], scale[e]).sum(-1)
+        return np.exp(log) / (np.exp(log).sum() * cell)
+
+    here = [e for e in range(3) if present[e]]
+    if name == "moe":
+        want = np.mean([stats.norm.pdf(points, loc[e], scale[e]).prod(-1) for e in here], axis=0)
+    elif name == "mopoe":
+        subsets = [s for r in range(1, len(here) + 1) for s in itertools.combinations(here, r)]
+        want = np.mean([together(s, [1.0] * len(s)) for s in subsets], axis=0)
+    else:
+        powers = np.exp(logits[here]) / np.exp(logits[here]).sum() if name == "gpoe" else np.ones(len(here))
+        want = together(here, powers)
+    with torch.no_grad():
+        got = fuse(torch.tensor(loc), torch.tensor(scale), torch.tensor(present))
+        density = got.log_prob(torch.from_numpy(points.reshape(-1, 2))).exp().numpy().reshape(want.shape)
+    assert np.abs(density - want).max() < 1e-6 * want.max()  # a smooth integrand: the grid's sum is exact to rounding
+
+
+@pytest.mark.parametrize("name", FUSIONS)
 def test_without_experts_the_prior_is_left(name):
     fuse, _ = built(name, 3, 2)
     q = fuse(torch.full((5, 3, 2), 9.0).double(), torch.full((5, 3, 2), 0.1).double(), torch.zeros(5, 3).bool())

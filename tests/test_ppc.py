@@ -98,6 +98,13 @@ def test_the_correlation_of_regions_is_found_with_holes_too():
     assert set(STATISTICS) >= {"mean", "sd", "correlation"}
 
 
+@pytest.mark.parametrize("kind", ["dist", "t_stat", "pit", "coverage"])
+def test_models_may_have_different_numbers_of_draws(kind):
+    long = tree()
+    short = long.map_over_datasets(lambda part: part.isel(draw=slice(40)) if "draw" in part.dims else part)
+    assert len(panels(plots.ppc({"long": long, "short": short}, kind=kind))) == 2
+
+
 def test_one_region_alone():
     [ax] = panels(plots.ppc(tree(unseen=0), modality="t1", region="b", kind="pit"))
     assert len(curve(ax)) >= N

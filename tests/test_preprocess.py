@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pyro_mmnorm.cohort import Cohort
 from pyro_mmnorm.errors import InputError
 from pyro_mmnorm.preprocess import Preprocess, Term, natural_spline
 
@@ -149,3 +150,28 @@ def test_regions_are_scaled_as_asked(cohort, scaling, low, high):
         assert x.mean(0).sub(1).abs().max() < 1e-5
     with pytest.raises(InputError, match="scaling 'log'; expected standard, minmax, or mean"):
         Preprocess.fit(cohort.train, scaling="log")
+
+
+def test_one_hot_is_one_column_a_whole_unit_met_in_training_and_an_unseen_one_is_named():
+    """The published encoding of age; it has no answer for a year that nobody in training had (PAPER.md, point 6)."""
+    term = Term.fit(pd.Series([61.2, 47.9, 61.9, 9.0], name="age"), "one_hot")
+    assert term.levels == ("9", "47", "61")
+    got = term(pd.Series([61.0, 9.99, 47.5], name="age"))
+    np.testing.assert_array_equal(got, [[0, 0, 1], [1, 0, 0], [0, 1, 0]])
+    with pytest.raises(
+        InputError, match=r"2 subjects of 48, 62 unseen in training, such as 'b'; expected one of 9, 47"
+    ):
+        term(pd.Series({"a": 61.5, "b": 62.0, "c": 48.0}, name="age"))
+
+
+def test_one_hot_survives_the_record_and_takes_its_part_in_a_cohort(frames):
+    values, people = frames
+    cohort = Cohort.from_frames(
+        values, people.assign(age=people["age"].clip(55, 60)).reset_index(), id="participant_id",
+        covariates={"age": "one_hot", "sex": "category"}, reference=("diagnosis", ["CN"]), seed=1,
+    )  # fmt: skip
+    fitted = Preprocess.fit(cohort.train)
+    assert fitted.width == 6 + 2
+    again = Preprocess.from_record(json.loads(json.dumps(fitted.to_record())))
+    np.testing.assert_array_equal(again.design(cohort), fitted.design(cohort))
+    np.testing.assert_array_equal(fitted.design(cohort).sum(1), 2)

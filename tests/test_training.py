@@ -4,9 +4,11 @@ import dataclasses
 import logging
 
 import numpy as np
+import pandas as pd
 import pyro
 import pytest
 import torch
+from scipy import stats
 
 import pyro_mmnorm as mm
 from pyro_mmnorm import training
@@ -208,3 +210,45 @@ def test_where_nothing_beats_the_linear_start_everybody_is_used_for_it(cohort):
     start_linear(want, whole, torch.randperm(len(whole))[None])
     for m, likelihood in want.likelihoods.items():
         torch.testing.assert_close(model.likelihoods[m].log_scale, likelihood.log_scale)
+
+
+@pytest.mark.slow
+def test_in_the_conjugate_case_training_ends_at_the_closed_form():
+    """x = z w + noise, one latent: trained from random weights, the posterior is the exact one and the bound is tight.
+
+    Closed form: precision 1 + sum w^2 / psi and mean sum(w x / psi) / precision, both of the truth (2,000 people leave
+    an error of about 0.03 in it) and of what the decoder has learnt, which the encoder must match more closely.
+    """
+    rng = np.random.default_rng(0)
+    w, sd = rng.uniform(0.4, 1.2, 7) * rng.choice([-1, 1], 7), rng.uniform(0.5, 1.0, 7)
+    x = rng.normal(size=(2600, 1)) * w + rng.normal(size=(2600, 7)) * sd
+    ids = [f"s{i:04d}" for i in range(len(x))]
+    table = pd.DataFrame(x, ids, [f"r{j}" for j in range(7)])
+    people = pd.DataFrame({"diagnosis": "CN", "split": ["train"] * 2000 + ["calibrate"] * 10 + ["test"] * 590}, ids)
+    cohort = mm.Cohort.from_frames(
+        {"a": table.iloc[:, :4], "b": table.iloc[:, 4:]}, people, reference=("diagnosis", ["CN"]), split="split"
+    )
+    model = mm.MMVAE.for_cohort(cohort, latent_dim=1, hidden=(), seed=1)
+    config = mm.TrainConfig(start="random", epochs=60, learning_rate=0.01, warmup_epochs=5, weight_decay=0, patience=60)
+    mm.fit(model, cohort.train, config, progress=False)
+    batch = model.preprocess(cohort.test)
+    units = np.concatenate([model.preprocess.scale[m] for m in ("a", "b")])
+    seen = torch.cat([batch.values["a"], batch.values["b"]], -1).double().numpy()
+    learnt = [model.likelihoods[m] for m in ("a", "b")]
+    loadings = np.concatenate([p.net.skip.weight.detach().numpy()[0] for p in learnt])
+    bias = np.concatenate([p.net.skip.bias.detach().numpy()[0] for p in learnt])
+    noise = np.concatenate([p.log_scale.detach().exp().square().numpy()[0] for p in learnt])
+    with torch.no_grad():
+        q = model.posterior(batch)
+    turn = np.sign(loadings @ w)
+    for (load, var, centre), atol in (
+        ((loadings, noise, bias), 0.05),
+        ((turn * w / units, (sd / units) ** 2, bias), 0.1),
+    ):
+        precision = 1 + (load**2 / var).sum()
+        mean = (seen - centre) @ (load / var) / precision
+        np.testing.assert_allclose(q.scale.square().numpy(), 1 / precision, rtol=2 * atol)
+        assert np.abs(q.loc.numpy()[:, 0] - mean).mean() < atol
+    normal = stats.multivariate_normal(bias, np.outer(loadings, loadings) + np.diag(noise))
+    bound = mm.log_evidence(model, cohort.test, draws=512)
+    np.testing.assert_allclose(bound, normal.logpdf(seen), atol=0.02)  # nats of about 8

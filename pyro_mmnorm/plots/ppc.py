@@ -81,7 +81,7 @@ def ppc(
     with, so that PIT bulges in the middle for a good model too; those of `prior_predictive` have not.
 
     Args:
-        dt: From `to_datatree`; or name -> tree for models side by side.
+        dt: From `to_datatree`; or name -> tree for models side by side, all of them cut to the fewest draws.
         by: A covariate of `constant_data` in categories (`sex`, `site`), or a number in thirds (`age tertile`).
         kind: `dist`, `t_stat`, `pit` or `coverage`.
         modality: Only its regions; all modalities when None.
@@ -123,6 +123,8 @@ def ppc(
             title = "\n".join(part for part in (name, level) if part) or "all"
             panels[f"{title} (n {people})"] = Panel(y[rows], rep[:, rows])
     columns = len(levels) if by else len(models)
+    fewest = min(len(panel.rep) for panel in panels.values())
+    panels = {name: panel._replace(rep=panel.rep[:fewest]) for name, panel in panels.items()}
     return _KINDS[kind](panels, columns, t_stat, np.random.default_rng(seed))
 
 

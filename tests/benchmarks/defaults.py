@@ -5,6 +5,8 @@ column as they are done.
 """
 
 import argparse
+import shlex
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -42,6 +44,8 @@ ALTERNATIVES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 }
 MANY, OF_MANY = 5_000, tuple(ALTERNATIVES)[:3]
 """From this many training controls on, only these alternatives are trained."""
+SEEN = (JOINT, "hidden none (linear)")
+"""Of which detection is told too."""
 SLOW = ("fusion mopoe", "objective subsampled")
 """Trained on strongly curved cohorts only."""
 COHORTS = ("strongly curved", "mildly curved", "linear")
@@ -67,23 +71,25 @@ def detection(model: mm.MMVAE, truth: Known, refine: int) -> float:
     return found(z, truth.effect, truth.reference["reconstruction"])["correlation"]
 
 
-def judged(kind: str, n: int, seed: int) -> tuple[dict[str, float], dict[str, float]]:
-    """Evidence of the default, of more or less refining, and of every alternative; and detection, where it is known."""
+def judged(kind: str, n: int, seed: int, chosen: Sequence[str]) -> tuple[dict[str, float], dict[str, float]]:
+    """Evidence of the default, of more or less refining, and of alternatives; and detection, where it is known."""
     truth = cohort(kind, seed, n)
     default = trained(truth.cohort, seed, SHORT)
     nats = {f"refine {r}": evidence(default, truth, r) for r in REFINES}
     nats["default"] = evidence(default, truth, DEFAULT_REFINE)
-    models = {}
-    for name in OF_MANY if n >= MANY else [a for a in ALTERNATIVES if kind == "strongly curved" or a not in SLOW]:
+    models = {f"default, refine {r}": (default, r) for r in (0, DEFAULT_REFINE, 20)}
+    for name in (a for a in chosen if _is_run(a, kind, n)):
         parts, train = ALTERNATIVES[name]
-        models[name] = trained(truth.cohort, seed, SHORT | train, **parts)
-        nats[name] = evidence(models[name], truth, 0 if parts.get("fusion") == "mopoe" else DEFAULT_REFINE)
-    if not truth.reference:
-        return nats, {}
-    seen = {f"refine {r}": detection(default, truth, r) for r in (0, DEFAULT_REFINE, 20)}
-    seen |= {f"{JOINT}, refine {r}": detection(models[JOINT], truth, r) for r in (0, DEFAULT_REFINE)}
-    seen["hidden none (linear)"] = detection(models["hidden none (linear)"], truth, DEFAULT_REFINE)
+        model = trained(truth.cohort, seed, SHORT | train, **parts)
+        nats[name] = evidence(model, truth, 0 if parts.get("fusion") == "mopoe" else DEFAULT_REFINE)
+        if name in SEEN:
+            models |= {f"{name}, refine {r}": (model, r) for r in (0, DEFAULT_REFINE)}
+    seen = {name: detection(model, truth, r) for name, (model, r) in models.items()} if truth.reference else {}
     return nats, seen
+
+
+def _is_run(name: str, kind: str, n: int) -> bool:
+    return name in OF_MANY if n >= MANY else kind == "strongly curved" or name not in SLOW
 
 
 def interval(x: Sequence[float], digits: int, *, sign: bool) -> str:
@@ -92,12 +98,14 @@ def interval(x: Sequence[float], digits: int, *, sign: bool) -> str:
     return f"{np.mean(x):{'+' if sign else ''}.{digits}f} ± {half:.{digits}f}"
 
 
-def columns(people: Sequence[int], seeds: Sequence[int]) -> Iterator[tuple[str, dict[str, str], dict[str, str]]]:
+def columns(
+    people: Sequence[int], seeds: Sequence[int], only: Sequence[str]
+) -> Iterator[tuple[str, dict[str, str], dict[str, str]]]:
     """A column a kind and size: evidence less that of the default, and detection."""
     for n in people:
         for kind in COHORTS:
             with one_thread():
-                rows = [judged(kind, n, seed) for seed in seeds]
+                rows = [judged(kind, n, seed, only) for seed in seeds]
             nats, seen = ({k: [row[i][k] for row in rows] for k in rows[0][i]} for i in (0, 1))
             base = nats.pop("default")
             cells = {"default: nats": f"{np.mean(base):.2f}"}
@@ -113,7 +121,7 @@ Columns tell the number of training controls; 115 regions in three modalities, 3
 Everything was trained with patience {patience} and at most {epochs} epochs, where the defaults are 30 and 300.
 The cohorts are those of `tests/benchmarks/quality.py`. The command:
 
-    python -m tests.benchmarks.defaults --people {people} --seeds {seeds} --write
+    {command}
 
 """
 DETECTION = """
@@ -130,9 +138,8 @@ def document(
 ) -> str:
     """docs/defaults.md from the columns that are done."""
     names = ["default: nats", *(f"refine {r}" for r in REFINES), *ALTERNATIVES]
-    head = HEAD.format(
-        count=len(seeds), people=" ".join(map(str, people)), seeds=" ".join(map(str, seeds)), **SHORT
-    )  # fmt: skip
+    names = [name for name in names if any(name in cells for _, cells, _ in done)]
+    head = HEAD.format(count=seeds, command=command, **SHORT)
     lines = ["| | " + " | ".join(column for column, _, _ in done) + " |", "|---|" + "---|" * len(done)]
     lines += [f"| {name} | " + " | ".join(cells.get(name, "") for _, cells, _ in done) + " |" for name in names]
     text = head + "\n".join(lines) + "\n"
@@ -147,11 +154,12 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--people", type=int, nargs="+", default=[2500, 8000])
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--only", nargs="+", default=list(ALTERNATIVES), choices=ALTERNATIVES, metavar="ALTERNATIVE")
     parser.add_argument("--write", action="store_true", help="keep the tables in docs/defaults.md")
-    chosen = parser.parse_args()
-    done = []
-    for column in columns(chosen.people, chosen.seeds):
+    chosen, done = parser.parse_args(), []
+    command = shlex.join(["python", "-m", "tests.benchmarks.defaults", *sys.argv[1:]])
+    for column in columns(chosen.people, chosen.seeds, chosen.only):
         done.append(column)
         Console(width=200).print(column)
         if chosen.write:
-            DOCUMENT.write_text(document(done, chosen.people, chosen.seeds))
+            DOCUMENT.write_text(document(done, command, len(chosen.seeds)))

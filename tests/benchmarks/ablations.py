@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from pyro_mmnorm.studies.truth import person_auc
 from scipy import stats
 
 import pyro_mmnorm as mm

@@ -103,6 +103,8 @@ def _own(run: Run) -> Iterator[dict[str, Any]]:
         asked.append((FREQUENCY, "share of people with p < .05", name, figures.get("regions", {})))
     for part, measure, about, figure in asked:
         if "value" in figure:
+            if part == FREQUENCY:  # a share of few people: the interval of a mean may pass the ends
+                figure = {**figure, "low": max(0.0, figure["low"]), "high": min(1.0, figure["high"])}
             healthy = about == TEST_CONTROLS
             yield _row(part, measure, about, run, figure, ideal=figure.get("null", np.nan) if healthy else np.nan)
 

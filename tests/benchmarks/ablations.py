@@ -18,9 +18,9 @@ from scipy import stats
 
 import pyro_mmnorm as mm
 from pyro_mmnorm.cohort import Cohort
+from pyro_mmnorm.comparison.truth import person_auc
 from pyro_mmnorm.linear_gaussian import seen_by
 from pyro_mmnorm.statistics import correlation
-from pyro_mmnorm.studies.truth import person_auc
 from pyro_mmnorm.threads import one_thread
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "ablations.md"
@@ -133,7 +133,7 @@ def judged(one: Ablation, cohorts: dict[str, Cohort]) -> Judged:
 def figures(found: Judged, drawn: dict[str, Any], cohort: Cohort) -> pd.DataFrame:
     """A column per figure; row 0 is the figure, the others those of people drawn anew within their groups."""
     rng, out = np.random.default_rng(0), {}
-    flags = found.test.abs().gt(1.959964).sum(axis=1).to_numpy() / found.test.notna().sum(axis=1).to_numpy()
+    flags = found.test.abs().gt(1.959964).where(found.test.notna()).astype(float).mean(axis=1).to_numpy()
     controls = found.score(found.test).to_numpy()
     rows = np.vstack([np.arange(len(flags)), rng.integers(0, len(flags), (REPEATS, len(flags)))])
     out["healthy"] = np.nanmean(flags[rows], axis=1)

@@ -1,7 +1,7 @@
 """The command line: only wires."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -223,13 +223,14 @@ def adapt(
 def compare(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN ...", help="Folders of runs, the reference first.")],
     out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("runs/compare"),
+    truth: Annotated[Path | None, typer.Option(help="Folder of a simulated study: who finds what was planted?")] = None,
     overwrite: OVERWRITE = False,
 ) -> Summary:
-    """Several runs on the same test and target people, with paired tests."""
+    """Several runs on the same test and target people, with paired tests; x-seed1, x-seed2 are trainings of one x."""
     from pyro_mmnorm.comparison import compare as compared
 
     _unused(out, overwrite)
-    table = compared(runs, out=out)
+    table = compared(runs, out=out, truth=truth)
     return Summary(out=out, words=table["sentence"].dropna().tolist(), then=f"page: {out / 'compare.html'}")
 
 
@@ -271,18 +272,37 @@ def simulate(
     kind: Annotated[
         str, typer.Option(help="poster: one study; ukb_adni: UK Biobank and ADNI, two studies with scanner shifts.")
     ] = "poster",
+    effect: Annotated[
+        str | None, typer.Option(help="ukb_adni: illness in the regions themselves, local, or along normal variation.")
+    ] = None,
+    spelling: Annotated[
+        str | None, typer.Option(help="ukb_adni: also tables under the column names of ukb or adni.")
+    ] = None,
     overwrite: OVERWRITE = False,
 ) -> Summary:
     """Tables of a made-up study, with the truth beside them."""
-    _simulate(out, healthy, patients, seed, overwrite, kind)
+    _simulate(out, healthy, patients, seed, overwrite, kind, effect, spelling)
     return Summary(out=out, then=f"tables: {out}")
 
 
-def _simulate(out: Path, healthy: int, patients: int, seed: int, overwrite: bool, kind: str = "poster") -> None:
+def _simulate(
+    out: Path,
+    healthy: int,
+    patients: int,
+    seed: int,
+    overwrite: bool,
+    kind: str = "poster",
+    effect: str | None = None,
+    spelling: str | None = None,
+) -> None:
     from pyro_mmnorm.simulation import simulate
 
     _unused(out, overwrite)
-    simulate(kind=kind, healthy=healthy, patients=patients, seed=seed).write(out)
+    if spelling and kind != "ukb_adni":
+        raise InputError("--spelling", f"kind {kind}", "kind ukb_adni", "add --kind ukb_adni, or leave it out")
+    told: dict[str, Any] = {"effect": effect} if effect else {}
+    names: dict[str, Any] = {"spelling": spelling} if spelling else {}
+    simulate(kind=kind, healthy=healthy, patients=patients, seed=seed, **told).write(out, **names)
 
 
 def _unused(out: Path, overwrite: bool) -> None:

@@ -166,6 +166,11 @@ class Cohort:
         """`<modality>.<region>` of every column, in order."""
         return [f"{m}.{region}" for m, frame in self.values.items() for region in frame.columns]
 
+    @property
+    def nuisance(self) -> pd.DataFrame:
+        """What findings are adjusted for: the covariates, and `adjust`."""
+        return self.covariates.join(self.adjust.drop(columns=self.covariates.columns, errors="ignore"))
+
     def __len__(self) -> int:
         return len(self.covariates)
 

@@ -305,19 +305,17 @@ def _subjects(dev: xr.Dataset, cohort: Cohort) -> pd.DataFrame:
     subjects = subject_table(dev, cohort.split, cohort.group)
     told = ("latent_distance", "latent_p", "latent_conformal_p", "outside_range", "site_known")
     subjects = subjects.assign(**{name: dev[name].to_numpy() for name in told if name in dev.variables})
-    return subjects.join(
-        [frame.drop(columns=subjects.columns, errors="ignore") for frame in (cohort.covariates, cohort.scores)]
-    )
+    columns = cohort.nuisance.join(cohort.scores.drop(columns=cohort.nuisance.columns, errors="ignore"))
+    return subjects.join(columns.drop(columns=subjects.columns, errors="ignore"))
 
 
 def _write_findings(folder: RunFolder, dev: xr.Dataset, cohort: Cohort, evidence: pd.Series, seed: int) -> None:
     subjects = _subjects(dev, cohort).join(evidence)
-    adjust = cohort.covariates.join(cohort.adjust.drop(columns=cohort.covariates.columns, errors="ignore"))
     folder.write_table("subjects.csv", subjects)
     folder.write_table("regions.csv", region_table(dev, cohort.split, cohort.group, cohort.groups), index=False)
     folder.write_json(
         "findings.json",
-        findings(dev, subjects, cohort.scores, cohort.directions, adjust, cohort.groups, seed=seed),
+        findings(dev, subjects, cohort.scores, cohort.directions, cohort.nuisance, cohort.groups, seed=seed),
     )
 
 

@@ -12,9 +12,12 @@ from scipy import stats
 
 import pyro_mmnorm as mm
 from pyro_mmnorm import pipeline
+from pyro_mmnorm.comparison import batched, over_cohorts
+from pyro_mmnorm.comparison.batched import mean
 from pyro_mmnorm.comparison.paired import Answer
-from pyro_mmnorm.comparison.questions import _mean
+from pyro_mmnorm.comparison.truth import Truth
 from pyro_mmnorm.errors import InputError
+from pyro_mmnorm.statistics import jonckheere_terpstra
 
 CONFIG = """
 data:
@@ -140,6 +143,27 @@ def test_every_figure_is_that_of_the_files(runs, table):
     assert one(told, "regression", "first stage, in SDs of test controls")["value"] == pytest.approx(first)
 
 
+def test_three_findings_by_hand_from_the_tables(runs):
+    """From z.csv and subjects.csv alone, in a few lines that know nothing of the package."""
+    folder = runs["regression"]
+    told = json.loads((folder / "findings.json").read_text())
+    z, who = (pd.read_csv(folder / name, index_col=0) for name in ("z.csv", "subjects.csv"))
+    size = z.abs().mean(axis=1)  # 1. the primary endpoint: pairs of people in the order of their stages
+    stage = who["group"].map({"CN": 0, "MCI": 1, "AD": 2})
+    pairs = [(size[a], size[b]) for a in z.index for b in z.index if stage[a] < stage[b]]
+    agreeing = np.mean([(x < y) + (x == y) / 2 for x, y in pairs])
+    assert told["primary"]["value"] == pytest.approx(agreeing)
+    controls = z[who["split"] == "test"]  # 2. how often regions are significant in healthy people
+    significant = (2 * stats.norm.sf(controls.abs()) < 0.05).sum(axis=1) / controls.notna().sum(axis=1)
+    assert told["significance"]["test controls"]["regions"]["value"] == pytest.approx(significant.mean())
+    ill = who[who["group"] != "CN"]  # 3. what is left of a correlation within stages: centre within each
+    parts = [who[who["group"] == name].assign(size=size) for name in ("CN", "MCI", "AD")]
+    x, y = (np.concatenate([part[column] - part[column].mean() for part in parts]) for column in ("size", "ADAS13"))
+    r = (x @ y) / np.sqrt((x @ x) * (y @ y))
+    assert told["correlations"]["ADAS13"]["within_group"]["pearson"]["value"] == pytest.approx(r)
+    assert told["correlations"]["ADAS13"]["within_group"]["pearson"]["n"] == len(ill) + len(controls)
+
+
 def test_wide_z_gains_nothing_in_groups_and_loses_in_calibration(runs, tmp_path):
     """z of 1.5 times the size flags more, but tells groups apart as before."""
     wide = shutil.copytree(runs["regression"], tmp_path / "wide")
@@ -200,7 +224,116 @@ def test_the_order_of_people_in_a_folder_does_not_matter(runs, table, tmp_path):
     np.testing.assert_allclose(told[told["run"] == "regression"]["gain"], expected, atol=1e-12)
 
 
+def test_trainings_of_one_model_are_one_row_with_their_spread(runs, table, tmp_path):
+    for name, source in (("vae-seed1", "regression"), ("vae-seed2", "shuffled")):
+        shutil.copytree(runs[source], tmp_path / name)
+    told = mm.compare([runs["factor_analysis"], tmp_path / "vae-seed1", tmp_path / "vae-seed2"])
+    for measure, about in (("AUC", "AD"), ("Pearson", "ADAS13"), ("Spearman", "ADAS13"), ("SD of z", None)):
+        row = one(told, "vae", measure, about)
+        alone = [one(table[0], name, measure, about) for name in ("regression", "shuffled")]
+        values = sorted(x["value"] for x in alone)
+        assert row["value"] == pytest.approx(np.mean(values))
+        assert (row["spread_low"], row["spread_high"], row["trainings"]) == pytest.approx((*values, 2))
+        assert row["gain"] == pytest.approx(np.mean([x["gain"] for x in alone]))
+        assert row["gain_low"] < row["gain"] < row["gain_high"]
+        assert row["gain_test"].startswith("paired bootstrap")
+    assert any("vae was trained 2 times" in note for note in told.attrs["notes"])
+    lone = mm.compare([runs["factor_analysis"], tmp_path / "vae-seed1"])
+    assert set(lone["run"]) == {"factor_analysis", "vae-seed1"}  # one training keeps the name of its folder
+    assert one(lone, "vae-seed1", "AUC", "AD")["gain_test"] == "DeLong, paired"
+
+
+def test_planted_regions_are_those_of_the_truth(config, runs, table, tmp_path):
+    told = mm.compare([runs["factor_analysis"], runs["regression"]], out=tmp_path / "out", truth=config.parent)
+    row = told[(told["part"] == "Planted regions") & (told["run"] == "regression")].iloc[0]
+    z = pd.read_csv(runs["regression"] / "z.csv", index_col=0).abs()
+    effect = pd.read_csv(config.parent / "effect.csv", index_col=0).loc[z.index, z.columns].abs() >= 1
+    areas = []
+    for who in z.index:
+        known, hit = z.loc[who].notna(), effect.loc[who]
+        if (known & hit).any() and (known & ~hit).any():
+            x, y = z.loc[who][known & hit], z.loc[who][known & ~hit]
+            areas.append(stats.mannwhitneyu(x, y).statistic / len(x) / len(y))
+    assert row["n"] == len(areas)
+    assert row["value"] == pytest.approx(np.mean(areas))
+    assert row["gain_high"] < 0  # factor analysis sees sparse changes of a linear cohort better
+    people = told.attrs["planted"]["effect"]
+    assert people["regression"].mean() == pytest.approx(np.mean(areas))
+    assert (tmp_path / "out" / "planted_effect.csv").is_file()
+    with pytest.raises(InputError, match=r"no effect\.csv"):
+        mm.compare([runs["regression"], runs["regression"]], truth=tmp_path)
+
+
+def test_classes_of_planted_effect_are_never_averaged():
+    ids = pd.Index(["a", "b", "c"])
+    effect = pd.DataFrame(2.0, ids, ["t1.x", "t1.y"])
+    truth = Truth(effect=effect, sort=pd.Series(["local", "along", ""], ids))
+    found = truth.classes(ids)
+    assert {about: rows.tolist() for about, rows in found.items()} == {
+        "along normal variation": [False, True, False],
+        "local": [True, False, False],
+    }
+
+
+def test_the_primary_endpoint_pays_no_holm(table):
+    told = table[0]
+    first = told[told["part"] == "Primary endpoint"]
+    assert first["measure"].unique().tolist() == ["concordance with stage"]
+    gains = first[first["gain"].notna()]
+    np.testing.assert_array_equal(gains["p_holm"], gains["p"])
+    rest = told[(told["part"] != "Primary endpoint") & told["p"].notna()]
+    smallest = rest.loc[rest["p"].idxmin()]
+    assert smallest["p_holm"] == pytest.approx(min(1, len(rest) * smallest["p"]))
+
+
+def test_adjusted_rows_take_the_covariates_out(runs, table):
+    subjects = pd.read_csv(runs["regression"] / "subjects.csv", index_col=0)
+    given = np.stack([np.ones(len(subjects)), subjects["age"], subjects["sex"] == "F"], 1).astype(float)
+    left = [y - given @ np.linalg.lstsq(given, y)[0] for y in subjects[["mean_abs_z", "ADAS13"]].to_numpy(float).T]
+    expected = stats.pearsonr(*left).statistic
+    assert one(table[0], "regression", "Pearson, adjusted", "ADAS13")["value"] == pytest.approx(expected)
+    ranks = [stats.rankdata(x) for x in subjects[["mean_abs_z", "ADAS13"]].to_numpy(float).T]
+    group = subjects["group"].where(subjects["split"] == "target", "").to_numpy(str)
+    given = group[:, None] == np.array(["MCI", "AD", ""])
+    left = [y - given @ np.linalg.lstsq(given.astype(float), y)[0] for y in ranks]
+    expected = stats.pearsonr(*left).statistic
+    assert one(table[0], "regression", "Spearman within groups", "ADAS13")["value"] == pytest.approx(expected)
+
+
 # The figures by themselves
+
+
+def test_batched_figures_are_scipys():
+    rng = np.random.default_rng(2)
+    tables = np.round(rng.normal(size=(3, 30, 2)), 1)  # with ties
+    case = np.arange(30) % 3 == 0
+    with_case = np.stack([tables[..., 0], np.broadcast_to(case, (3, 30))], -1)
+    for i, table in enumerate(tables):
+        u = stats.mannwhitneyu(table[case, 0], table[~case, 0]).statistic / case.sum() / (~case).sum()
+        assert batched.area(with_case)[i] == pytest.approx(u)
+        assert batched.pearson(tables)[i] == pytest.approx(stats.pearsonr(*table.T).statistic)
+        assert batched.spearman(tables)[i] == pytest.approx(stats.spearmanr(*table.T).statistic)
+    stage = np.arange(30) % 4
+    staged = np.stack([tables[..., 0], np.broadcast_to(stage, (3, 30))], -1)
+    expected = jonckheere_terpstra(tables[1, :, 0], stage).value
+    assert batched.staged(staged)[1] == pytest.approx(expected)
+
+
+def test_over_cohorts_the_chance_of_the_cohort_counts():
+    """Gains of 4 cohorts differ by .05 (SD): half width t_3 .05 / 2 beside the chance of people, within a fifth."""
+    rng = np.random.default_rng(3)
+    gains = np.array([-0.05, 0.0, 0.05, 0.1])
+    cohorts = [
+        pd.DataFrame({"a": x, "b": x + gain}) for gain, x in zip(gains, rng.normal(0.7, 0.1, (4, 200)), strict=True)
+    ]
+    told = over_cohorts(cohorts)
+    assert told.loc["b", "gain"] == pytest.approx(gains.mean())
+    half = stats.t.ppf(0.975, 3) * gains.std(ddof=1) / 2
+    assert told.loc["b", "gain_high"] - told.loc["b", "gain"] == pytest.approx(half, rel=0.2)
+    assert told.loc["b", "p"] > 0.05
+    assert told["n"].tolist() == [800, 800]
+    with pytest.raises(InputError, match=r"1 cohorts .*at least two"):
+        over_cohorts(cohorts[:1])
 
 
 def test_the_interval_of_a_paired_mean_is_that_of_the_t_test():
@@ -208,7 +341,7 @@ def test_the_interval_of_a_paired_mean_is_that_of_the_t_test():
     rng = np.random.default_rng(1)
     x = rng.normal(size=(200, 1))
     y = x + 0.1 + 0.3 * rng.normal(size=(200, 1))
-    gain = Answer.by_bootstrap(_mean, [x, y], np.zeros(200)).gains[0]
+    gain = Answer.by_bootstrap(mean, [x, y], np.zeros(200)).gains[0]
     assert gain.value == pytest.approx((y - x).mean())
     assert gain.se == pytest.approx((y - x).std() / 200**0.5, rel=0.08)
     assert gain.p < 0.05
@@ -217,12 +350,12 @@ def test_the_interval_of_a_paired_mean_is_that_of_the_t_test():
 
 def test_where_a_figure_should_be_the_nearer_one_gains():
     x = np.linspace(-1, 1, 101)[:, None]
-    answer = Answer.by_bootstrap(_mean, [x + 1.5, x + 0.8, x + 2.2], np.zeros(101), ideal=1.0)
+    answer = Answer.by_bootstrap(mean, [x + 1.5, x + 0.8, x + 2.2], np.zeros(101), ideal=1.0)
     np.testing.assert_allclose([gain.value for gain in answer.gains], [0.3, -0.7])
 
 
 def test_a_difference_that_never_varies_has_the_smallest_p_that_draws_give():
-    gain = Answer.by_bootstrap(_mean, [np.zeros((20, 1)), np.ones((20, 1))], np.zeros(20)).gains[0]
+    gain = Answer.by_bootstrap(mean, [np.zeros((20, 1)), np.ones((20, 1))], np.zeros(20)).gains[0]
     assert (gain.value, gain.low, gain.high) == (1.0, 1.0, 1.0)
     assert gain.p == pytest.approx(1 / 1001)
 
@@ -230,10 +363,10 @@ def test_a_difference_that_never_varies_has_the_smallest_p_that_draws_give():
 def test_people_without_a_figure_in_any_run_are_left_out_of_all():
     x = np.arange(20.0)[:, None]
     holed = np.where(x == 19, np.nan, x)
-    answer = Answer.by_bootstrap(_mean, [x, holed], np.zeros(20))
+    answer = Answer.by_bootstrap(mean, [x, holed], np.zeros(20))
     assert answer.figures[0].value == answer.figures[1].value == 9.0
     assert answer.figures[0].n == 19
     with pytest.raises(InputError, match="0 people with the figure in every run"):
-        Answer.by_bootstrap(_mean, [x, x * np.nan], np.zeros(20))
+        Answer.by_bootstrap(mean, [x, x * np.nan], np.zeros(20))
     with pytest.raises(InputError, match="a figure that is not finite"):
-        Answer.by_bootstrap(lambda table: _mean(table) * np.nan, [x, x], np.zeros(20))
+        Answer.by_bootstrap(lambda table: mean(table) * np.nan, [x, x], np.zeros(20))

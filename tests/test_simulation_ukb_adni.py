@@ -518,9 +518,13 @@ def test_a_scenario_belongs_to_no_other_kind():
 
 def test_command_line_writes_the_kind(tmp_path):
     asked = ["simulate", "--kind", "ukb_adni", "--out", str(tmp_path), "--healthy", "100", "--patients", "20"]
-    assert CliRunner().invoke(app, asked).exit_code == 0
+    assert CliRunner().invoke(app, [*asked, "--effect", "along", "--spelling", "adni"]).exit_code == 0
+    assert set(pd.read_csv(tmp_path / "hidden.csv", keep_default_na=False)["effect_class"]) == {"", "along"}
+    assert (tmp_path / "UCSFFSX.csv").is_file()
     people = pd.read_csv(tmp_path / "participants.csv", index_col=0)
     assert people["study"].value_counts().to_dict() == {"ADNI": 289, "UKB": 100}
     wrong = CliRunner().invoke(app, ["simulate", "--kind", "adni", "--out", str(tmp_path / "x")])
     assert wrong.exit_code == 2
     assert "kind: 'adni'" in wrong.output
+    other = CliRunner().invoke(app, ["simulate", "--spelling", "adni", "--out", str(tmp_path / "x")])
+    assert "--spelling: kind poster; expected kind ukb_adni" in other.output

@@ -10,11 +10,11 @@ from matplotlib.figure import Figure
 
 import pyro_mmnorm as mm
 from pyro_mmnorm import pipeline, studies
+from pyro_mmnorm.comparison.truth import person_auc
 from pyro_mmnorm.config import shipped_config
 from pyro_mmnorm.errors import InputError
 from pyro_mmnorm.plots import frequency_bars, stage_boxes
 from pyro_mmnorm.studies import Truth, Variant, run_models, variants
-from pyro_mmnorm.studies.truth import person_auc
 
 ODD = "<b>AD & co</b>"
 """A name of a group that would be markup on a page that does not escape."""

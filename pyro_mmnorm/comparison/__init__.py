@@ -9,31 +9,40 @@ import numpy as np
 import pandas as pd
 
 from pyro_mmnorm.comparison.page import page
-from pyro_mmnorm.comparison.questions import Question, questions
-from pyro_mmnorm.comparison.runs import Run, read_runs
+from pyro_mmnorm.comparison.questions import PRIMARY, Question, questions
+from pyro_mmnorm.comparison.runs import Model, Run, models_of, read_runs
+from pyro_mmnorm.comparison.truth import Truth, over_cohorts
 from pyro_mmnorm.comparison.words import sentence
 from pyro_mmnorm.errors import InputError
 from pyro_mmnorm.files import atomic_write
 from pyro_mmnorm.statistics import holm
 
-__all__ = ["compare"]
+__all__ = ["compare", "corrected", "over_cohorts"]
 
 
-def compare(folders: Sequence[str | Path], out: str | Path | None = None) -> pd.DataFrame:
+def compare(
+    folders: Sequence[str | Path], out: str | Path | None = None, *, truth: str | Path | None = None
+) -> pd.DataFrame:
     """Several runs on the same test and target subjects, side by side.
 
     Args:
-        folders: Run folders; every other run is compared with the first.
+        folders: Run folders; every other model is compared with the first. Folders named x-seed1, x-seed2, ... are
+            one model x, trained several times.
         out: Folder for compare.csv, compare.json and compare.html; None: nothing is written.
+        truth: Of a simulated cohort, the folder with effect.csv and, if there, hidden.csv.
 
     Returns:
-        A row per question (see docs/compare.md) and run: part, measure, about, ideal (where the figure should be; NaN:
-        the more the better), run, value with low and high (95 %), n, test; for every run but the first also gain over
-        the first (positive: better), gain_low, gain_high, gain_test, p, p_holm (over all rows) and a sentence.
-        `attrs["notes"]` says what was left out and why.
+        A row per question (see docs/compare.md) and model: part, measure, about, ideal (where the figure should be;
+        NaN: the more the better), run, value with low and high (95 %), n, test, trainings with spread_low and
+        spread_high (the least and the largest figure of one training; value is the mean); for every model but the
+        first also gain over the first (positive: better), gain_low, gain_high, gain_test, p, p_holm (over all rows
+        but those of the primary endpoint, where it is p) and a sentence.
+        `attrs["notes"]` says what was left out and why; with a truth, `attrs["planted"]` holds, by class of planted
+        effect, a frame of the localisation of every person by every model, for `over_cohorts`.
 
     Raises:
-        InputError: For fewer than two runs, a folder that is no run, or other people, splits or groups.
+        InputError: For fewer than two runs, a folder that is no run, other people, splits or groups, or a truth
+            without effect.csv.
 
     Examples:
         >>> compare(["runs/factor_analysis"])
@@ -41,34 +50,76 @@ def compare(folders: Sequence[str | Path], out: str | Path | None = None) -> pd.
         ...
         pyro_mmnorm.errors.InputError: compare: 1 runs; expected at least two. Give another run folder.
     """
-    runs = read_runs(folders)
-    notes = list(_notes(runs))
+    runs, planted = read_runs(folders), None if truth is None else _truth(truth)
+    models = models_of(runs)
+    notes = list(_notes(models, planted))
     rows: list[dict[str, Any]] = []
-    for question in questions(runs):
+    for question in questions(models, planted):
         try:
             rows += _rows(question)
         except InputError as error:
             about = f"{question.measure}, {question.about}"
             notes.append(f"Left out: {about}: {error.got}; {error.expected} needed.")
-    for row, p in zip(rows, holm([row["p"] for row in rows]), strict=True):
-        row["p_holm"] = float(p)
-        row["sentence"] = sentence(row, runs[0].name)
     table = pd.DataFrame(rows)
+    table["p_holm"] = corrected(table)
+    table["sentence"] = [
+        sentence({str(key): x for key, x in row.items()}, models[0].name) for row in table.to_dict("records")
+    ]
     table.attrs["notes"] = notes
+    if planted is not None:
+        table.attrs["planted"] = _by_person(planted, models)
     if out is not None:
-        _write(Path(out), table, runs)
+        _write(Path(out), table, models)
     return table
+
+
+def corrected(table: pd.DataFrame) -> pd.Series:
+    """p after Holm's correction over all rows but those of the primary endpoint, whose p stays as it is.
+
+    Args:
+        table: With part and p.
+
+    Examples:
+        >>> table = pd.DataFrame({"part": ["Primary endpoint", "Groups", "Scores"], "p": [0.03, 0.02, 0.5]})
+        >>> corrected(table).tolist()
+        [0.03, 0.04, 0.5]
+    """
+    p, rest = table["p"].astype(float), table["part"] != PRIMARY
+    return p.mask(rest, pd.Series(holm(p[rest].to_list()), p.index[rest]))
+
+
+def _truth(folder: str | Path) -> Truth:
+    found = Truth.beside(folder)
+    if found is None:
+        raise InputError(str(folder), "no effect.csv", "what `mmnorm simulate` wrote", "give the folder of its tables")
+    return found
+
+
+def _by_person(truth: Truth, models: Sequence[Model]) -> dict[str, pd.DataFrame]:
+    """Class of planted effect -> localisation of each person by each model with all regions, mean over trainings."""
+    first = models[0].runs[0].results.z
+    able = [model for model in models if list(model.runs[0].results.z) == list(first)]
+    return {
+        about: pd.DataFrame(
+            {m.name: np.mean([truth.found(run.results.z, who) for run in m.runs], 0) for m in able}, index=first.index
+        )
+        for about, who in truth.classes(first.index).items()
+    }
 
 
 def _rows(question: Question) -> list[dict[str, Any]]:
     answer = question.answer()
     head = {name: getattr(question, name) for name in ("part", "measure", "about")}
     head["ideal"] = np.nan if question.ideal is None else question.ideal
+    parts = zip(question.models, answer.figures, answer.by_seed, [None, *answer.gains], strict=True)
     return [
         {
             **head,
-            "run": run.name,
+            "run": model.name,
             **{name: getattr(figure, name) for name in ("value", "low", "high", "n", "test")},
+            "trainings": len(seeds),
+            "spread_low": min(seeds) if len(seeds) > 1 else np.nan,
+            "spread_high": max(seeds) if len(seeds) > 1 else np.nan,
             "reference": answer.figures[0].value,
             "gain": gain.value if gain else np.nan,
             "gain_low": gain.low if gain else np.nan,
@@ -76,33 +127,54 @@ def _rows(question: Question) -> list[dict[str, Any]]:
             "gain_test": gain.test if gain else None,
             "p": gain.p if gain else np.nan,
         }
-        for run, figure, gain in zip(question.runs, answer.figures, [None, *answer.gains], strict=True)
+        for model, figure, seeds, gain in parts
     ]
 
 
-def _notes(runs: Sequence[Run]) -> Iterator[str]:
+def _notes(models: Sequence[Model], truth: Truth | None) -> Iterator[str]:
     """What a reader must know of these runs."""
-    first = runs[0]
+    first = models[0].runs[0]
     yield (
         "Gains are over the first run, and positive where a run is better. Intervals hold the chance of who was "
         "scored, test controls and patients alike; models and calibration stay as they are."
     )
-    for run in runs[1:]:
+    for model in models:
+        if len(model.runs) > 1:
+            yield (
+                f"{model.name} was trained {len(model.runs)} times: its figures are means over these. The range of "
+                "trainings tells how much training matters, and nothing about people."
+            )
+    for run in (model.runs[0] for model in models[1:]):
         if list(run.results.z) != list(first.results.z):
             yield f"{run.name} has other regions than {first.name}: figures over regions are of different regions."
         if not run.has_evidence_like(first):
             yield f"{run.name} and {first.name} have no evidence of the same values in the same units."
         if run.results.primary != first.results.primary:
             yield f"{run.name} is of kind {run.results.primary}, {first.name} of {first.results.primary}."
+    if truth is not None:
+        yield f"The planted effect is {truth.about}; classes of effects are never averaged."
+        for score, method, one in truth.ceilings(first):
+            yield (
+                f"{method} of the true severity with {score}, which no deviation can be expected to pass: "
+                f"{one.value:.2f} [{one.low:.2f}, {one.high:.2f}], n {one.n}."
+            )
 
 
-def _write(out: Path, table: pd.DataFrame, runs: Sequence[Run]) -> None:
+def _write(out: Path, table: pd.DataFrame, models: Sequence[Model]) -> None:
     atomic_write(out / "compare.csv", table.to_csv(index=False))
     told = {
-        "runs": [{"name": run.name, "model": run.described, "kind": run.results.primary} for run in runs],
-        "first": runs[0].name,
+        "runs": [_described(model) for model in models],
+        "first": models[0].name,
         "rows": json.loads(table.to_json(orient="records")),
         "notes": table.attrs["notes"],
     }
     atomic_write(out / "compare.json", json.dumps(told, indent=1, ensure_ascii=False, allow_nan=False))
-    atomic_write(out / "compare.html", page(table, runs))
+    atomic_write(out / "compare.html", page(table, models))
+    for about, people in table.attrs.get("planted", {}).items():
+        name = f"planted_{about.replace(' ', '_')}.csv"
+        atomic_write(out / name, people.dropna().to_csv())
+
+
+def _described(model: Model) -> dict[str, Any]:
+    run: Run = model.runs[0]
+    return {"name": model.name, "model": run.described, "kind": run.results.primary, "trainings": len(model.runs)}

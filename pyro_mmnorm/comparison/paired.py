@@ -8,12 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
+from pyro_mmnorm.comparison.batched import area, pearson
 from pyro_mmnorm.errors import InputError
 from pyro_mmnorm.statistics import FEWEST, Estimate, auc, correlation, delong_test, steiger_test
 
 __all__ = ["Answer"]
 
 type Floats = NDArray[np.float64]
+type Table = Floats | list[Floats]
+"""Of one model: of its run, or of its runs by seed."""
+
 type Statistic = Callable[[Floats], Floats]
 
 REPEATS, CHUNK = 1000, 50
@@ -23,29 +27,34 @@ ALIKE = 1e-12
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """A figure of every run, and the gain of every run but the first: positive where it is better than the first.
+    """A figure of every model, and the gain of every model but the first: positive where it is better than the first.
+
+    A model is one run, or several that differ in their training seed alone: its figure is the mean over seeds.
 
     Args:
-        figures: One a run.
-        gains: One a run but the first.
+        figures: One a model.
+        gains: One a model but the first.
+        by_seed: The figure of every run of every model.
     """
 
     figures: list[Estimate]
     gains: list[Estimate]
+    by_seed: list[list[float]]
 
     @classmethod
     def by_bootstrap(
-        cls, statistic: Statistic, tables: Sequence[Floats], strata: NDArray[np.generic], *, ideal: float | None = None
+        cls, statistic: Statistic, tables: Sequence[Table], strata: NDArray[np.generic], *, ideal: float | None = None
     ) -> Self:
         r"""By a bootstrap over people that draws the same people for every run.
 
-        The interval of a figure is that of the percentiles. The gain over the first run is v - v_1, or, where an ideal
-        value is known, :math:`|v_1 - v^*| - |v - v^*|`; its interval and p are normal, with the SD of the draws, so
-        that they agree.
+        The interval of a figure is that of the percentiles. The gain over the first model is v - v_1, or, where an
+        ideal value is known, :math:`|v_1 - v^*| - |v - v^*|`, averaged over seeds; its interval and p are normal, with
+        the SD of the draws, so that they agree.
 
         Args:
             statistic: Of tables [..., n, k], one number a table, [...].
-            tables: One a run, [n, k], the same people in all; people with NaN in any are left out of all.
+            tables: One a model, [n, k], or a list of them, one a seed; the same people in all, and people with NaN in
+                any are left out of all.
             strata: Group of each person, whose size every draw keeps, [n].
             ideal: Where the figure should be; None: the more the better.
 
@@ -61,28 +70,32 @@ class Answer:
             >>> answer.gains[0].value.__round__(6), answer.gains[0].p < 0.001
             (1.0, True)
         """
-        tables, strata = _complete(tables, strata)
+        runs, model = _flat(tables)
+        runs, strata, _ = _complete(runs, strata)
         n, rng = len(strata), np.random.default_rng(SEED)
         members = [np.flatnonzero(strata == label) for label in np.unique(strata)]
         rows = np.concatenate([own[rng.integers(0, len(own), (REPEATS, len(own)))] for own in members], 1)
-        values = np.array([statistic(table) for table in tables])
+        values = np.array([statistic(table) for table in runs])
         parts = np.array_split(rows, REPEATS // CHUNK)
-        drawn = np.array([np.concatenate([statistic(table[part]) for part in parts]) for table in tables])
+        drawn = np.array([np.concatenate([statistic(table[part]) for part in parts]) for table in runs])
         if not (np.isfinite(values).all() and np.isfinite(drawn).all()):
             raise InputError("bootstrap", "a figure that is not finite", "a number in every draw", "leave it out")
-        ends = np.quantile(drawn, [0.025, 0.975], axis=1).T
         test = f"bootstrap over people within groups, {REPEATS} draws"
         figures = [
             Estimate(value=float(v), low=float(low), high=float(high), n=n, test=test)
-            for v, (low, high) in zip(values, ends, strict=True)
+            for v, (low, high) in zip(
+                _means(values, model), np.quantile(_means(drawn, model), [0.025, 0.975], axis=1).T, strict=True
+            )
         ]
-        worth, drawn = (x if ideal is None else -np.abs(x - ideal) for x in (values, drawn))
-        gains = [_normal(float(v - worth[0]), drawn[i] - drawn[0], n) for i, v in enumerate(worth) if i]
-        return cls(figures=figures, gains=gains)
+        worth, around = (_means(x if ideal is None else -np.abs(x - ideal), model) for x in (values, drawn))
+        gains = [_normal(float(v - worth[0]), around[i] - around[0], n) for i, v in enumerate(worth) if i]
+        return cls(figures=figures, gains=gains, by_seed=[values[model == k].tolist() for k in range(len(figures))])
 
     @classmethod
-    def of_auc(cls, scores: Sequence[Floats], case: NDArray[np.bool_]) -> Self:
-        """AUC of a score [n] of every run, cases against the others; gains by DeLong's test.
+    def of_auc(cls, scores: Sequence[Table], case: NDArray[np.bool_]) -> Self:
+        """AUC of a score [n] of every run, cases against the others.
+
+        Gains are by DeLong's test where both models have one run, else by the paired bootstrap.
 
         Raises:
             InputError: When fewer than 3 people of either kind have all scores.
@@ -93,21 +106,19 @@ class Answer:
             >>> Answer.of_auc([x, x + case], case).gains[0].value > 0
             True
         """
-        table, case = _complete([np.stack(scores, 1)], case)
-        whole = table[0]
-        return cls(
-            figures=[auc(x[~case], x[case]) for x in whole.T],
-            gains=[
-                _no_gain(len(case), "DeLong, paired")
-                if np.array_equal(_ranks(x), _ranks(whole[:, 0]))
-                else delong_test(*(np.stack([x, whole[:, 0]], 1)[part] for part in (~case, case)))
-                for x in whole.T[1:]
-            ],
-        )
+
+        def paired(x: Floats, first: Floats, case: NDArray[np.bool_]) -> Estimate:
+            if np.array_equal(_ranks(x), _ranks(first)):
+                return _no_gain(len(case), "DeLong, paired")
+            return delong_test(*(np.stack([x, first], 1)[part] for part in (~case, case)))
+
+        return cls._of_scores(scores, case, lambda x, y: auc(x[~y], x[y]), paired, area, strata=case)
 
     @classmethod
-    def of_pearson(cls, scores: Sequence[Floats], outcome: Floats) -> Self:
-        """Pearson correlation of a score [n] of every run with an outcome [n]; gains by Steiger's test.
+    def of_pearson(cls, scores: Sequence[Table], outcome: Floats) -> Self:
+        """Pearson correlation of a score [n] of every run with an outcome [n].
+
+        Gains are by Steiger's test where both models have one run, else by the paired bootstrap.
 
         Raises:
             InputError: When fewer than 4 people have everything, or a column does not vary.
@@ -119,17 +130,53 @@ class Answer:
             >>> Answer.of_pearson([x, x + rng.normal(size=200)], y).gains[0].value < 0
             True
         """
-        table, outcome = _complete([np.stack(scores, 1)], outcome)
-        whole = table[0]
-        return cls(
-            figures=[correlation(x, outcome) for x in whole.T],
-            gains=[
-                _no_gain(len(outcome), "Steiger")
-                if 1 - correlation(x, whole[:, 0]).value < ALIKE
-                else steiger_test(outcome, x, whole[:, 0])
-                for x in whole.T[1:]
-            ],
-        )
+
+        def paired(x: Floats, first: Floats, outcome: Floats) -> Estimate:
+            if 1 - correlation(x, first).value < ALIKE:
+                return _no_gain(len(outcome), "Steiger")
+            return steiger_test(outcome, x, first)
+
+        return cls._of_scores(scores, outcome, correlation, paired, pearson, strata=np.zeros(len(outcome)))
+
+    @classmethod
+    def _of_scores[T: np.generic](
+        cls,
+        scores: Sequence[Table],
+        other: NDArray[T],
+        figure: Callable[[Floats, NDArray[T]], Estimate],
+        paired: Callable[[Floats, Floats, NDArray[T]], Estimate],
+        statistic: Statistic,
+        *,
+        strata: NDArray[np.generic],
+    ) -> Self:
+        """Figures and gains in closed form for models of one run, and by the bootstrap for others."""
+        runs, model = _flat(scores)
+        whole, known, kept = _complete([np.stack(runs, 1)], other)
+        columns, several = whole[0].T, np.bincount(model) > 1
+        drawn = None
+        if several.any():
+            tables = [[np.stack([x, known.astype(float)], 1) for x in columns[model == k]] for k in range(len(several))]
+            drawn = cls.by_bootstrap(statistic, tables, strata[kept])
+        one = [int(np.flatnonzero(model == k)[0]) for k in range(len(several))]
+        figures = [
+            drawn.figures[k] if drawn and several[k] else figure(columns[one[k]], known) for k in range(len(several))
+        ]
+        gains = [
+            drawn.gains[k - 1] if drawn and (several[k] or several[0]) else paired(columns[one[k]], columns[0], known)
+            for k in range(1, len(several))
+        ]
+        return cls(figures=figures, gains=gains, by_seed=drawn.by_seed if drawn else [[f.value] for f in figures])
+
+
+def _flat(tables: Sequence[Table]) -> tuple[list[Floats], NDArray[np.int64]]:
+    """The tables of all runs, and which model each is of."""
+    groups = [table if isinstance(table, list) else [table] for table in tables]
+    return [run for group in groups for run in group], np.repeat(np.arange(len(groups)), [len(g) for g in groups])
+
+
+def _means(x: Floats, model: NDArray[np.int64]) -> Floats:
+    """Mean over the runs of each model, [models, ...]."""
+    return np.stack([x[model == k].mean(0) for k in range(model.max() + 1)])
 
 
 def _ranks(x: Floats) -> NDArray[np.int64]:
@@ -151,12 +198,14 @@ def _normal(value: float, drawn: Floats, n: int) -> Estimate:
     return Estimate(value=value, low=float(value - half), high=float(value + half), n=n, test=test, p=p, se=se)
 
 
-def _complete[T: np.generic](tables: Sequence[Floats], other: NDArray[T]) -> tuple[list[Floats], NDArray[T]]:
-    """Tables and another column of those who have everything."""
+def _complete[T: np.generic](
+    tables: Sequence[Floats], other: NDArray[T]
+) -> tuple[list[Floats], NDArray[T], NDArray[np.bool_]]:
+    """Tables and another column of those who have everything, and who these are."""
     known = np.logical_and.reduce([np.isfinite(table.reshape(len(table), -1)).all(1) for table in tables])
     if other.dtype.kind == "f":
         known &= np.isfinite(other)
     if known.sum() < FEWEST:
         got = f"{int(known.sum())} people with the figure in every run"
         raise InputError("compare", got, f"at least {FEWEST}", "leave this figure out")
-    return [table[known] for table in tables], other[known]
+    return [table[known] for table in tables], other[known], known

@@ -1,5 +1,6 @@
 """Runs to be compared: their folders, read, and whether they hold the same people."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,12 @@ from pyro_mmnorm.errors import InputError
 from pyro_mmnorm.plots.findings import group_of
 from pyro_mmnorm.report.results import RunResults
 
-__all__ = ["Run", "read_runs"]
+__all__ = ["Model", "Run", "models_of", "read_runs"]
 
 type Floats = NDArray[np.float64]
+
+SEED = re.compile(r"(?P<model>.+?)[-_. ]?seed[-_]?\d+")
+"""Name of a run that is one of several seeds of a model."""
 
 SMALLER_IS_WORSE = ("hippocampal_volume",)
 
@@ -110,6 +114,28 @@ def read_runs(folders: Sequence[str | Path]) -> list[Run]:
                 got = f"{int(other.sum())} people in another {column}, such as {at!r}: {two[at]}, not {one[at]}"
                 raise InputError(str(folder), got, f"the {column} of the first run", "use one split column for both")
     return [_named(run, i, runs) for i, run in enumerate(runs)]
+
+
+@dataclass(frozen=True)
+class Model:
+    """One run, or several that differ in their training seed.
+
+    Args:
+        name: Of the folder; of several, what is before `-seed1`.
+        runs: At least one.
+    """
+
+    name: str
+    runs: list[Run]
+
+
+def models_of(runs: Sequence[Run]) -> list[Model]:
+    """Runs named `x-seed1`, `x-seed2`, ... are one model, x; every other run is a model of its own."""
+    found: dict[str, list[Run]] = {}
+    for run in runs:
+        told = SEED.fullmatch(run.name)
+        found.setdefault(told["model"] if told else run.name, []).append(run)
+    return [Model(name if len(group) > 1 else group[0].name, group) for name, group in found.items()]
 
 
 def _named(run: Run, i: int, runs: Sequence[Run]) -> Run:

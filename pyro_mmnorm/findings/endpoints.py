@@ -14,7 +14,7 @@ from pyro_mmnorm.findings.measured import Measured
 from pyro_mmnorm.findings.rates import heterogeneity, likelihood_ratios, significance
 from pyro_mmnorm.findings.scores import correlations, independence, modality_values
 from pyro_mmnorm.findings.tables import TEST_CONTROLS, labels, order_of
-from pyro_mmnorm.statistics import holm
+from pyro_mmnorm.statistics import holm, indicators
 
 __all__ = ["findings"]
 
@@ -111,7 +111,7 @@ def findings(
 
 
 def _versions(
-    people: Measured, nuisance: Mapping[str, NDArray[Any]], label: NDArray[np.str_], notes: list[str]
+    people: Measured, nuisance: Mapping[str, NDArray[np.float64]], label: NDArray[np.str_], notes: list[str]
 ) -> dict[str, Measured]:
     """The measures raw, and adjusted where there are enough people for that."""
     if not nuisance:
@@ -163,11 +163,13 @@ def _add_holm(records: Sequence[dict[str, Any]], notes: list[str]) -> None:
         notes.append(f"p_holm: adjusted by Holm's rule over {rest}.")
 
 
-def _columns(frame: pd.DataFrame) -> dict[str, NDArray[Any]]:
-    """Columns as arrays: numbers, or text with None where empty."""
+def _columns(frame: pd.DataFrame) -> dict[str, NDArray[np.float64]]:
+    """Columns as numbers, or as 0/1 indicators of their levels; NaN where empty."""
     return {
-        str(name): column.to_numpy(float)
-        if pd.api.types.is_numeric_dtype(column)
-        else column.astype(object).where(column.notna(), None).to_numpy()
+        str(name): column.to_numpy(float) if pd.api.types.is_numeric_dtype(column) else indicators(_text(column))
         for name, column in frame.items()
     }
+
+
+def _text(column: pd.Series) -> NDArray[np.object_]:
+    return column.astype(object).where(column.notna(), None).to_numpy(object)

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from pyro_mmnorm.findings.groups import PRIMARY
 from pyro_mmnorm.findings.measured import UNIT, Columns, Measured
 from pyro_mmnorm.findings.tables import TEST_CONTROLS
-from pyro_mmnorm.statistics import Estimate, auc, between_modalities, concordance, correlation, delong_test
+from pyro_mmnorm.statistics import Estimate, auc, between_modalities, concordance, correlation, delong_test, indicators
 
 __all__ = ["correlations", "independence", "modality_values"]
 
 type Floats = NDArray[np.float64]
 type Labels = NDArray[np.str_]
-type Given = Mapping[str, NDArray[Any]]
+type Given = Mapping[str, Floats]
 
 BOTH: tuple[float, float] = (-1.0, 1.0)
 
@@ -98,7 +98,7 @@ def _versions(nuisance: Given, label: Labels) -> dict[str, Given]:
     if nuisance:
         versions["adjusted"] = nuisance
     if len(np.unique(label)) > 1:
-        versions["within_group"] = {"group": label.astype(object)}
+        versions["within_group"] = {"group": indicators(label)}
     return versions
 
 

@@ -11,7 +11,7 @@ from scipy import special, stats
 from pyro_mmnorm.errors import InputError
 from pyro_mmnorm.statistics.intervals import FEWEST, Estimate, bootstrap_interval, observed
 
-__all__ = ["adjusted", "correlation", "slope", "steiger_test", "trend"]
+__all__ = ["adjusted", "correlation", "indicators", "residuals", "slope", "steiger_test", "trend"]
 
 type Floats = NDArray[np.float64]
 
@@ -29,8 +29,8 @@ def adjusted(scores: ArrayLike, nuisance: Mapping[str, ArrayLike], group: ArrayL
 
     Args:
         scores: [n] or [n, k], NaN where not observed.
-        nuisance: Column by name, [n] each: numbers, or text, which enters as one indicator a level; empty where NaN,
-            None or ''.
+        nuisance: Column by name, [n] each: numbers, or text, which enters as one indicator a level (see `indicators`,
+            which may be given instead); empty where NaN, None or ''.
         group: Of each person, [n].
 
     Returns:
@@ -66,6 +66,31 @@ def adjusted(scores: ArrayLike, nuisance: Mapping[str, ArrayLike], group: ArrayL
         raise InputError("adjustment", got, "columns that vary within groups", "adjust for fewer columns")
     out = np.where(known[:, None], table - np.nan_to_num(x) @ np.linalg.lstsq(inside, own)[0], np.nan)
     return out if scores.ndim == 2 else out[:, 0]
+
+
+def residuals(table: ArrayLike, given: Mapping[str, ArrayLike]) -> Floats:
+    """What columns leave of every column of a table, by least squares over the people who have everything, [n, k].
+
+    Args:
+        table: [n, k], NaN where not observed.
+        given: Columns to take out, as `nuisance` of `adjusted`.
+
+    Returns:
+        NaN for people who lack anything.
+
+    Raises:
+        InputError: When too few people have everything.
+
+    Examples:
+        >>> residuals([[0.0], [1.0], [1.0], [2.0], [np.nan]], {"x": [0, 1, 2, 3, 4]}).round(2).ravel()
+        array([-0.1,  0.3, -0.3,  0.1,  nan])
+    """
+    table = observed(table, "table", axes=2)
+    design = _design(given, len(table))
+    complete = np.isfinite(table).all(1) & np.isfinite(design).all(1)
+    out = np.full(table.shape, np.nan)
+    out[complete] = _residuals(table[complete], design[complete])[0]
+    return out
 
 
 def correlation(
@@ -229,24 +254,30 @@ def _side_by_side(columns: list[ArrayLike], where: str) -> Floats:
     return np.stack(arrays, axis=1)
 
 
+def indicators(column: ArrayLike) -> Floats:
+    """A 0/1 column for every level of a text column, [n, levels]; NaN for empty cells (None, NaN, '').
+
+    Examples:
+        >>> indicators(["A", "B", None, "A"])[:, 0]
+        array([ 1.,  0., nan,  1.])
+    """
+    cells = np.asarray(column, object).tolist()
+    text = np.array(["" if cell is None or cell != cell else str(cell) for cell in cells], object)
+    levels = np.array(sorted({"", *text})[1:] or [""], object)
+    return np.where((text != "")[:, None], (text[:, None] == levels).astype(float), np.nan)
+
+
 def _design(nuisance: Mapping[str, ArrayLike], n: int) -> Floats:
     """Nuisance columns as numbers, [n, k]; NaN where a cell is empty."""
     parts = [np.empty((n, 0))]
     for name, given in nuisance.items():
         column = np.asarray(given)
-        if column.shape != (n,):
+        if column.shape[:1] != (n,) or column.ndim > 2:
             got = f"shape {column.shape} for {n} people"
             raise InputError(f"column {name!r}", got, "one cell a person", "align them by id")
         numeric = column.dtype.kind in "biuf"
-        parts.append(observed(column, f"column {name!r}")[:, None] if numeric else _indicators(column))
+        parts.append(observed(column.reshape(n, -1), f"column {name!r}", axes=2) if numeric else indicators(column))
     return np.concatenate(parts, axis=1)
-
-
-def _indicators(column: NDArray[np.object_]) -> Floats:
-    """A 0/1 column for every level, [n, levels]; NaN for empty cells."""
-    text = np.array(["" if cell is None or cell != cell else str(cell) for cell in column.tolist()], object)
-    levels = np.array(sorted({"", *text})[1:] or [""], object)
-    return np.where((text != "")[:, None], (text[:, None] == levels).astype(float), np.nan)
 
 
 def _standard(design: Floats, fit_on: NDArray[np.bool_]) -> Floats:

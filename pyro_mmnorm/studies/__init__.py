@@ -8,16 +8,17 @@ import pandas as pd
 
 from pyro_mmnorm.cohort import Cohort
 from pyro_mmnorm.comparison.runs import Run, read_runs
+from pyro_mmnorm.comparison.truth import Truth
 from pyro_mmnorm.config import Config
 from pyro_mmnorm.files import atomic_write
 from pyro_mmnorm.io import read_cohort
+from pyro_mmnorm.progress import silent
 from pyro_mmnorm.run_folder import RunFolder
 from pyro_mmnorm.studies.figures import draw
 from pyro_mmnorm.studies.models import Variant, variants
 from pyro_mmnorm.studies.page import study_page
 from pyro_mmnorm.studies.running import run_models
 from pyro_mmnorm.studies.table import study_table
-from pyro_mmnorm.studies.truth import Truth
 
 __all__ = ["Truth", "Variant", "run_models", "study", "study_table", "variants"]
 
@@ -35,6 +36,7 @@ def study(
     processes: int | None = None,
     overwrite: bool = False,
     cohort: Cohort | None = None,
+    progress: bool | None = None,
 ) -> Path:
     """The poster's study: every model on the same people, compared, drawn and told on one page.
 
@@ -51,6 +53,7 @@ def study(
             call this under `if __name__ == "__main__":`.
         overwrite: Replace an earlier study.
         cohort: What `read_cohort` gave; None: it is read.
+        progress: Show bars; None: only on a terminal.
 
     Returns:
         The folder: a run folder per model and seed in runs/, study.csv with every figure, its interval, n and paired
@@ -66,20 +69,20 @@ def study(
         epochs = min(config.train.epochs, QUICK_EPOCHS)
         config, seeds = config.model_copy(update={"train": config.train.model_copy(update={"epochs": epochs})}), 1
     folder = RunFolder(out or config.out, resume=not overwrite, overwrite=overwrite)
-    with folder.step("read"):
-        cohort = read_cohort(config) if cohort is None else cohort
-        truth = Truth.beside(config.data.root)
-    folder.begin(config)
-    models = variants(config)
-    with folder.step("runs"):
-        processes = processes or min(4, os.cpu_count() or 1)
-        runs = folder.path / "runs"
-        found, notes = run_models(config, cohort, models, seeds=seeds, out=runs, processes=processes)
-    with folder.step("table"):
-        table = study_table(found, truth)
-        folder.write_table("study.csv", table, index=False)
-    with folder.step("page"):
-        _page(folder.path, table, [model for model in models if model.name in found], found, truth, notes)
+    with silent(progress is False):
+        with folder.step("read"):
+            cohort = read_cohort(config) if cohort is None else cohort
+            truth = Truth.beside(config.data.root)
+        folder.begin(config)
+        models, runs = variants(config), folder.path / "runs"
+        with folder.step("runs"):
+            processes = processes or min(4, os.cpu_count() or 1)
+            found, notes = run_models(config, cohort, models, seeds=seeds, out=runs, processes=processes)
+        with folder.step("table"):
+            table = study_table(found, truth)
+            folder.write_table("study.csv", table, index=False)
+        with folder.step("page"):
+            _page(folder.path, table, [model for model in models if model.name in found], found, truth, notes)
     return folder.path
 
 

@@ -6,22 +6,26 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pyro_mmnorm.comparison.questions import PRIMARY, SIGNIFICANCE
 from pyro_mmnorm.comparison.runs import Run
+from pyro_mmnorm.comparison.truth import Truth
 from pyro_mmnorm.findings import TEST_CONTROLS
 from pyro_mmnorm.report.figures import Picture
 from pyro_mmnorm.report.page import Note, Section, page_of
 from pyro_mmnorm.report.tables import Cell, Table, interval, number, pairs
 from pyro_mmnorm.studies.models import Variant
 from pyro_mmnorm.studies.table import FREQUENCY, ON_ITS_SCALE, TRUTH
-from pyro_mmnorm.studies.truth import Truth
 
 __all__ = ["study_page"]
 
 HEAD = ["model", "value [95 %]", "n", "over trainings", "gain over the first [95 %]", "Holm p"]
 PLACES = {
-    "stages": ("Stages", ("Groups", ON_ITS_SCALE)),
+    "stages": ("Stages", (PRIMARY, "Groups", ON_ITS_SCALE)),
     "maps": ("Where: deviation maps", ()),
-    "frequency": ("How often: frequency of significance", (FREQUENCY, "At a matched rate among healthy people")),
+    "frequency": (
+        "How often: frequency of significance",
+        (FREQUENCY, SIGNIFICANCE, "At a matched rate among healthy people"),
+    ),
     "scores": ("Cognition", ("Scores",)),
     "truth": ("Against the known truth", (TRUTH,)),
     "healthy": ("Healthy people nothing was fitted on", ("Calibration", "Held-out evidence")),
@@ -32,7 +36,8 @@ HOLDS = (
     "Intervals are 95 % and hold the chance of who was scored, test controls included; where the caption says so, also "
     "that of who was calibrated on. Networks are not trained anew for them: 'over trainings' shows the lowest and "
     "highest value of all training seeds instead, and the value itself is that of the first seed. Gains are paired, "
-    "over the first model; Holm's correction is over all gains of this page. Where models are compared, it is over the "
+    "over the first model; Holm's correction is over all gains of this page but those of the "
+    "primary endpoint. Where models are compared, it is over the "
     "people whom all of them could score."
 )
 

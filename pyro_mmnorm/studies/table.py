@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pyro_mmnorm.comparison import compare
+from pyro_mmnorm.comparison import compare, corrected
 from pyro_mmnorm.comparison.runs import Run, read_runs
+from pyro_mmnorm.comparison.truth import PLANTED, Truth
 from pyro_mmnorm.comparison.words import sentence
 from pyro_mmnorm.errors import InputError
 from pyro_mmnorm.findings import TEST_CONTROLS
-from pyro_mmnorm.statistics import Estimate, holm
-from pyro_mmnorm.studies.truth import PLANTED, Truth
+from pyro_mmnorm.statistics import Estimate
 
 __all__ = ["FREQUENCY", "ON_ITS_SCALE", "TRUTH", "study_table"]
 
@@ -40,8 +40,8 @@ def study_table(folders: Mapping[str, Sequence[Path]], truth: Truth | None) -> p
     Returns:
         A row per figure and model: part, measure, about, ideal, model, run; value, low, high, n and test of its first
         seed; seeds, seeds_low, seeds_high: number of trainings, and the lowest and highest value among them; and for
-        all models but the first the paired gain over it with gain_low, gain_high, p, p_holm (Holm over all rows) and a
-        sentence. `attrs["notes"]` says what was left out.
+        all models but the first the paired gain over it with gain_low, gain_high, p, p_holm (Holm over all rows but
+        those of the primary endpoint) and a sentence. `attrs["notes"]` says what was left out.
 
     Raises:
         InputError: As `compare`.
@@ -56,7 +56,7 @@ def study_table(folders: Mapping[str, Sequence[Path]], truth: Truth | None) -> p
     spread = everything.groupby([*KEYS, "model"])["value"].agg(["count", "min", "max"])
     table = table.assign(model=table["run"].map(of_run)).join(spread, on=[*KEYS, "model"])
     table = table.rename(columns={"count": "seeds", "min": "seeds_low", "max": "seeds_high"})
-    table["p_holm"] = holm(table["p"].to_list())
+    table["p_holm"] = corrected(table)
     table["sentence"] = [
         sentence({str(key): x for key, x in row.items()}, first[0].name) for row in table.to_dict("records")
     ]
@@ -103,6 +103,8 @@ def _own(run: Run) -> Iterator[dict[str, Any]]:
         asked.append((FREQUENCY, "share of people with p < .05", name, figures.get("regions", {})))
     for part, measure, about, figure in asked:
         if "value" in figure:
+            if part == FREQUENCY:  # a share of few people: the interval of a mean may pass the ends
+                figure = {**figure, "low": max(0.0, figure["low"]), "high": min(1.0, figure["high"])}
             healthy = about == TEST_CONTROLS
             yield _row(part, measure, about, run, figure, ideal=figure.get("null", np.nan) if healthy else np.nan)
 

@@ -1,0 +1,210 @@
+"""Truth: what was planted in a simulated cohort, and how well each model finds it."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import special
+from scipy.stats import rankdata
+
+from pyro_mmnorm.comparison.paired import Answer
+from pyro_mmnorm.comparison.runs import Run
+from pyro_mmnorm.errors import InputError
+from pyro_mmnorm.statistics import Estimate, correlation
+
+__all__ = ["PLANTED", "Truth", "over_cohorts", "person_auc"]
+
+type Floats = NDArray[np.float64]
+
+PLANTED = 1.0
+"""A region counts as changed from this size of its planted effect on, in SD of healthy people."""
+
+WORDS = {"local": "local", "along": "along normal variation"}
+REPEATS = 1000
+
+
+def person_auc(z: Floats, effect: Floats) -> Floats:
+    r"""Are the regions that changed those with the largest |z|? The AUC over the regions of each person, [n].
+
+    .. math:: A_i = P(|z_{ij}| > |z_{ik}| \mid |e_{ij}| \ge 1 > |e_{ik}|), \quad \text{ties half}
+
+    Args:
+        z: [n, d], NaN where not observed.
+        effect: Planted, in SD of healthy people, [n, d].
+
+    Returns:
+        .5 by chance; NaN for a person in whom no region changed, or every one.
+
+    Examples:
+        >>> person_auc(np.array([[-3.0, 0.5, 1.0], [1.0, 2.0, 3.0]]), np.array([[-2.0, 0.0, 0.1], [0.0, 0.0, 0.0]]))
+        array([ 1., nan])
+    """
+    seen = np.isfinite(z)
+    hit = seen & (np.abs(effect) >= PLANTED)
+    gone = (~seen).sum(1)
+    ranks = rankdata(np.where(seen, np.abs(z), -1.0), axis=1) - gone[:, None]
+    yes, no = hit.sum(1), (seen & ~hit).sum(1)
+    agreeing = np.where(hit, ranks, 0.0).sum(1) - yes * (yes + 1) / 2
+    return np.divide(agreeing, yes * no, out=np.full(len(z), np.nan), where=yes * no > 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Truth:
+    """What was planted.
+
+    Args:
+        effect: id x `<modality>.<region>`, in SD of healthy people.
+        severity: By id; 0 for the healthy. None where the cohort has no such number.
+        sort: Of the effect of each person by id: `local`, `along`, '' for the healthy. None where it is not told.
+    """
+
+    effect: pd.DataFrame
+    severity: pd.Series | None = None
+    sort: pd.Series | None = None
+
+    measure: ClassVar[str] = f"AUC of |z| for regions changed by {PLANTED:g} SD or more, mean over people"
+
+    @classmethod
+    def beside(cls, root: str | Path) -> Self | None:
+        """The truth that `mmnorm simulate` writes beside its tables; None where there is none.
+
+        Raises:
+            InputError: When effect.csv is no table of numbers by id.
+
+        Examples:
+            >>> Truth.beside("no/such/folder") is None
+            True
+        """
+        path = Path(root) / "effect.csv"
+        if not path.is_file():
+            return None
+        effect = pd.read_csv(path, dtype={0: str}).set_index("participant_id")
+        if not all(pd.api.types.is_numeric_dtype(kind) for kind in effect.dtypes):
+            raise InputError(str(path), "cells that are no numbers", "planted effects by id", "simulate it again")
+        hidden = Path(root) / "hidden.csv"
+        if not hidden.is_file():
+            return cls(effect=effect)
+        people = pd.read_csv(hidden, dtype={"participant_id": str}, keep_default_na=False).set_index("participant_id")
+        return cls(effect=effect, severity=people["severity"].astype(float), sort=people["effect_class"].astype(str))
+
+    @property
+    def told(self) -> str:
+        """Sort of the effect: `local`, `along`, both, or `effect` where it is not told."""
+        names = [] if self.sort is None else [str(name) for name in self.sort.unique() if name]
+        return " and ".join(names) or "effect"
+
+    @property
+    def about(self) -> str:
+        """The class of the effect in words."""
+        return WORDS.get(self.told, self.told)
+
+    def classes(self, ids: pd.Index) -> dict[str, NDArray[np.bool_]]:
+        """Class of planted effect in words -> who of these people has it; never averaged over classes."""
+        if self.sort is None:
+            return {self.about: np.ones(len(ids), bool)}
+        sort = self.sort.reindex(ids).fillna("")
+        return {WORDS.get(name, name): (sort == name).to_numpy() for name in sorted(set(sort) - {""})}
+
+    def found(self, z: pd.DataFrame, who: NDArray[np.bool_]) -> Floats:
+        """`person_auc` of people, NaN for others than `who`, [n].
+
+        Args:
+            z: Calibrated, by id and `<modality>.<region>`.
+            who: Of whom, [n].
+        """
+        planted = self.effect.reindex(index=z.index, columns=z.columns).to_numpy(float)
+        return np.where(who, person_auc(z.to_numpy(float), planted), np.nan)
+
+    def localisation(self, runs: Sequence[Run]) -> list[tuple[Run, Estimate, Estimate | None]]:
+        """Mean AUC over people of every run of all regions, and its gain over the first; paired bootstrap over people.
+
+        Raises:
+            InputError: When fewer than 3 people have both changed and unchanged regions.
+        """
+        first = runs[0].results
+        able = [run for run in runs if list(run.results.z) == list(first.z)]
+        everyone = np.ones(len(first.z), bool)
+        tables = [self.found(run.results.z, everyone)[:, None] for run in able]
+        answer = Answer.by_bootstrap(lambda table: table.mean((-2, -1)), tables, runs[0].label.to_numpy(str))
+        return list(zip(able, answer.figures, [None, *answer.gains], strict=True))
+
+    def ceilings(self, run: Run) -> Iterator[tuple[str, str, Estimate]]:
+        """(score, method, correlation of the true severity with it): what no deviation can be expected to pass."""
+        if self.severity is None:
+            return
+        severity = self.severity.reindex(run.results.z.index)
+        for name in run.results.named("scores"):
+            score = run.results.subjects[name].to_numpy(float)
+            score = score * _sign(run.results.config, name)
+            for method in ("pearson", "spearman"):
+                yield name, method.capitalize(), correlation(severity, score, method=method)
+
+
+def over_cohorts(people: Sequence[pd.DataFrame], *, seed: int = 0) -> pd.DataFrame:
+    r"""Localisation of several cohorts, such as of several seeds, together; a bootstrap over cohorts and over people.
+
+    .. math:: \hat\theta = \frac1K \sum_k \hat\theta_k, \qquad
+        \mathrm{se} = \sqrt{\tfrac{K}{K-1}}\ \mathrm{SD}(\hat\theta^*), \qquad
+        \hat\theta \pm t_{K-1}(.975)\, \mathrm{se}
+
+    Each draw takes K cohorts, and in each as many people as it has, the same for all models. The factor and the t
+    quantile are for few cohorts: a plain bootstrap of 3 has two thirds of the variance.
+
+    Args:
+        people: One frame a cohort: a row a person, a column a model, the first model first: `compare(...,
+            truth=...).attrs["planted"][about]`.
+        seed: Of the draws.
+
+    Returns:
+        A row a model: value, low, high; gain over the first model, gain_low, gain_high, p; cohorts, n.
+
+    Raises:
+        InputError: For fewer than two cohorts, or other models.
+
+    Examples:
+        >>> rng = np.random.default_rng(0)
+        >>> cohorts = [pd.DataFrame({"a": x, "b": x + 0.1}) for x in rng.normal(0.6, 0.1, (3, 40))]
+        >>> over_cohorts(cohorts)["gain"].round(3).tolist()
+        [nan, 0.1]
+    """
+    names = list(people[0]) if people else []
+    if len(people) < 2 or any(list(frame) != names for frame in people):
+        got = f"{len(people)} cohorts with models {sorted({str(list(frame)) for frame in people})}"
+        raise InputError("over_cohorts", got, "at least two with the same models", "compare the same runs in each")
+    tables, rng, k = [frame.dropna().to_numpy(float) for frame in people], np.random.default_rng(seed), len(people)
+    value = np.mean([table.mean(0) for table in tables], 0)
+    drawn = np.array([
+        np.mean([tables[c][rng.integers(0, len(tables[c]), len(tables[c]))].mean(0) for c in rng.integers(0, k, k)], 0)
+        for _ in range(REPEATS)
+    ])  # fmt: skip
+    reach = special.stdtrit(k - 1, 0.975)
+
+    def interval(x: Floats, around: Floats) -> tuple[Floats, Floats, Floats]:
+        se = around.std(0, ddof=1) * np.sqrt(k / (k - 1))
+        return x - reach * se, x + reach * se, se
+
+    low, high, _ = interval(value, drawn)
+    gain, around = value - value[0], drawn - drawn[:, :1]
+    gain_low, gain_high, se = interval(gain, around)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        p = 2 * special.stdtr(k - 1, -np.abs(gain / se))
+    table = {
+        "value": value,
+        "low": low,
+        "high": high,
+        "gain": gain,
+        "gain_low": gain_low,
+        "gain_high": gain_high,
+        "p": p,
+    }
+    frame = pd.DataFrame(table, index=pd.Index(names, name="model")).assign(cohorts=k, n=sum(map(len, tables)))
+    frame.iloc[0, 3:7] = np.nan
+    return frame
+
+
+def _sign(config: dict[str, Any], score: str) -> int:
+    return -1 if config["data"]["scores"][score] == "higher_is_better" else 1

@@ -76,6 +76,12 @@ def commands() -> list[Figure]:
     return figures
 
 
+def newcomer() -> list[Figure]:
+    """From a folder of tables to a page, and the notebooks."""
+    page = Figure("init, inspect and run on 1000 people: wall time, s", None, 600, processes.newcomer_seconds())
+    return [page, *(Figure(f"notebook {name}, s", None, 180, s) for name, s in processes.notebook_seconds().items())]
+
+
 def brains() -> list[Figure]:
     """ABIDE-I, means over five split seeds."""
     f = abide.main()
@@ -141,6 +147,7 @@ def sizes() -> list[Figure]:
 PARTS: dict[str, Callable[[], list[Figure]]] = {
     "speed": speed,
     "commands": commands,
+    "newcomer": newcomer,
     "brains": brains,
     "simulated": simulated,
     "sizes": sizes,

@@ -18,7 +18,7 @@ MAX_LINES, MAX_FUNCTION = 350, 60
 LAYERS = (
     "errors",
     "atlas, cells, distributions, files, latents, metrics, progress, regression, strict_yaml, student_t, threads",
-    "admission, faults, regions, splits",
+    "admission, faults, regions, splits, terms",
     "calibration, cohort, config, draws, fusion, nets, statistics, tails, weights",
     "adaptation, assessment, baselines, findings, io, likelihoods, mahalanobis, mixture, preprocess, priors, "
     "simulation",
@@ -28,7 +28,7 @@ LAYERS = (
     "checkpoint, evidence, predictive",
     "diagnostics, linear_gaussian, training",
     "deviations",
-    "loading",
+    "fine_tuning, loading",
     "calibration_report, charts, datatree, plots, pyro_svi, recalibration",
     "export, report, run_folder, terminal",
     "comparison, pipeline",

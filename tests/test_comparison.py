@@ -143,6 +143,27 @@ def test_every_figure_is_that_of_the_files(runs, table):
     assert one(told, "regression", "first stage, in SDs of test controls")["value"] == pytest.approx(first)
 
 
+def test_three_findings_by_hand_from_the_tables(runs):
+    """From z.csv and subjects.csv alone, in a few lines that know nothing of the package."""
+    folder = runs["regression"]
+    told = json.loads((folder / "findings.json").read_text())
+    z, who = (pd.read_csv(folder / name, index_col=0) for name in ("z.csv", "subjects.csv"))
+    size = z.abs().mean(axis=1)  # 1. the primary endpoint: pairs of people in the order of their stages
+    stage = who["group"].map({"CN": 0, "MCI": 1, "AD": 2})
+    pairs = [(size[a], size[b]) for a in z.index for b in z.index if stage[a] < stage[b]]
+    agreeing = np.mean([(x < y) + (x == y) / 2 for x, y in pairs])
+    assert told["primary"]["value"] == pytest.approx(agreeing)
+    controls = z[who["split"] == "test"]  # 2. how often regions are significant in healthy people
+    significant = (2 * stats.norm.sf(controls.abs()) < 0.05).sum(axis=1) / controls.notna().sum(axis=1)
+    assert told["significance"]["test controls"]["regions"]["value"] == pytest.approx(significant.mean())
+    ill = who[who["group"] != "CN"]  # 3. what is left of a correlation within stages: centre within each
+    parts = [who[who["group"] == name].assign(size=size) for name in ("CN", "MCI", "AD")]
+    x, y = (np.concatenate([part[column] - part[column].mean() for part in parts]) for column in ("size", "ADAS13"))
+    r = (x @ y) / np.sqrt((x @ x) * (y @ y))
+    assert told["correlations"]["ADAS13"]["within_group"]["pearson"]["value"] == pytest.approx(r)
+    assert told["correlations"]["ADAS13"]["within_group"]["pearson"]["n"] == len(ill) + len(controls)
+
+
 def test_wide_z_gains_nothing_in_groups_and_loses_in_calibration(runs, tmp_path):
     """z of 1.5 times the size flags more, but tells groups apart as before."""
     wide = shutil.copytree(runs["regression"], tmp_path / "wide")

@@ -9,6 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import special, stats
 from scipy.spatial.distance import cdist, pdist
+from statsmodels.api import OLS
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.proportion import proportion_confint
 
 from pyro_mmnorm.errors import InputError
 from pyro_mmnorm.statistics import (
@@ -679,3 +682,33 @@ def test_the_trend_of_two_tiny_stages_keeps_both_in_every_draw():
 def test_associations_that_cannot_be_had_are_refused(call, message):
     with pytest.raises(InputError, match=message):
         call()
+
+
+# ------------------------------------------------------------------------------------------------ statsmodels
+
+
+def test_p_values_are_corrected_as_in_statsmodels():
+    p = rng(5).random(40) ** 3
+    for ours, name in ((holm, "holm"), (benjamini_hochberg, "fdr_bh")):
+        np.testing.assert_allclose(ours(p), multipletests(p, method=name)[1])
+
+
+def test_adjusted_contrasts_and_partial_correlations_are_those_of_least_squares_in_statsmodels():
+    columns, group, y = people(), np.arange(60) % 3 == 0, rng(6).normal(size=60)
+    sites = [columns["site"] == name for name in ("A", "B")]
+    x = np.stack([np.ones(60), group, columns["age"] / 70, columns["icv"] / 1e6, *sites], 1).astype(float)
+    rest = adjusted(y, columns, group)
+    assert rest[group].mean() - rest[~group].mean() == pytest.approx(OLS(y, x).fit().params[1])
+    score = rng(7).normal(size=60) + y
+    fit = OLS(y, np.column_stack([score, x[:, [0, 2, 3, 4, 5]]])).fit()
+    one = correlation(score, y, given=columns)
+    assert one.p == pytest.approx(fit.pvalues[0])
+    small = OLS(y, x[:, [0, 2, 3, 4, 5]]).fit()
+    assert one.value**2 == pytest.approx(1 - fit.ssr / small.ssr)
+    assert one.p == pytest.approx(fit.compare_f_test(small)[1])  # nested regressions
+
+
+def test_exact_shares_are_those_of_statsmodels():
+    flags = np.arange(50) < 7
+    one = share(flags)
+    assert (one.low, one.high) == pytest.approx(proportion_confint(7, 50, method="beta"))

@@ -12,7 +12,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from tests.benchmarks import abide, memory, processes, quality, step_time
+from tests.benchmarks import abide, memory, page, processes, quality, step_time
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "benchmarks.md"
 
@@ -74,6 +74,12 @@ def commands() -> list[Figure]:
             Figure(f"mmnorm {name}: peak memory, MiB", None, most, peak),
         ]
     return figures
+
+
+def newcomer() -> list[Figure]:
+    """From a folder of tables to a page, and the notebooks."""
+    page = Figure("init, inspect and run on 1000 people: wall time, s", None, 600, processes.newcomer_seconds())
+    return [page, *(Figure(f"notebook {name}, s", None, 180, s) for name, s in processes.notebook_seconds().items())]
 
 
 def brains() -> list[Figure]:
@@ -138,12 +144,27 @@ def sizes() -> list[Figure]:
     ]
 
 
+def pages() -> list[Figure]:
+    """The page of the demo run in headless Chromium."""
+    f = page.main()
+    return [
+        Figure("page of the demo run, MB", None, 10, f["megabytes"]),
+        Figure("first view (largest contentful paint), s", None, 2, f["first_view"]),
+        Figure("  until every person can be picked, s", None, None, f["ready"]),
+        Figure("requests beside the page itself", None, 0, f["requests"]),
+        Figure("messages on the console", None, 0, f["console"]),
+        Figure("serious or critical findings of axe-core", None, 0, f["axe"]),
+    ]
+
+
 PARTS: dict[str, Callable[[], list[Figure]]] = {
     "speed": speed,
     "commands": commands,
+    "newcomer": newcomer,
     "brains": brains,
     "simulated": simulated,
     "sizes": sizes,
+    "page": pages,
 }
 
 

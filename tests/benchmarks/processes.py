@@ -8,7 +8,12 @@ import tempfile
 import time
 from pathlib import Path
 
-__all__ = ["command", "help_seconds", "import_seconds"]
+import nbformat
+from nbclient import NotebookClient
+
+__all__ = ["command", "help_seconds", "import_seconds", "newcomer_seconds", "notebook_seconds"]
+
+NOTEBOOKS = Path(__file__).parents[2] / "notebooks"
 
 
 def command(*arguments: str) -> tuple[float, float]:
@@ -42,6 +47,26 @@ def import_seconds(then: str = "mm") -> float:
     return statistics.median(
         float(subprocess.run(words, check=True, capture_output=True, text=True).stdout) for _ in range(3)
     )
+
+
+def newcomer_seconds() -> float:
+    """The commands of the README on made-up tables of 1000 people: from a folder of tables to the page."""
+    with tempfile.TemporaryDirectory() as folder:
+        tables, config, out = (str(Path(folder) / name) for name in ("tables", "my.yaml", "run"))
+        command("simulate", "--out", tables, "--healthy", "900", "--patients", "100")
+        steps = (("init", tables, "--out", config), ("inspect", config), ("run", config, "--out", out))
+        return sum(command(*words)[0] for words in steps)
+
+
+def notebook_seconds() -> dict[str, float]:
+    """Wall seconds of every notebook at its normal size, by name; what is stored stays as it is."""
+    times = {}
+    for path in sorted(NOTEBOOKS.glob("*.ipynb")):
+        began = time.perf_counter()
+        notebook = nbformat.read(path, as_version=4)
+        NotebookClient(notebook, timeout=1200, resources={"metadata": {"path": str(NOTEBOOKS)}}).execute()
+        times[path.stem] = time.perf_counter() - began
+    return times
 
 
 def help_seconds() -> float:

@@ -67,12 +67,13 @@ class Mixture:
 
         with s^2 the variance of the noise and v that of the prediction between draws, exact in a linear Gaussian model
         with its own posterior: there x - E[x] has variance s^2 - v, and z takes it for s^2 + v. v is each person's
-        own; it is large where little was observed. 1 where regions are scored given the others.
+        own; it is large where little was observed. 1 where regions are scored given the others, or without variance.
         """
         loc, noise, between = self._moments
         if getattr(self.distribution, "given_others", False):
             return torch.ones_like(loc)
-        return ((noise - between) / (noise + between)).clamp(min=NARROWEST**2).sqrt()
+        share = ((noise - between) / (noise + between)).nan_to_num(1.0)  # noise of infinite variance
+        return share.clamp(min=NARROWEST**2).sqrt()
 
     def z(self, x: Tensor) -> Tensor:
         """Raw z of values [n, d]; in float64, finite however far out."""

@@ -48,6 +48,8 @@ def test_heavy_tails_stay_heavy():
     mixture = Mixture(distribution=dist.StudentT(4.0, torch.zeros(64, 1, 1, dtype=torch.float64), 1.0))
     x = torch.full((1, 1), 30.0, dtype=torch.float64)
     torch.testing.assert_close(mixture.tailed_z(x), mixture.z(x))
+    without = dist.StudentT(1.5, torch.zeros(64, 1, 1, dtype=torch.float64), 1.0)  # no variance
+    assert Mixture(distribution=without).seen_width == 1
 
 
 def test_quantiles_are_the_inverse_of_z():

@@ -11,10 +11,10 @@ import xarray as xr
 from scipy import special
 
 from pyro_mmnorm.cohort import Cohort
-from pyro_mmnorm.deviations import LOCAL, NormativeModel
+from pyro_mmnorm.deviations import NormativeModel
 from pyro_mmnorm.errors import InputError
 from pyro_mmnorm.predictive import Predictive
-from pyro_mmnorm.preprocess import SITE, Preprocess, Term
+from pyro_mmnorm.preprocess import LOCAL, SITE, Preprocess, Term
 
 __all__ = ["CENTILES", "centiles", "people_beside", "profile_centiles"]
 
@@ -81,7 +81,8 @@ def centiles(
     term = _checked(preprocess, by, at)
     grid = np.linspace(term.low or 0.0, term.high or 0.0, points)
     design = preprocess.encoded(pd.DataFrame({by: grid, **{name: [value] * points for name, value in at.items()}}))
-    calibrator = norm.at_site(str(at.get(SITE, LOCAL))).calibrators["normative"]
+    site = str(at.get(SITE, LOCAL))
+    calibrator, (loc, scale) = norm.at_site(site).calibrators["normative"], preprocess.units_at(site)
     raw = np.stack([calibrator.raw_at(z, design) for z in special.ndtri(q / 100)])
     predictive = norm.predictive
     if draws and isinstance(predictive, Predictive):  # an exact one draws nothing
@@ -93,13 +94,12 @@ def centiles(
             columns = [preprocess.names.index(names[i]) for i in own]
             places = [regions.index(names[i].partition(".")[2]) for i in own]
             x = predictive.quantile(preprocess.blank(design), raw[..., columns], m, places)
-            scale, loc = (np.asarray(part[m])[places] for part in (preprocess.scale, preprocess.loc))
-            values[own] = np.moveaxis(x * scale + loc, -1, 0)
+            values[own] = np.moveaxis(x * scale[columns] + loc[columns], -1, 0)
     curves = xr.DataArray(values, {"region": names, "centile": q, by: grid, **at}, ("region", "centile", by))
     return curves[0].drop_vars("region").rename(region) if isinstance(region, str) else curves
 
 
-def profile_centiles(norm: NormativeModel, calibrate: Cohort, people: Cohort, *, points: int = 9) -> xr.Dataset:
+def profile_centiles(norm: NormativeModel, calibrate: Cohort, people: Cohort, *, points: int = 7) -> xr.Dataset:
     """Centile curves of every region for the commonest sorts of people, so that most can be shown on one.
 
     A profile is a value of every covariate by category, such as women of one site; up to 12 that the norm knows are

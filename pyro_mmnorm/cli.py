@@ -213,6 +213,9 @@ def adapt(
     run_dir: RUN,
     config: Annotated[Path, typer.Option(metavar="CONFIG", help="YAML file; its data part names the local tables.")],
     out: OUT = None,
+    fine_tune: Annotated[
+        bool, typer.Option(help="With 50 controls or more: a decoder of the site's own, if held-out controls agree.")
+    ] = False,
     set_: SET = None,
     overwrite: OVERWRITE = False,
 ) -> Summary:
@@ -221,7 +224,7 @@ def adapt(
     from pyro_mmnorm.config import read_config
 
     resolved = read_config(config, overrides=set_ or [])
-    folder = pipeline.adapt(run_dir, resolved, out=out or Path(resolved.out), overwrite=overwrite)
+    folder = pipeline.adapt(run_dir, resolved, out=out or Path(resolved.out), fine_tune=fine_tune, overwrite=overwrite)
     return Summary(
         out=folder,
         verdict=_verdict(folder),

@@ -23,17 +23,15 @@ from pyro_mmnorm.latents import DiagonalNormal
 from pyro_mmnorm.linear_gaussian import Exact, LinearGaussian
 from pyro_mmnorm.mahalanobis import LatentNorm
 from pyro_mmnorm.predictive import REGIONAL, Predictive
-from pyro_mmnorm.preprocess import SITE, Preprocess
+from pyro_mmnorm.preprocess import LOCAL, SITE, Preprocess, SiteUnits
 from pyro_mmnorm.vae import MMVAE
 
-__all__ = ["KINDS", "LOCAL", "SETTINGS", "NormativeModel"]
+__all__ = ["KINDS", "SETTINGS", "NormativeModel"]
 
 type Floats = NDArray[np.float64]
 
 KINDS = (*REGIONAL, "latent")
 """Kinds of deviation; docs/deviations.md says which question each answers."""
-LOCAL = "local"
-"""Name of the new site where the norm was trained without the covariate `site`."""
 REFINE = 5
 """Local steps on each person's posterior where it can be refined, if nothing else is said."""
 FEWEST, SMALLEST_SPREAD = 10, 1e-3
@@ -120,7 +118,7 @@ class NormativeModel:
             raise InputError("calibrate", got, want, "hold out more healthy people")
         for kind in kinds:
             _check_kind(kind)
-        self.sites, self.groups, design = {}, self._groups(cohort), self.preprocess.design(cohort)
+        self.sites, self.groups, design = {}, self.conformal_groups(cohort), self.preprocess.design(cohort)
         if "local" in kinds:
             seen = self.raw(cohort, "reconstruction")["z_raw"].to_numpy()  # SD by the middle half
             self.spread = np.maximum(stats.iqr(seen, axis=0, scale="normal", nan_policy="omit"), SMALLEST_SPREAD)
@@ -160,9 +158,16 @@ class NormativeModel:
             batch, design = anyone.preprocess(people), anyone.preprocess.design(people)
             raw = {kind: anyone.raw(people, kind)["z_raw"].to_numpy() for kind in self.calibrators}
             latents = self.predictive.posterior_mean(batch) if self.latent else None
-            told = (design, self.preprocess.groups, site, self._groups(people))
+            told = (design, self.preprocess.groups, site, self.conformal_groups(people))
             adapted.sites[site] = self.at_site("").to_site(raw, latents, *told)
         return adapted
+
+    def measured(self, site: str, units: SiteUnits) -> Self:
+        """A norm that measures the people of a new site in units of their own; see `fine_tuning`."""
+        other = copy.copy(self)
+        other._trained = replace(self._trained, units={**self._trained.units, site: units})
+        other.sites = dict(self.sites)
+        return other
 
     def new_sites(self, cohort: Cohort) -> pd.Series:
         """The site of each person where it was not in training, else ''; `local` where the norm knows no sites."""
@@ -175,7 +180,8 @@ class NormativeModel:
         """The calibration of a site: its own where the norm was adapted to it, else that of `calibrate`."""
         return self.sites.get(site) or Calibrated(self.calibrators, self.latent, self.groups)
 
-    def _groups(self, cohort: Cohort) -> NDArray[np.str_] | None:
+    def conformal_groups(self, cohort: Cohort) -> NDArray[np.str_] | None:
+        """See `calibrated.conformal_groups`; None without `conformal_within`."""
         return conformal_groups(cohort, self.conformal_within) if self.conformal_within else None
 
     @property
@@ -198,7 +204,7 @@ class NormativeModel:
             predictive = replace(predictive, model=predictive.model.member(member))
         scores = predictive(batch, kind)
         seen = np.concatenate([batch.observed[m].numpy() for m in self.preprocess.regions], 1)
-        scale, loc = self._units()
+        loc, scale = self.preprocess.units_of(cohort)
         dims = ("subject", "region")
         fields = {
             "z_raw": np.where(seen, scores.z, np.nan),
@@ -246,7 +252,7 @@ class NormativeModel:
     def _of_member(self, cohort: Cohort, kind: str, member: int | None) -> xr.Dataset:
         """Calibrated regional deviations by one ensemble member, or by all."""
         raw = self.raw(cohort, kind, member=member)
-        error = (self.observed(cohort) - raw["expected"].to_numpy()) / self._units()[0]
+        error = (self.observed(cohort) - raw["expected"].to_numpy()) / self.preprocess.units_of(cohort)[1]
         return self._calibrated(raw.assign(mse=("subject", mean_square(error))), cohort, kind)
 
     def _calibrated(self, raw: xr.Dataset, cohort: Cohort, kind: str) -> xr.Dataset:
@@ -266,14 +272,6 @@ class NormativeModel:
             for m, names in self.preprocess.regions.items()
         ]
         return np.concatenate(parts, 1)
-
-    def _units(self) -> tuple[Floats, Floats]:
-        """Scale and location of every region, [D] each."""
-        scale, loc = (
-            np.concatenate([np.asarray(part[m]) for m in self.preprocess.regions])
-            for part in (self.preprocess.scale, self.preprocess.loc)
-        )
-        return scale, loc
 
     def log_evidence(self, cohort: Cohort) -> pd.Series:
         """Log density of everything observed of each person, in model units; of an MMVAE its bound, `log_evidence`."""
@@ -310,7 +308,7 @@ class NormativeModel:
         told: dict[str, Any] = {"outside_range": np.array(beyond, dtype=str)}
         if self.preprocess.sites is not None:
             told["site_known"] = self.new_sites(cohort).isin(["", *self.sites]).to_numpy()
-        if (groups := self._groups(cohort)) is not None:
+        if (groups := self.conformal_groups(cohort)) is not None:
             told["conformal_group"] = groups
         return {"subject": cohort.ids.to_numpy(object).astype(str)} | {k: ("subject", x) for k, x in told.items()}
 

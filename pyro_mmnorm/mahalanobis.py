@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 from scipy import stats
+from scipy.linalg import qr
 
 from pyro_mmnorm.calibration import Conformal
 from pyro_mmnorm.errors import InputError
@@ -17,7 +18,7 @@ __all__ = ["LatentNorm"]
 
 type Floats = NDArray[np.float64]
 
-TINY = 1e-9
+TINY, COLLINEAR = 1e-9, 1e-3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +40,8 @@ class LatentNorm:
         covariance: S, [k, k].
         df: nu.
         distances: D of the calibration people, each left out, [n].
-        kept: Latents that vary; the others carry nothing and are left out of the distance.
+        kept: Latents that vary, and that are no combination of others, as those of equal ensemble members are; the rest
+            adds nothing and is left out of the distance.
 
     References:
         Hotelling (1931), The generalization of Student's ratio, https://doi.org/10.1214/aoms/1177732979
@@ -58,7 +60,7 @@ class LatentNorm:
         Raises:
             InputError: When there are not at least 5 people more than latents.
         """
-        kept = mean.std(0) > TINY
+        kept = _independent(mean)
         k, n = int(kept.sum()), len(mean)
         if not 0 < k <= n - 5:
             todo = "hold out more people, or use fewer latents"
@@ -123,6 +125,19 @@ class LatentNorm:
 
 
 REGRESSION = ("log_ratio", "coef", "inverse", "pattern", "variance", "count")
+
+
+def _independent(mean: Floats) -> NDArray[np.bool_]:
+    """Columns that vary by more than a thousandth of their SD beside those already taken (QR with pivots)."""
+    sd = mean.std(0)
+    varies = np.flatnonzero(sd > TINY)
+    kept = np.zeros(len(sd), bool)
+    if len(varies):
+        unit = (mean[:, varies] - mean[:, varies].mean(0)) / sd[varies]
+        triangle, order = qr(unit, mode="r", pivoting=True)
+        size = np.abs(np.diag(triangle))
+        kept[varies[order[: len(size)][size > COLLINEAR * size[0]]]] = True
+    return kept
 
 
 def _without_self(residual: Floats, away: Floats, h: Floats, covariance: Floats, df: float) -> Floats:

@@ -27,6 +27,7 @@ from pyro_mmnorm.diagnostics import diagnostics
 from pyro_mmnorm.errors import InputError
 from pyro_mmnorm.evidence import latent_table
 from pyro_mmnorm.findings import findings, region_table, subject_table
+from pyro_mmnorm.fine_tuning import fine_tuned
 from pyro_mmnorm.io import input_files, read_cohort
 from pyro_mmnorm.io.tables import cohort_of, read_frames
 from pyro_mmnorm.linear_gaussian import LinearGaussian, seen_by
@@ -150,7 +151,9 @@ def score(run_dir: str | Path, config: Config, *, out: str | Path, overwrite: bo
     return folder.path
 
 
-def adapt(run_dir: str | Path, config: Config, *, out: str | Path, overwrite: bool = False) -> Path:
+def adapt(
+    run_dir: str | Path, config: Config, *, out: str | Path, fine_tune: bool = False, overwrite: bool = False
+) -> Path:
     """Adapt a fitted run to new sites with a few of their own controls; no network is trained.
 
     Two thirds of the controls of each new site, and at least 10, adapt; or those that a split column calls `calibrate`.
@@ -161,6 +164,7 @@ def adapt(run_dir: str | Path, config: Config, *, out: str | Path, overwrite: bo
         config: Its `data` says where the local tables lie; its reference subjects are the local controls.
         out: Folder for model/, z.csv, deviations.nc, subjects.csv, calibration.json (site -> kind -> report, for sites
             with 10 other controls) and provenance.json; `score` takes it for the folder of a run.
+        fine_tune: Try a decoder of its own for each site with 50 controls to adapt on; see adaptation.json.
         overwrite: Replace what is there.
 
     Raises:
@@ -172,7 +176,8 @@ def adapt(run_dir: str | Path, config: Config, *, out: str | Path, overwrite: bo
             norm, config = _fitted(run_dir, config)
             cohort = _local_cohort(config, norm)
         with folder.step("adapt"):
-            norm = norm.adapt(cohort.calibrate)
+            local = cohort.calibrate
+            norm, tuning = fine_tuned(norm, local, seed=config.seed) if fine_tune else (norm.adapt(local), {})
         others = cohort[cohort.split != "calibrate"]
         with folder.step("deviations"):
             dev = _deviations(norm, others) if len(others) else None
@@ -182,8 +187,9 @@ def adapt(run_dir: str | Path, config: Config, *, out: str | Path, overwrite: bo
     norm.save(folder.path / "model")
     if dev is not None:
         _write_scores(folder, config, dev, others)
-    if report:
-        folder.write_json("calibration.json", report)
+    for name, content in (("calibration.json", report), ("adaptation.json", tuning)):
+        if content:
+            folder.write_json(name, content)
     _write_provenance(folder, config, cohort, norm)
     return folder.path
 
@@ -227,14 +233,11 @@ def _local_calibration(norm: NormativeModel, cohort: Cohort, seed: int) -> dict[
 def _local_report(norm: NormativeModel, site: str, kind: str, local: Cohort, left: Cohort, seed: int) -> dict[str, Any]:
     raws = [norm.raw(part, kind) for part in (local, left)]
     calibrate, test = (
-        (raw["z_raw"].to_numpy(), norm.preprocess.design(part)) for raw, part in zip(raws, (local, left), strict=True)
+        (x["z_raw"].to_numpy(), norm.preprocess.design(y)) for x, y in zip(raws, (local, left), strict=True)
     )
-    calibrator = norm.at_site(site).calibrators[kind]
-    predictive = kind in ("cross_modal", "normative")
-    return assess(
-        calibrator, calibrate, test, left.covariates, left.kinds, raws[0]["modality"].to_numpy(),
-        predictive=predictive, seed=seed,
-    )  # fmt: skip
+    calibrator, modality = norm.at_site(site).calibrators[kind], raws[0]["modality"].to_numpy()
+    people, predictive = left.covariates, kind in ("cross_modal", "normative")
+    return assess(calibrator, calibrate, test, people, left.kinds, modality, predictive=predictive, seed=seed)
 
 
 def _write_scores(folder: RunFolder, config: Config, dev: xr.Dataset, cohort: Cohort) -> None:

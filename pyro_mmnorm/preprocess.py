@@ -1,8 +1,7 @@
 """Preprocess: scaling of regions and the covariate basis, fitted on training controls only."""
 
-import difflib
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -12,134 +11,26 @@ from numpy.typing import NDArray
 
 from pyro_mmnorm.cohort import Batch, Cohort
 from pyro_mmnorm.errors import InputError
+from pyro_mmnorm.terms import SITE, Term, natural_spline
 
-__all__ = ["SITE", "Preprocess", "Scaling", "Term", "natural_spline"]
+__all__ = ["LOCAL", "SITE", "Preprocess", "Scaling", "SiteUnits", "Term", "natural_spline"]
 
 type Floats = NDArray[np.float64]
 type Scaling = Literal["standard", "mean", "minmax"]
 """How regions are brought to model units."""
 
-SITE = "site"
-"""The covariate whose categories may come after training: people of a new site have 0 in all of its columns."""
+LOCAL = "local"
+"""Name of the new site where the norm was trained without the covariate `site`."""
 
-KNOT_CENTILES = (5, 35, 65, 95)
 MIN_OBSERVED = 10
 
 
-def natural_spline(x: Floats, knots: Floats) -> Floats:
-    r"""Natural cubic spline basis: cubic between the knots, linear beyond the outer ones.
+@dataclass(frozen=True)
+class SiteUnits:
+    """Location and scale of every region at a site that has its own, [D] each; see `Preprocess.units`."""
 
-    .. math:: N_1 = x, \quad N_{j+1} = d_j(x) - d_{K-1}(x), \quad
-        d_j(x) = \frac{(x - \xi_j)_+^3 - (x - \xi_K)_+^3}{\xi_K - \xi_j}
-
-    Args:
-        x: Values, [n].
-        knots: Increasing, [K] with K >= 3.
-
-    Returns:
-        Columns without the constant, [n, K - 1], in units where the knots span 0 to 1.
-
-    References:
-        Hastie, Tibshirani & Friedman (2009), The Elements of Statistical Learning, equation 5.4,
-        https://hastie.su.domains/ElemStatLearn/
-
-    Examples:
-        >>> natural_spline(np.array([0.0, 1.0]), np.array([0.0, 0.5, 1.0])).shape
-        (2, 2)
-    """
-    unit = (np.asarray(x, float) - knots[0]) / (knots[-1] - knots[0])
-    xi = (knots - knots[0]) / (knots[-1] - knots[0])
-    cubes = np.clip(unit[:, None] - xi, 0, None) ** 3
-    d = (cubes[:, :-1] - cubes[:, -1:]) / (xi[-1] - xi[:-1])
-    return np.column_stack([unit, d[:, :-1] - d[:, -1:]])
-
-
-@dataclass(frozen=True, kw_only=True)
-class Term:
-    """How one covariate is encoded.
-
-    Args:
-        name, kind: Covariate and `spline`, `linear`, `category` or `one_hot` (a number by its whole units).
-        levels: The categories, or the whole numbers, met in training, sorted.
-        knots: Of the spline.
-        loc, scale: Of each column over the training controls.
-        low, high: Range met in training.
-    """
-
-    name: str
-    kind: str
-    levels: tuple[str, ...] = ()
-    knots: tuple[float, ...] = ()
-    loc: tuple[float, ...] = ()
-    scale: tuple[float, ...] = ()
-    low: float | None = None
-    high: float | None = None
-
-    @property
-    def width(self) -> int:
-        """Number of columns."""
-        return len(self.levels) or len(self.loc)
-
-    @classmethod
-    def fit(cls, column: pd.Series, kind: str) -> Self:
-        """Learn the encoding from training controls."""
-        name = str(column.name)
-        if kind == "category":
-            return cls(name=name, kind=kind, levels=tuple(sorted(column.unique())))
-        x = column.to_numpy(float)
-        if kind == "one_hot":
-            levels = tuple(f"{unit:.0f}" for unit in np.unique(np.floor(x)))
-            return cls(name=name, kind=kind, levels=levels, low=float(x.min()), high=float(x.max()))
-        knots = np.unique(np.percentile(x, KNOT_CENTILES)) if kind == "spline" else np.array([])
-        if x.min() == x.max():
-            raise InputError(
-                f"covariate {name!r}", f"{x[0]:g} for every training control", "values that differ", "leave it out"
-            )
-        if kind == "spline" and len(knots) < 3:
-            todo = f"write {name}: {{column: {name}, kind: linear}}"
-            raise InputError(f"covariate {name!r}", "fewer than 3 distinct knots", "a spline's worth of values", todo)
-        raw = natural_spline(x, knots) if kind == "spline" else x[:, None]
-        return cls(
-            name=name,
-            kind=kind,
-            knots=tuple(knots.tolist()),
-            loc=tuple(raw.mean(0).tolist()),
-            scale=tuple(raw.std(0).tolist()),
-            low=float(x.min()),
-            high=float(x.max()),
-        )
-
-    def __call__(self, column: pd.Series, admitted: Collection[str] = ()) -> Floats:
-        """Columns [n, width]: standardised spline or linear columns, or one 0/1 column a level; 0 for the admitted."""
-        if self.levels:
-            own = column if self.kind == "category" else column.astype(float).floordiv(1).map("{:.0f}".format)
-            unseen = own[~own.isin([*self.levels, *admitted])]
-            if len(unseen):
-                raise self._unseen(unseen)
-            return (own.to_numpy(object)[:, None] == np.array(self.levels, dtype=object)).astype(float)
-        x = column.to_numpy(float)
-        raw = natural_spline(x, np.array(self.knots)) if self.kind == "spline" else x[:, None]
-        return (raw - np.array(self.loc)) / np.array(self.scale)
-
-    def _unseen(self, column: pd.Series) -> InputError:
-        names = sorted(set(column))[:3]
-        if self.kind == "one_hot":
-            got = f"{len(column)} subjects of {', '.join(names)} unseen in training, such as {column.index[0]!r}"
-            todo = "use kind: spline, which has an answer for it, or set those subjects aside"
-            return InputError(f"covariate {self.name!r}", got, f"one of {', '.join(self.levels)}", todo)
-        close = difflib.get_close_matches(str(column.iloc[0]), self.levels, n=1)
-        todo = (
-            "adapt the norm with 10 or more controls of that site (mmnorm adapt), or take the answer for the "
-            "population (deviations.unseen_site: population)"
-            if self.name == SITE
-            else "set those subjects aside, or train with controls of that category"
-        )
-        return InputError(
-            f"covariate {self.name!r}",
-            f"{len(column)} subjects of {names} unseen in training, such as {column.index[0]!r}",
-            f"one of {list(self.levels)}",
-            f"did you mean {close[0]!r}? If not, {todo}" if close else todo,
-        )
+    loc: tuple[float, ...]
+    scale: tuple[float, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,6 +43,8 @@ class Preprocess:
         loc, scale: modality -> mean and standard deviation over training controls, [d].
         terms: The covariates in order.
         admitted: Sites that came after training; None: any. They have 0 in the columns of `site`.
+        units: New site -> its own location and scale: whoever is of that site is measured in these. So the decoder f
+            becomes loc + scale f there, and so does its sigma, while the posterior stays exact.
     """
 
     regions: Mapping[str, tuple[str, ...]]
@@ -160,6 +53,7 @@ class Preprocess:
     scale: Mapping[str, tuple[float, ...]]
     terms: tuple[Term, ...]
     admitted: tuple[str, ...] | None = ()
+    units: Mapping[str, SiteUnits] = field(default_factory=dict)
 
     @classmethod
     def fit(cls, cohort: Cohort, *, scaling: Scaling = "standard") -> Self:
@@ -220,10 +114,12 @@ class Preprocess:
                 f"some of {sorted(self.regions)}",
                 "rename or remove the others",
             )
+        loc, scale, end = *self.units_of(cohort), 0
         for m, names in self.regions.items():
+            own, end = slice(end, end + len(names)), end + len(names)
             x = self._ordered(m, names, cohort)
             seen = np.isfinite(x)
-            unit = np.where(seen, (x - np.array(self.loc[m])) / np.array(self.scale[m]), 0.0)
+            unit = np.where(seen, (x - loc[:, own]) / scale[:, own], 0.0)
             values[m], observed[m] = torch.from_numpy(unit.astype(np.float32)), torch.from_numpy(seen)
         return Batch(
             values=values,
@@ -306,6 +202,21 @@ class Preprocess:
                 raise InputError(f"covariate {name!r}", got, "{:g} to {:g}".format(*ranges[name]), todo)
         return pd.DataFrame(found, index=cohort.ids, dtype=bool)
 
+    def units_at(self, site: str) -> tuple[Floats, Floats]:
+        """Location and scale of every region at a site, [D] each."""
+        if site in self.units:
+            return np.array(self.units[site].loc), np.array(self.units[site].scale)
+        return np.concatenate(list(self.loc.values())), np.concatenate(list(self.scale.values()))
+
+    def units_of(self, cohort: Cohort) -> tuple[Floats, Floats]:
+        """The same for each person, [n, D]; [1, D] where no site has its own."""
+        if not self.units:
+            loc, scale = self.units_at("")
+            return loc[None], scale[None]
+        sites = [LOCAL] * len(cohort) if self.sites is None else list(cohort.covariates[SITE])
+        known = {site: self.units_at(site) for site in set(sites)}
+        return np.stack([known[site][0] for site in sites]), np.stack([known[site][1] for site in sites])
+
     def to_units(self, modality: str, x: NDArray[Any]) -> Floats:
         """Model units back to the units of the table, [..., d]."""
         return np.asarray(x, float) * np.array(self.scale[modality]) + np.array(self.loc[modality])
@@ -327,7 +238,9 @@ class Preprocess:
 
         terms = tuple(term(part) for part in record["terms"])
         fields = {k: tuples(record[k]) for k in ("regions", "set_aside", "loc", "scale")}
-        return cls(**fields, terms=terms, admitted=None if record["admitted"] is None else tuple(record["admitted"]))
+        units = {site: SiteUnits(**{k: tuple(v) for k, v in part.items()}) for site, part in record["units"].items()}
+        admitted = None if record["admitted"] is None else tuple(record["admitted"])
+        return cls(**fields, terms=terms, admitted=admitted, units=units)
 
 
 def _units(m: str, frame: pd.DataFrame, scaling: str) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -204,8 +204,8 @@ class Coupled(TorchDistribution):
         return shift, LARGEST_LOG_SCALE * torch.tanh(log_scale / LARGEST_LOG_SCALE)
 
     def moved(self, noise: Tensor) -> Tensor:
-        """Standard normal noise [..., k] -> draws."""
-        z = noise
+        """Standard normal noise [..., k], or what broadcasts to the batch of it, -> draws."""
+        z = noise.expand(torch.broadcast_shapes(noise.shape, self.batch_shape + self.event_shape))
         for i in range(len(self.nets)):
             a, b = self._halves(z, i)
             shift, log_scale = self._shift(i, a)

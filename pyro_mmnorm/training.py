@@ -195,7 +195,7 @@ class Loop:
         self.best_loss = torch.full((model.members,), torch.inf)
         self.best_epoch = torch.zeros(model.members, dtype=torch.long)
         self.stopped = torch.zeros(model.members, dtype=torch.bool)
-        self.best = {name: x.clone() for name, x in model.state_dict().items()}
+        self.best = {name: x.detach().clone() for name, x in model.named_parameters()}
 
     def run(self, rows: Tensor, epochs: Any) -> pd.DataFrame:
         """Train on `rows`, [members, a], for as long as `epochs` lasts or until nothing gets better."""
@@ -210,7 +210,7 @@ class Loop:
                 if self._stops(epoch):
                     break
         if self.watched is not None:
-            self.model.load_state_dict(self.best)
+            self.model.load_state_dict(self.best, strict=False)  # buffers never change
         return pd.DataFrame(history)
 
     def gather(self, rows: Tensor) -> Batch:
@@ -264,9 +264,9 @@ class Loop:
         latents = latent_table(self.model, watched)
         loss = figures["validation_loss"].reshape(members).cpu()
         better = (loss < self.best_loss) & ~self.stopped
-        for name, x in self.model.state_dict().items():
+        for name, x in self.model.named_parameters():
             shape = (-1, *[1] * (x.dim() - 1)) if members > 1 else ()
-            self.best[name] = torch.where(better.to(x.device).reshape(shape), x, self.best[name])
+            self.best[name] = torch.where(better.to(x.device).reshape(shape), x.detach(), self.best[name])
         self.best_loss = torch.where(better, loss, self.best_loss)
         self.best_epoch = torch.where(better, epoch, self.best_epoch)
         shares = latents.filter(like="share_").mean()

@@ -264,8 +264,10 @@ def test_adapting_to_ten_controls_leaves_nobody_to_score(run_folder, frames):
     ids = people.index[:10]
     tables = {m: frame.loc[ids] for m, frame in values.items()}
     config = written(root / "ten", tables, people.loc[ids].assign(site="Basel"))
-    out = pipeline.adapt(folder, config, out=root / "of_ten")
-    assert {path.name for path in out.iterdir()} == {"config.yaml", "provenance.json", "model"}
+    out = pipeline.adapt(folder, config, out=root / "of_ten", fine_tune=True)
+    assert {path.name for path in out.iterdir()} == {"config.yaml", "provenance.json", "model", "adaptation.json"}
+    told = json.loads((out / "adaptation.json").read_text())
+    assert told == {"Basel": {"controls": 10, "fine_tuned": False, "why": "fewer than 50 controls"}}
     assert list(mm.load(out / "model").sites) == ["Basel"]
     nine = written(root / "nine", {m: x[:9] for m, x in tables.items()}, people[:9].assign(site="Basel"))
     with pytest.raises(InputError, match="site 'Basel': 9 controls; expected at least 10"):

@@ -14,6 +14,7 @@ from pyro_mmnorm.findings import member_spread, subject_table
 from pyro_mmnorm.fusion import FUSIONS
 from pyro_mmnorm.likelihoods import LIKELIHOODS
 from pyro_mmnorm.priors import PRIORS
+from pyro_mmnorm.start import start_linear
 
 FIGURES = ("mean_abs_z", "mean_sq_z", "mean_z", "n_outliers", "n_significant", "dsi", "omnibus_p", "mse",
            "mean_abs_z.cortical", "mean_abs_z.hippocampal")  # fmt: skip
@@ -103,16 +104,19 @@ def test_equal_members_have_no_spread_and_score_as_one(cohort):
     crowd, alone = crowd_of(cohort), crowd_of(cohort, members=1)
     batch = crowd.preprocess(cohort.train)
     for model in (crowd, alone):
-        mm.training.start_linear(model, batch, torch.arange(len(batch)).expand(model.members, -1))
+        start_linear(model, batch, torch.arange(len(batch)).expand(model.members, -1))
         model.eval()
     with torch.no_grad():
         for name, x in crowd.state_dict().items():
             x.copy_(alone.state_dict()[name])
-    dev, lone = (norm_of(model, cohort).deviations(cohort.target) for model in (crowd, alone))
+    norms = [norm_of(model, cohort, ("reconstruction", "latent")) for model in (crowd, alone)]
+    dev, lone = (norm.deviations(cohort.target) for norm in norms)
     spreads = [str(name) for name in dev.data_vars if str(name).endswith("_member_sd")]
     assert sorted(spreads) == sorted(f"{name}_member_sd" for name in ("z", *FIGURES))
     assert all((dev[name] == 0).all() for name in spreads)
     np.testing.assert_allclose(dev["z"], lone["z"], atol=1e-6)
+    distances = [norm.deviations(cohort.target, "latent")["latent_distance"] for norm in norms]
+    np.testing.assert_allclose(*distances, rtol=1e-3)  # float32 posteriors; equal latents are taken once
 
 
 def test_the_order_of_members_changes_nothing(crowd, crowd_norm, cohort):

@@ -16,12 +16,16 @@ EVERY = list(itertools.product(FUSIONS, LIKELIHOODS, PRIORS))
 SOME = [combination for i, combination in enumerate(EVERY) if i % 17 == 0]
 
 
-def check(cohort, tmp_path, fusion, likelihood, prior):
-    parts = mm.ModelConfig(fusion=fusion, likelihood=likelihood, prior=prior, latent_dim=2, hidden=[4]).model_dump()
-    model = mm.MMVAE.for_cohort(cohort, **parts)
+ENSEMBLES = [*((f, "normal", "normal") for f in FUSIONS), *(("poe", x, "normal") for x in LIKELIHOODS if x != "normal"),
+             *(("poe", "normal", p) for p in PRIORS if p != "normal")]  # fmt: skip
+
+
+def check(cohort, tmp_path, fusion, likelihood, prior, members=1):
+    named = {"fusion": fusion, "likelihood": likelihood, "prior": prior, "members": members}
+    model = mm.MMVAE.for_cohort(cohort, **mm.ModelConfig(**named, latent_dim=2, hidden=[4]).model_dump())
     mm.fit(model, cohort.train, mm.TrainConfig(epochs=1), progress=False)
-    norm = mm.NormativeModel(model, draws=16, normative_draws=32, refine=None if fusion.endswith("poe") else 0)
-    norm.refine = 1 if fusion in ("poe", "gpoe") else 0
+    refine = 1 if fusion in ("poe", "gpoe") else 0
+    norm = mm.NormativeModel(model, draws=16, normative_draws=32, refine=refine)
     norm.calibrate(cohort.calibrate, ("reconstruction", "cross_modal", "normative", "local", "latent"))
     norm.save(tmp_path / "model")
     again = mm.load(tmp_path / "model")
@@ -29,6 +33,7 @@ def check(cohort, tmp_path, fusion, likelihood, prior):
         dev = norm.deviations(cohort.target, kind)
         assert np.isfinite(dev["latent_distance" if kind == "latent" else "z"]).all()
         assert again.deviations(cohort.target, kind).identical(dev)
+        assert ("z_member_sd" in dev) == (members > 1 and kind != "latent")
 
 
 @pytest.mark.parametrize("combination", SOME, ids="-".join)
@@ -40,6 +45,12 @@ def test_named_parts_work_together(cohort, tmp_path, combination):
 @pytest.mark.parametrize("combination", [c for c in EVERY if c not in SOME], ids="-".join)
 def test_all_named_parts_work_together(cohort, tmp_path, combination):
     check(cohort, tmp_path, *combination)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("combination", ENSEMBLES, ids="-".join)
+def test_every_part_works_in_an_ensemble(cohort, tmp_path, combination):
+    check(cohort, tmp_path, *combination, members=2)
 
 
 def test_a_record_is_the_arguments_again(cohort):

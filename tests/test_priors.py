@@ -73,6 +73,18 @@ def test_a_prior_serves_every_subject_of_every_member(name, members):
     assert all(torch.isfinite(x.grad).all() for x in module.parameters() if x.grad is not None)
 
 
+@pytest.mark.parametrize("name", [n for n in PRIORS if n not in ("normal", "conditional")])
+def test_common_noise_is_moved_for_each_member_before_anybody_is_there(name):
+    """`latent_table` and the kind `normative` draw from p(z) of each member with one set of noise."""
+    prior, _ = built(name, 3)
+    p = prior(torch.zeros(3, 1, 1))
+    noise = torch.randn(5, *[1] * len(p.batch_shape), noise_width(p))
+    z = moved(p, noise)
+    assert z.shape == (5, 3, 1, 2)
+    for e in range(3):
+        torch.testing.assert_close(z[:, e], moved(p, noise.expand(5, 3, 1, -1))[:, e])
+
+
 def test_the_flow_and_the_conditional_prior_start_as_the_standard_normal():
     c, z = torch.randn(7, 2), torch.randn(7, 5)
     want = StandardNormal(5)(c).log_prob(z)

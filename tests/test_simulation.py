@@ -4,6 +4,7 @@ Statistical tests have fixed seeds. Their bounds lie FIVE standard errors out, s
 fails by chance in 2 of a million cases, and a test of at most a few hundred comparisons in fewer than 1 of 1,000.
 """
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -537,3 +538,15 @@ def test_demo_configuration_reads_what_poster_writes(tmp_path, monkeypatch):
     assert read.split.to_dict() == direct.split.to_dict()
     for m in direct.values:
         np.testing.assert_allclose(read.values[m], direct.values[m], rtol=0, atol=0.6e-4)
+
+
+def test_every_cohort_of_the_documentation_can_be_drawn():
+    text = (Path(__file__).parent.parent / "docs" / "simulation.md").read_text(encoding="utf-8")
+    table = text[text.index("| what |") : text.index("Effects are")]
+    told = re.findall(r"`(\w+=[^`]+)`", table)
+    assert len(told) >= 13
+    for code in told:
+        options = eval(f"dict({code})")
+        sizes = {"controls": 10} if options.get("kind") == "ukb_adni" else {}
+        cohort = simulate(healthy=40, patients=10, **options, **sizes)
+        assert cohort.effect.to_numpy().any(), code

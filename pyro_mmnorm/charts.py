@@ -99,7 +99,7 @@ def centiles(
     return curves[0].drop_vars("region").rename(region) if isinstance(region, str) else curves
 
 
-def profile_centiles(norm: NormativeModel, calibrate: Cohort, people: Cohort, *, points: int = 9) -> xr.Dataset:
+def profile_centiles(norm: NormativeModel, calibrate: Cohort, people: Cohort, *, points: int = 7) -> xr.Dataset:
     """Centile curves of every region for the commonest sorts of people, so that most can be shown on one.
 
     A profile is a value of every covariate by category, such as women of one site; up to 12 that the norm knows are

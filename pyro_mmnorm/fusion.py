@@ -145,6 +145,8 @@ class MixtureOfProducts(nn.Module):
 
 def _natural(loc: Tensor, scale: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
     """Means and precisions with absent experts at 0, whatever stood there."""
+    if present.device.type == "cpu" and bool(present.all()):  # where looking costs less than masking
+        return loc, scale.square().reciprocal()
     here = present.unsqueeze(-1)
     return torch.where(here, loc, 0.0), torch.where(here, scale, torch.inf).square().reciprocal()
 

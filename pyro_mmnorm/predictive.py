@@ -10,28 +10,23 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from pyro.distributions.torch_distribution import TorchDistributionMixin
-from scipy import special
 from torch import Tensor
-from torch.distributions import Normal
 
 from pyro_mmnorm.cohort import Batch
-from pyro_mmnorm.draws import latent_draws, log_mean_exp
+from pyro_mmnorm.draws import latent_draws
+from pyro_mmnorm.mixture import Mixture
 from pyro_mmnorm.progress import track
 from pyro_mmnorm.refine import refined
-from pyro_mmnorm.tails import has_tails, log_cdf, log_sf, monte_carlo_tails
 from pyro_mmnorm.threads import one_thread
 from pyro_mmnorm.vae import MMVAE
 
-__all__ = ["REGIONAL", "ROUNDS", "WORST", "Predictive", "Scores", "raw_z", "reflagged"]
+__all__ = ["REGIONAL", "ROUNDS", "WORST", "Predictive", "Scores", "reflagged"]
 
 type Floats = NDArray[np.float64]
 
 REGIONAL = ("reconstruction", "cross_modal", "normative", "local")
 """Kinds of deviation that give a score per region."""
-BUDGET_CELLS = 2**21  # draws x members x subjects x regions held at once: 16 MiB an array of float64
-REPLICATES = 16  # per draw, for a likelihood whose tails nobody knows
-EDGE = 2.576  # SDs beyond which the tail of `normative` is continued
-WIDEST, STEPS, CLOSE = 1e9, 60, 1e-7  # of the search for a quantile: SDs, steps and error in z
+BUDGET_CELLS = 2**20  # draws x members x subjects x regions held at once: 8 MiB an array of float64
 FLAGGED, READMITTED = 2.8, 2.0
 ROUNDS = 8
 """Rounds of `local` after the first."""
@@ -127,27 +122,28 @@ class Predictive:
         model, found, done = copy.deepcopy(self.model).double().eval(), [], 0
         with torch.no_grad(), one_thread():
             for part in track(_chunks(batch, self.normative_draws * model.members), "centiles", len(batch)):
-                predictive = self._drawn(model, modality, self._prior_draws(model, part), part)
-                target = torch.from_numpy(z[:, done : done + len(part)])
-                found.append(_solved(*self._of_regions(predictive, list(regions), _pooled(model)), target))
+                mixture = self._mixture(model, modality, self._prior_draws(model, part), part)
+                found.append(mixture.quantile(torch.from_numpy(z[:, done : done + len(part)]), regions))
                 done += len(part)
         solved: Floats = torch.cat(found, 1).numpy()
         return solved
 
     def _reconstruction(self, model: MMVAE, batch: Batch) -> Scores:
         z = latent_draws(self.posterior(model, batch), self.draws, self.seed)
-        return self._scores([self._mixture(model, m, z, batch, given=True) for m in model.likelihoods])
+        return self._scores([self._scored(model, m, z, batch, given=True) for m in model.likelihoods])
 
     def _cross_modal(self, model: MMVAE, batch: Batch) -> Scores:
         parts = []
         for m in model.likelihoods:
             q = self.posterior(model, batch.without(m))
-            parts.append(self._mixture(model, m, latent_draws(q, self.draws, self.seed), batch))
+            parts.append(self._scored(model, m, latent_draws(q, self.draws, self.seed), batch))
         return self._scores(parts)
 
     def _normative(self, model: MMVAE, batch: Batch) -> Scores:
         z = self._prior_draws(model, batch)
-        return self._scores([self._with_tail(model, m, z, batch) for m in model.likelihoods])
+        parts = [self._mixture(model, m, z, batch) for m in model.likelihoods]
+        at = zip(parts, batch.values.values(), strict=True)
+        return self._scores([(part.tailed_z(x), part.loc, part.scale) for part, x in at])
 
     def _prior_draws(self, model: MMVAE, batch: Batch) -> Tensor:
         shape = (model.members, len(batch)) if model.members > 1 else (len(batch),)
@@ -165,7 +161,7 @@ class Predictive:
             part, own = batch[open_], flagged[open_]
             hidden = dict(zip(batch.values, own.split(sizes, -1), strict=True))
             draws = latent_draws(self.posterior(model, part.hiding(hidden)), self.draws, self.seed)
-            found = [self._mixture(model, m, draws, part) for m in model.likelihoods]
+            found = [self._scored(model, m, draws, part) for m in model.likelihoods]
             z[open_], loc[open_], scale[open_] = (torch.cat(x, -1) for x in zip(*found, strict=True))
             z[open_] = torch.where(own, z[open_], z[open_] / spread)
             size = torch.where(seen[open_], z[open_].abs(), 0.0)
@@ -180,85 +176,17 @@ class Predictive:
         z, loc, scale = (torch.cat(part, -1).numpy() for part in zip(*parts, strict=True))
         return Scores(z, loc, scale, np.zeros(z.shape, bool))
 
-    def _mixture(
+    def _mixture(self, model: MMVAE, m: str, z: Tensor, batch: Batch, *, given: bool = False) -> Mixture:
+        """What a modality's regions are like over the draws; `given`: each given the others, where that is known."""
+        predictive = _marginal(model.likelihood(m, z, batch), batch.observed[m], given)
+        return Mixture(distribution=predictive, members=model.members, seed=self.seed)
+
+    def _scored(
         self, model: MMVAE, m: str, z: Tensor, batch: Batch, *, given: bool = False
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Raw z, mean and SD of the mixture over draws and members, [n, d] each.
-
-        `given`: a likelihood that scores a region given the others of its modality may do so.
-        """
-        predictive = _marginal(model.likelihood(m, z, batch), batch.observed[m], given)
-        pooled = _pooled(model)
-        loc, scale = _moments(predictive, pooled)
-        return self._z(predictive, batch.values[m], pooled), loc, scale
-
-    def _with_tail(self, model: MMVAE, m: str, z: Tensor, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """As `_mixture`, with the tails of `_tailed`."""
-        score, loc, scale = self._tailed(self._drawn(model, m, z, batch), _pooled(model))
-        return score(batch.values[m]), loc, scale
-
-    def _drawn(self, model: MMVAE, m: str, z: Tensor, batch: Batch) -> TorchDistributionMixin:
-        return _marginal(model.likelihood(m, z, batch), batch.observed[m], given=False)
-
-    def _tailed(
-        self, predictive: TorchDistributionMixin, pooled: Callable[[Tensor], Tensor]
-    ) -> tuple[Callable[[Tensor], Tensor], Tensor, Tensor]:
-        """x -> raw z, mean and SD; beyond 2.576 SD z goes on as that of the normal with these moments, where less.
-
-        A mixture of finitely many draws ends where the farthest draw ends, and makes too much of what lies beyond.
-        """
-        loc, scale = _moments(predictive, pooled)
-
-        def score(x: Tensor) -> Tensor:
-            raw, unit = self._z(predictive, x, pooled), (x - loc) / scale
-            beyond = unit.abs() - EDGE
-            if not (beyond > 0).any():
-                return raw
-            edge = self._z(predictive, loc + EDGE * unit.sign() * scale, pooled)
-            return torch.where(beyond > 0, unit.sign() * torch.minimum(raw.abs(), edge.abs() + beyond), raw)
-
-        return score, loc, scale
-
-    def _of_regions(
-        self, predictive: TorchDistributionMixin, regions: list[int], pooled: Callable[[Tensor], Tensor]
-    ) -> tuple[Callable[[Tensor], Tensor], Tensor, Tensor]:
-        """`_tailed` of some regions, [n, r]; the others are computed only for a distribution that cannot be cut."""
-        if has_tails(predictive):
-            cut = self._tailed(_cut(predictive, regions), pooled)
-            if cut[1].shape[-1] == len(regions):
-                return cut
-        score, loc, scale = self._tailed(predictive, pooled)
-
-        def own(x: Tensor) -> Tensor:
-            whole = loc.clone()
-            whole[..., regions] = x
-            return score(whole)[..., regions]
-
-        return own, loc[..., regions], scale[..., regions]
-
-    def _z(self, predictive: TorchDistributionMixin, x: Tensor, pooled: Callable[[Tensor], Tensor]) -> Tensor:
-        if isinstance(predictive, Normal):
-            return _z_of_normals(predictive, x, pooled)
-        if has_tails(predictive):
-            return raw_z(*(log_mean_exp(pooled(tail(predictive, x)), 0) for tail in (log_cdf, log_sf)))
-        low, _ = monte_carlo_tails(predictive, x, REPLICATES, self.seed)
-        share = pooled((low.exp() * (REPLICATES + 1) - 0.5) / REPLICATES)
-        total = REPLICATES * len(share)
-        below = (share.mean(0) * total + 0.5) / (total + 1)
-        return raw_z(below.log(), torch.log1p(-below))
-
-
-def _pooled(model: MMVAE) -> Callable[[Tensor], Tensor]:
-    """Bring draws and members of a tensor to one leading axis."""
-    return (lambda x: x.flatten(0, 1)) if model.members > 1 else (lambda x: x)
-
-
-def _z_of_normals(normal: Normal, x: Tensor, pooled: Callable[[Tensor], Tensor]) -> Tensor:
-    """As for any distribution, from the tail on the far side of the mixture's mean alone: half the work."""
-    unit = pooled((x - normal.loc) / normal.scale)
-    side = torch.where(unit.mean(0) < 0, -1.0, 1.0)
-    tail = log_mean_exp(torch.special.log_ndtr(-side.to(unit) * unit), 0)
-    return -side.to(unit) * torch.from_numpy(special.ndtri_exp(tail.numpy()))
+        """Raw z, mean and SD of the mixture over draws and members, [n, d] each."""
+        mixture = self._mixture(model, m, z, batch, given=given)
+        return mixture.z(batch.values[m]), mixture.loc, mixture.scale
 
 
 def reflagged(flagged: Tensor, size: Tensor, few: int) -> Tensor:
@@ -279,66 +207,8 @@ def _marginal(predictive: TorchDistributionMixin, seen: Tensor, given: bool) -> 
     return other.observed(seen) if given else other
 
 
-def _cut(predictive: Any, regions: list[int]) -> Any:
-    """The distribution of some regions alone: every parameter that has a number per region, cut to theirs."""
-    d, one = torch.Size([*predictive.batch_shape, *predictive.event_shape])[-1], copy.copy(predictive)
-    for name, part in vars(predictive).items():
-        if isinstance(part, Tensor) and part.dim() and part.shape[-1] == d:
-            vars(one)[name] = part[..., regions]
-    return one
-
-
-def _solved(score: Callable[[Tensor], Tensor], loc: Tensor, scale: Tensor, z: Tensor) -> Tensor:
-    """x with score(x) = z, [q, n, r]; score grows, and is nearly (x - loc) / scale.
-
-    The secant between both ends of a bracket, the value at the end that stays being halved so that both ends move;
-    its middle where the secant knows no way.
-    """
-
-    def beyond(x: Tensor) -> Tensor:
-        return torch.stack([score(one) for one in x]) - z
-
-    low, high, width = loc + (z - 0.5) * scale, loc + (z + 0.5) * scale, 0.5
-    below, above = beyond(low), beyond(high)
-    while width < WIDEST and ((below > 0) | (above < 0)).any():
-        width *= 2
-        low, high = torch.where(below > 0, low - width * scale, low), torch.where(above < 0, high + width * scale, high)
-        below, above = beyond(low), beyond(high)
-    middle = (low + high) / 2
-    for _ in range(STEPS):
-        secant = low + (high - low) * below / (below - above)
-        middle = torch.where(secant.isfinite(), secant, (low + high) / 2)
-        found = beyond(middle)
-        if (found.abs() < CLOSE).all():
-            break
-        low, below = torch.where(found > 0, low, middle), torch.where(found > 0, below / 2, found)
-        high, above = torch.where(found > 0, middle, high), torch.where(found > 0, found, above / 2)
-    return middle
-
-
-def _moments(predictive: TorchDistributionMixin, pooled: Callable[[Tensor], Tensor]) -> tuple[Tensor, Tensor]:
-    """Mean and SD of the mixture, [n, d]; from replicates where a distribution does not know its own."""
-    try:
-        mean, variance = torch.broadcast_tensors(predictive.mean, predictive.variance)
-    except NotImplementedError:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            replicates = predictive.sample((REPLICATES,))
-        mean, variance = replicates.mean(0), replicates.var(0)
-    mean, variance = pooled(mean), pooled(variance)
-    centre = mean.mean(0)
-    return centre, (variance.mean(0) + (mean - centre).square().mean(0)).sqrt()
-
-
 def _chunks(batch: Batch, draws: int) -> Iterator[Batch]:
     """The batch in float64, in pieces that keep the widest array within the budget."""
     widest = max(x.shape[-1] for x in batch.values.values())
     size = max(1, BUDGET_CELLS // (draws * widest))
     return (batch[slice(begin, begin + size)].double() for begin in range(0, len(batch), size))
-
-
-def raw_z(log_cdf: Tensor, log_sf: Tensor) -> Tensor:
-    """z with these two tails: the inverse normal of the smaller one, which loses nothing far out."""
-    lower = torch.from_numpy(special.ndtri_exp(log_cdf.numpy()))
-    upper = torch.from_numpy(special.ndtri_exp(log_sf.numpy()))
-    return torch.where(log_cdf < log_sf, lower, -upper)

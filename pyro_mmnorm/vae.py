@@ -163,10 +163,8 @@ class MMVAE(nn.Module):
         """Location and scale of each expert, [..., n, M, k + private], and which are present, [..., n, M]."""
         given, present = [], []
         for expert, encode in self.encoders.items():
-            cells = [(batch.visible(m), batch.values[m]) for m in self.sees[expert]]
-            filled = [torch.where(seen, x, 0.0) for seen, x in cells]
+            filled, anyone = zip(*(_shown(batch, m) for m in self.sees[expert]), strict=True)
             given.append(encode(filled[0] if len(filled) == 1 else torch.cat(filled, -1), batch.covariates))
-            anyone = [seen.any(-1) for seen, _ in cells]
             present.append(anyone[0] if len(anyone) == 1 else torch.stack(anyone, -1).any(-1))
         loc, scale = (torch.stack(part, -2) for part in zip(*given, strict=True))
         return loc, scale, torch.stack(present, -1).expand(loc.shape[:-1])
@@ -291,6 +289,14 @@ class MMVAE(nn.Module):
         if n_total is not None:
             stack.enter_context(poutine.scale(scale=n_total / n))
         return stack
+
+
+def _shown(batch: Batch, modality: str) -> tuple[Tensor, Tensor]:
+    """Values of a modality with 0 where encoders see nothing, and whether they see anything of each person."""
+    seen, x = batch.visible(modality), batch.values[modality]
+    if seen.device.type == "cpu" and bool(seen.all()):  # where looking costs less than masking
+        return x, seen[..., 0]
+    return torch.where(seen, x, 0.0), seen.any(-1)
 
 
 class _Function(nn.Module):

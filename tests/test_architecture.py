@@ -20,7 +20,8 @@ LAYERS = (
     "atlas, cells, distributions, files, latents, metrics, progress, regression, strict_yaml, student_t, threads",
     "admission, faults, regions, splits, terms",
     "calibration, cohort, config, draws, fusion, nets, statistics, tails, weights",
-    "adaptation, assessment, baselines, findings, io, likelihoods, mahalanobis, preprocess, priors, simulation",
+    "adaptation, assessment, baselines, findings, io, likelihoods, mahalanobis, mixture, preprocess, priors, "
+    "simulation",
     "calibrated, parts",
     "vae",
     "elbo, refine, start",

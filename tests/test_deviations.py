@@ -1,4 +1,4 @@
-"""Deviations: closed form, far tails, order and chunks, missing cells, round trip."""
+"""Deviations: closed form, far tails, units, round trip; what holds for every kind is in test_predictive."""
 
 import dataclasses
 
@@ -9,9 +9,8 @@ import torch
 from scipy import special
 
 import pyro_mmnorm as mm
-from pyro_mmnorm import predictive
 from pyro_mmnorm.errors import InputError
-from pyro_mmnorm.predictive import raw_z
+from pyro_mmnorm.mixture import raw_z
 from pyro_mmnorm.refine import refined
 
 
@@ -41,25 +40,6 @@ def test_each_kind_of_far_value_stays_in_order(norm, cohort):
         assert np.isfinite(z)
         assert z > previous
         previous = z
-
-
-def test_neither_order_nor_chunks_matter(norm, cohort, monkeypatch):
-    whole = norm.deviations(cohort.test)
-    monkeypatch.setattr(predictive, "BUDGET_CELLS", 64 * 12 * 5)  # five people at a time
-    order = cohort.test.ids[::-1]
-    turned = norm.deviations(cohort.test[order]).sel(subject=whole["subject"])
-    np.testing.assert_allclose(turned["z"], whole["z"], atol=1e-6)
-
-
-def test_unobserved_cells_stay_empty_and_the_others_do_not(norm, cohort):
-    values = {m: frame.copy() for m, frame in cohort.test.values.items()}
-    values["cortical"].iloc[0, 3] = np.nan
-    values["hippocampal"].iloc[1] = np.nan
-    dev = norm.deviations(dataclasses.replace(cohort.test, values=values))
-    seen = np.isfinite(np.concatenate([frame.to_numpy() for frame in values.values()], 1))
-    for name in ("z", "z_raw", "p", "q"):
-        assert np.array_equal(np.isfinite(dev[name]), seen), name
-    assert np.isfinite(dev["omnibus_p"]).all()
 
 
 def test_expected_and_sd_are_in_the_units_of_the_table(norm, cohort):

@@ -486,3 +486,22 @@ def test_active_units_are_counted_at_the_best_epoch(history):
     ax = plots.active_units(history, 8)
     assert "6 of 8 at the best epoch" in ax.get_title(loc="left")
     np.testing.assert_array_equal(ax.lines[0].get_ydata(), history["active_units"])
+
+
+def test_the_fit_of_every_modality_is_told_per_region(history):
+    history = history.assign(log_likelihood_a=-20.0, log_likelihood_b=-6.0)
+    ax = plots.held_out_fit(history, {"a": 10, "b": 2})
+    assert [line.get_ydata()[0] for line in ax.lines[:2]] == [-2.0, -3.0]
+    with pytest.raises(InputError, match="no column log_likelihood_c"):
+        plots.held_out_fit(history, {"c": 1})
+
+
+def test_bars_of_latents_add_up_to_their_kl_and_members_are_averaged_by_rank():
+    latents = pd.DataFrame({"member": [0, 0, 1, 1], "kl": [1.0, 3.0, 5.0, 1.0]})
+    latents = latents.assign(share_prior=0.25, share_a=0.5, share_b=0.25)
+    ax = plots.latent_use(latents)
+    heights = np.sum([[bar.get_height() for bar in bars] for bars in ax.containers], axis=0)
+    np.testing.assert_allclose(heights, [4.0, 1.0])
+    assert "mean of 2 members: 5.0 nats" in ax.get_title(loc="left")
+    with pytest.raises(InputError, match="no column share_prior"):
+        plots.latent_use(latents.drop(columns="share_prior"))

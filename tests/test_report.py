@@ -340,6 +340,28 @@ def test_without_test_controls_no_calibration_figure_is_tried(copy):
     assert list(_calibration(results)) == []
 
 
+def test_what_was_learnt_is_told_in_words_figures_and_tables(copy, quick):
+    shares = {"share_prior": [0.2, 0.6], "share_thickness": [0.8, 0.4]}
+    pd.DataFrame({"member": 0, "latent": [0, 1], "kl": [0.3, 2.1], "active": [False, True], **shares}).to_csv(
+        copy / "latents.csv", index=False
+    )
+    told = {
+        "people": 100, "latents": 2, "active_units": [1], "kl": 2.4, "log_likelihood": {"thickness": -61.5},
+        "share_of_precision": {"prior": 0.4}, "best_epoch": [0], "warning": None,
+    }  # fmt: skip
+    (copy / "diagnostics.json").write_text(json.dumps(told))
+    words = Page(build_report(copy)).words.partition("Training and diagnostics 60")[2]
+    for text in ("the weights of epoch 0 (the start) are kept", "1 of 2 latents are in use",
+                 "After the fit, on 100 calibration controls", "log-likelihood of thickness (nats a person) −61.50",
+                 "share of precision, prior 40.0 %",
+                 "1 0 1 2.10 yes 60.0 % 40.0 % 2 0 0 0.30 no 20.0 % 80.0 %"):  # fmt: skip
+        assert text in words, text
+    (copy / "diagnostics.json").write_text(json.dumps(told | {"warning": "0 of 2 latents active: do this."}))
+    page = Page(build_report(copy))
+    assert 'class="note bad"' in page.source
+    assert "0 of 2 latents active: do this." in page.words
+
+
 @pytest.mark.parametrize(
     ("units", "told"), [(0, "The posterior has collapsed: 0 of 16"), (9, "9 of 16 latents are in use")]
 )

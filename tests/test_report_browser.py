@@ -159,7 +159,9 @@ def test_people_are_found_by_a_part_of_their_id(opened):
 def test_a_region_that_was_not_observed_is_hatched_and_has_no_point(opened):
     page = opened()
     page.fill("#find", "sub-01")
-    assert page.locator(".explorer use[data-row='0']").first.get_attribute("fill") == "url(#hatch)"
+    fill = "getComputedStyle(document.querySelector('.explorer use[data-row=\"{}\"]')).fill"
+    assert "#hatch-wide" in page.evaluate(fill.format(0))
+    assert page.evaluate(fill.format(5)).startswith("rgb")
     page.select_option("#region", "0")
     assert "this person not observed" in page.inner_text("#curve-told")
     assert page.locator("#curve circle").count() == 0

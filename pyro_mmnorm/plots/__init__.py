@@ -14,7 +14,7 @@ from pyro_mmnorm.plots.findings import (
 from pyro_mmnorm.plots.ppc import ppc
 from pyro_mmnorm.plots.shapes import brain_svg_shapes
 from pyro_mmnorm.plots.stages import frequency_bars, stage_boxes
-from pyro_mmnorm.plots.training import active_units, history_curves
+from pyro_mmnorm.plots.training import active_units, held_out_fit, history_curves, latent_use
 
 __all__ = [
     "active_units",
@@ -27,7 +27,9 @@ __all__ = [
     "frequency_bars",
     "group_forest",
     "group_heatmap",
+    "held_out_fit",
     "history_curves",
+    "latent_use",
     "pit_histogram",
     "ppc",
     "qq",

@@ -1,12 +1,16 @@
 """Training figures: did the fit converge, and are the latents used?"""
 
+from collections.abc import Mapping
+from itertools import cycle
+
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from pyro_mmnorm.plots.style import BLUE, GREY, INK, VERMILLION, axes_of, legend_below, needed, styled
+from pyro_mmnorm.plots.style import BLUE, GREY, INK, OKABE_ITO, VERMILLION, axes_of, legend_below, needed, short, styled
 
-__all__ = ["active_units", "best_epoch", "history_curves"]
+__all__ = ["active_units", "best_epoch", "held_out_fit", "history_curves", "latent_use"]
 
 
 def best_epoch(history: pd.DataFrame) -> int:
@@ -84,4 +88,72 @@ def active_units(history: pd.DataFrame, latent_dim: int, *, ax: Axes | None = No
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(MaxNLocator(integer=True))
     ax.set_title(f"Active units: {history['active_units'].iloc[best]:g} of {latent_dim} at the best epoch")
+    return ax
+
+
+@styled
+def held_out_fit(history: pd.DataFrame, sizes: Mapping[str, int], *, ax: Axes | None = None) -> Axes:
+    """Log-likelihood of each modality on the validation controls over the epochs, per region so that all share an axis.
+
+    Args:
+        history: `epoch`, and `log_likelihood_<modality>` in nats per person; a row per epoch.
+        sizes: Modality -> number of its regions.
+        ax: Where to draw; a figure of its own if None.
+
+    Raises:
+        InputError: When the table is empty, or lacks the column of a modality.
+
+    Examples:
+        >>> history = pd.DataFrame({"epoch": [1, 2], "log_likelihood_a": [-10.0, -8.0]})
+        >>> held_out_fit(history, {"a": 4}).lines[0].get_ydata().tolist()
+        [-2.5, -2.0]
+    """
+    needed(history, ["epoch", *(f"log_likelihood_{name}" for name in sizes)], "history")
+    ax, best = axes_of(ax, 6.2, 4.2), best_epoch(history)
+    for name, colour in zip(sizes, cycle(OKABE_ITO), strict=False):
+        nats = history[f"log_likelihood_{name}"] / sizes[name]
+        ax.plot(history["epoch"], nats, color=colour, linewidth=1.6, label=short(f"{name}, {sizes[name]} regions", 30))
+    ax.axvline(history["epoch"].iloc[best], color=INK, linestyle=":", linewidth=1.2)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.set(xlabel="epoch", ylabel="log-likelihood (nats per person and region)")
+    ax.set_title("Fit to validation controls, by modality")
+    legend_below(ax, ncols=2)
+    return ax
+
+
+@styled
+def latent_use(latents: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
+    """KL of every latent, the largest first, divided as the experts share its precision.
+
+    Latents of ensemble members have no common order: those of the same rank are averaged.
+
+    Args:
+        latents: Of `latent_table`: member, kl and share_<expert>; a row a latent and member.
+        ax: Where to draw; a figure of its own if None.
+
+    Raises:
+        InputError: When the table is empty or lacks a column.
+
+    Examples:
+        >>> latents = pd.DataFrame({"member": 0, "kl": [0.5, 2.0], "share_prior": [0.5, 0.2], "share_a": [0.5, 0.8]})
+        >>> [float(bar.get_height()) for bar in latent_use(latents).containers[0]]
+        [0.4, 0.25]
+    """
+    needed(latents, ["member", "kl", "share_prior"], "latents")
+    ordered = latents.sort_values(["member", "kl"], ascending=[True, False])
+    ranked = ordered.groupby(ordered.groupby("member").cumcount()).mean(numeric_only=True)
+    ax, experts = axes_of(ax, 6.2, 4.2), [name for name in latents if str(name).startswith("share_")]
+    base = np.zeros(len(ranked))
+    for name, colour in zip(experts, (GREY, *OKABE_ITO), strict=False):
+        height = (ranked["kl"] * ranked[name]).to_numpy()
+        label = f"{str(name).removeprefix('share_')}: {latents[name].mean():.0%} of the precision"
+        ax.bar(np.arange(1, len(ranked) + 1), height, 0.8, base, color=colour, label=short(label))
+        base += height
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    members = latents["member"].nunique()
+    ax.set(xlabel="latent, by KL", ylabel="KL from the prior (nats per person)")
+    ax.set_title(
+        f"What the latents carry{f', mean of {members} members' if members > 1 else ''}: {base.sum():.1f} nats"
+    )
+    legend_below(ax, ncols=2)
     return ax

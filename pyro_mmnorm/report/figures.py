@@ -203,6 +203,21 @@ def _training(run: RunResults) -> Iterator[_Plan]:
             "A latent that is not in use carries nothing of the brain.",
             partial(plots.active_units, run.history, run.latent_dim),
         )
+    sizes = {str(m): int(n) for m, n in run.modalities.items() if f"log_likelihood_{m}" in run.history}
+    if sizes:
+        yield _Plan(
+            "held_out_fit",
+            "Log-likelihood of each modality on validation controls at every epoch",
+            "A modality whose curve falls while the others rise is being given up for them.",
+            partial(plots.held_out_fit, run.history, sizes),
+        )
+    if "share_prior" in run.latents:
+        yield _Plan(
+            "latents",
+            "KL of every latent from the prior, divided by the share of precision of the prior and of every expert",
+            "On held-out controls. A latent without KL carries nothing; a modality without a share is not listened to.",
+            partial(plots.latent_use, run.latents),
+        )
 
 
 def _slug(name: str) -> str:

@@ -21,7 +21,7 @@ __all__ = ["BrainFigure", "Drawing", "Mark", "Scale", "blank_map", "colours", "g
 
 STOPS = 33
 FADING = "Fade regions with q \u2265 0.05"
-BLANK, HATCHED = "#dcdcdc", "url(#hatch)"
+BLANK, HATCHED = "#dcdcdc", "none"
 
 
 class Mark(NamedTuple):

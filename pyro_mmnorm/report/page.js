@@ -161,21 +161,29 @@
   const data = JSON.parse(source.textContent);
   const d = data.regions.length;
   const STRONGEST = 10;
+  const given = "The curves take no account of the person's other regions; z in the table does.";
+  const CONTEXT = { reconstruction: given, cross_modal: given, local: given };
 
-  function unpacked(text) {
-    const bytes = Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
-    const view = new DataView(bytes.buffer);
-    return Float32Array.from({ length: bytes.length / 4 }, (_, i) => view.getFloat32(4 * i, true));
+  // Two bytes a number, row by row: low + step * code of the column; see `packed` in explorer.py.
+  function unpacked({ low, step, codes }) {
+    const text = atob(codes);
+    const bytes = new Uint8Array(text.length);
+    for (let i = 0; i < text.length; i += 1) bytes[i] = text.charCodeAt(i);
+    const numbers = new Uint16Array(bytes.buffer);
+    return (row, column) => {
+      const code = numbers[row * d + column];
+      return code === 65535 ? NaN : low[column] + step[column] * code;
+    };
   }
 
-  const cells = Object.fromEntries(Object.entries(data.cells).map(([name, text]) => [name, unpacked(text)]));
+  const cells = Object.fromEntries(Object.entries(data.cells).map(([name, table]) => [name, unpacked(table)]));
   const curves = data.curves && { ...data.curves, values: unpacked(data.curves.values) };
-  const cell = (name, person, region) => (cells[name] ? cells[name][person * d + region] : NaN);
+  const cell = (name, person, region) => (cells[name] ? cells[name](person, region) : NaN);
   const painted = all(".explorer use.mark[data-row]");
   const state = { person: 0, region: 0, found: [] };
 
   function colour(z) {
-    if (nothing(z)) return "url(#hatch)";
+    if (nothing(z)) return "none";
     const share = Math.max(0, Math.min(1, (z / data.limit + 1) / 2));
     return data.colours[Math.round(share * (data.colours.length - 1))];
   }
@@ -208,6 +216,7 @@
       const region = Number(mark.dataset.row);
       const [z, q] = [cell("z", person, region), cell("q", person, region)];
       mark.setAttribute("fill", colour(z));
+      mark.classList.toggle("none", nothing(z));
       mark.classList.toggle("pale", !(q < 0.05));
       const told = nothing(z) ? "not observed" : `z ${score(z)}, q ${chance(q)}`;
       mark.setAttribute("aria-label", `${data.regions[region]} (${data.modalities[region]}): ${told}`);
@@ -246,8 +255,8 @@
       return;
     }
     const n = curves.grid.length;
-    const start = (profile * d + region) * curves.centiles.length * n;
-    const lines = curves.centiles.map((_, k) => curves.values.subarray(start + k * n, start + (k + 1) * n));
+    const first = profile * curves.centiles.length * n;
+    const lines = curves.centiles.map((_, k) => curves.grid.map((__, i) => curves.values(first + k * n + i, region)));
     const value = cell("observed", state.person, region);
     const here = Math.max(curves.grid[0], Math.min(curves.grid[n - 1], at));
     const told = curves.centiles.map((q, k) => `${q} %: ${figures(between(curves.grid, lines[k], here))}`).join(", ");
@@ -256,7 +265,7 @@
     const own = nothing(value) ? "not observed" : figures(value);
     const fixed = curves.profiles[profile] ? ` with ${curves.profiles[profile]}` : "";
     by("curve-told").textContent = `${what} at ${curves.by} ${figures(at)}${beyond}: this person ${own}; centiles of ` +
-      `healthy people${fixed}: ${told}. The curves know nothing of the person's other regions; z in the table may.`;
+      `healthy people${fixed}: ${told}. ${CONTEXT[data.kind] || ""}`;
     chart(lines, at, value, what);
   }
 
@@ -276,7 +285,7 @@
 
   function chart(lines, at, value, what) {
     const [left, right, top, bottom] = [76, 556, 26, 300];
-    const everything = [...lines.flatMap((line) => [...line]), ...(nothing(value) ? [] : [value])];
+    const everything = [...lines.flat(), ...(nothing(value) ? [] : [value])];
     const [xs, ys] = [[...curves.grid, at], everything].map((part) => [Math.min(...part), Math.max(...part)]);
     const room = 0.04 * (ys[1] - ys[0] || 1);
     const x = (age) => left + ((right - left) * (age - xs[0])) / (xs[1] - xs[0] || 1);
@@ -298,8 +307,8 @@
     draw(svg, "text", { x: left, y: top - 10 }, `${what}, unit of the table`);
     lines.forEach((line, k) => {
       const middle = curves.centiles[k] === 50 ? " middle" : "";
-      const d = [...line].map((size, i) => `${i ? "L" : "M"}${x(curves.grid[i]).toFixed(1)} ${y(size).toFixed(1)}`).join("");
-      draw(svg, "path", { class: `curve${middle}`, d });
+      const path = line.map((size, i) => `${i ? "L" : "M"}${x(curves.grid[i]).toFixed(1)} ${y(size).toFixed(1)}`).join("");
+      draw(svg, "path", { class: `curve${middle}`, d: path });
       draw(svg, "text", { x: x(curves.grid[line.length - 1]) + 6, y: y(line[line.length - 1]) + 4 }, `${curves.centiles[k]} %`);
     });
     draw(svg, "path", { class: "at", d: `M${x(at)} ${top}V${bottom}` });

@@ -23,7 +23,16 @@ from pyro_mmnorm.report.explorer import Explorer, explorer
 from pyro_mmnorm.report.figures import Picture, draw
 from pyro_mmnorm.report.maps import BrainFigure, colours, group_maps, path_id
 from pyro_mmnorm.report.results import RunResults
-from pyro_mmnorm.report.tables import Table, calibration_tables, columns_of, finding_tables, interval, number, pairs
+from pyro_mmnorm.report.tables import (
+    Table,
+    calibration_tables,
+    columns_of,
+    finding_tables,
+    interval,
+    number,
+    pairs,
+    plain,
+)
 from pyro_mmnorm.report.verdict import groups_outside, verdict
 
 __all__ = ["Note", "Section", "build_report", "page_of"]
@@ -271,17 +280,46 @@ def _largest(z: pd.Series, top: int = 3) -> str:
 
 
 def _training(run: RunResults) -> Section:
-    history = run.history
+    history, told = run.history, run.diagnostics
     if history.empty:
         return Section("training", "Training", [Note("No history: nothing was trained in this run.")], [])
-    best = history.iloc[best_epoch(history)]
+    kept = told.get("best_epoch") or [int(history["epoch"].iloc[best_epoch(history)])]
     seconds = f" in {history['seconds'].sum():,.0f} s" if "seconds" in history else ""
-    notes = [Note(f"{len(history)} epochs{seconds}; the weights of epoch {best['epoch']:.0f} are kept.")]
-    if "active_units" in history:
-        told = f"{best['active_units']:.0f} of {run.latent_dim} latents are in use."
-        collapsed = f"The posterior has collapsed: {told} z says little more than a regression on the covariates would."
-        notes.append(Note(collapsed, "bad") if best["active_units"] < FEW_UNITS else Note(told))
-    return Section("training", "Training", notes, [])
+    epochs = ", ".join(f"{epoch}{' (the start)' if epoch == 0 else ''}" for epoch in kept)
+    notes = [Note(f"{len(history)} epochs{seconds}; the weights of epoch {epochs} are kept."), *_latents_in_use(run)]
+    tables = [_after_the_fit(told)] if told else []
+    if "kl" in run.latents:
+        latents = run.latents.sort_values("kl", ascending=False).reset_index(drop=True)
+        latents = latents.assign(active=latents["active"].astype(str)) if "active" in latents else latents
+        columns = {plain(str(name)): [str(name)] for name in latents}
+        tables.append(columns_of(latents.set_axis(latents.index + 1), columns, "Latents, by KL from the prior", "rank"))
+    return Section("training", "Training and diagnostics", notes, tables)
+
+
+def _latents_in_use(run: RunResults) -> list[Note]:
+    """How many latents are active, or what to do where the posterior has collapsed."""
+    told = run.diagnostics
+    if told:
+        active = ", ".join(str(n) for n in told.get("active_units", []))
+        words = told.get("warning") or f"{active} of {told.get('latents')} latents are in use."
+        return [Note(words, "bad" if told.get("warning") else "")]
+    if "active_units" not in run.history:
+        return []
+    units = run.history["active_units"].iloc[best_epoch(run.history)]
+    words = f"{units:.0f} of {run.latent_dim} latents are in use."
+    collapsed = f"The posterior has collapsed: {words} z says little more than a regression on the covariates would."
+    return [Note(collapsed, "bad") if units < FEW_UNITS else Note(words)]
+
+
+def _after_the_fit(told: Mapping[str, Any]) -> Table:
+    """diagnostics.json as a table."""
+    figures: dict[str, object] = {"active latents": told.get("active_units"), "KL (nats a person)": told.get("kl")}
+    for m, nats in told.get("log_likelihood", {}).items():
+        figures[f"log-likelihood of {m} (nats a person)"] = nats
+    for expert, share in told.get("share_of_precision", {}).items():
+        figures[f"share of precision, {expert}"] = number("share_", share)
+    n = f"{told['people']:,} " if "people" in told else ""
+    return pairs(f"After the fit, on {n}calibration controls", ("figure", "value"), figures)
 
 
 def _provenance(run: RunResults, left_out: list[str]) -> Section:

@@ -1,148 +1,155 @@
-"""Calibrators on simulated raw residuals: how calibrated z of test controls are, and how valid conformal p are."""
+"""Calibration of a trained norm on test controls, at a new site, and of its conformal p."""
 
-import sys
-from itertools import product
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import pandas as pd
+import xarray as xr
 
-from pyro_mmnorm.calibration import CALIBRATORS, Calibrator, adapt, mean_square
-from pyro_mmnorm.metrics import COVERAGE_LEVELS, coverage, region_spread, tail_share
-from pyro_mmnorm.threads import one_thread
+from pyro_mmnorm.assessment import assess
+from pyro_mmnorm.calibration import CALIBRATORS, mean_square
+from pyro_mmnorm.calibration_report import calibration_report
+from pyro_mmnorm.cohort import Cohort
+from pyro_mmnorm.deviations import NormativeModel
+from pyro_mmnorm.metrics import COVERAGE_LEVELS, region_spread
+from tests.benchmarks.figure import Ask, Found
+from tests.benchmarks.people import LOCAL_CONTROLS, People
 
-__all__ = ["Residuals", "main"]
+__all__ = ["REGIONAL", "Norm", "calibrated", "conformal", "incomplete", "new_site", "tails", "z_table"]
 
-REGIONS, SITES = 115, 4
-SITE_SCALE = np.geomspace(0.8, 1.25, SITES)
-GROUPS = {"age": slice(0, 3), "sex": slice(3, 4), "site": slice(4, 4 + SITES)}
-SEEDS = range(6)
-SPLITS = 200
-Drawn = tuple[np.ndarray, np.ndarray, pd.DataFrame]
-LEVELS = (0.01, 0.05, 0.1)
-
-
-class Residuals:
-    """Raw residuals of controls: correlated regions, means by age, sex and site, SD by region (and age and site).
-
-    Args:
-        seed: Of this truth.
-        common: Share of one factor that all regions have in common.
-        uneven: The SD grows by 1.6 over age and differs by site, 0.8 to 1.25.
-        df: Degrees of freedom of t residuals (SD 1); infinite is Gaussian.
-        regions: How many.
-    """
-
-    def __init__(
-        self, seed: int, *, common: float = 0.0, uneven: bool = False, df: float = np.inf, regions: int = REGIONS
-    ) -> None:
-        self.rng = rng = np.random.default_rng(seed)
-        self.common, self.uneven, self.df = common, uneven, df
-        self.loadings = 0.25 * rng.normal(size=(5, regions))
-        self.scale = np.exp(-0.4 + 0.2 * rng.normal(size=regions))
-        self.offset = 0.1 * rng.normal(size=regions)
-        self.effects = np.array([0.2] * 4 + [0.3] * SITES)[:, None] * rng.normal(size=(4 + SITES, regions))
-
-    def draw(self, n: int, shift: np.ndarray | None = None, stretch: float = 1.0) -> Drawn:
-        """Raw z [n, d], design [n, c], covariates; with a shift [d] (in SDs), people of a site not seen before."""
-        rng, d = self.rng, len(self.scale)
-        age, sex, site = rng.uniform(-1, 1, n), rng.integers(0, 2, n), rng.integers(0, SITES, n)
-        at = np.eye(SITES)[site] if shift is None else np.zeros((n, SITES))
-        design = np.column_stack([age, age**2 - 1 / 3, age**3 - 0.6 * age, sex - 0.5, at])
-        own = 1 - (self.loadings**2).sum(0).clip(max=0.6) - self.common
-        parts = rng.normal(size=(n, 5)) @ self.loadings + np.sqrt(np.maximum(own, 0.1)) * rng.normal(size=(n, d))
-        noise = parts + np.sqrt(self.common) * rng.normal(size=(n, 1))
-        if np.isfinite(self.df):
-            noise = noise * np.sqrt((self.df - 2) / rng.chisquare(self.df, (n, d)))
-        if self.uneven:
-            noise *= ((SITE_SCALE[site] if shift is None else 1.0) * 1.6 ** (age / 2))[:, None]
-        raw = self.scale * (self.offset + design @ self.effects + (0.0 if shift is None else shift) + stretch * noise)
-        tertile = np.searchsorted([-1 / 3, 1 / 3], age)
-        return raw, design, pd.DataFrame({"tertile": tertile, "sex": sex, "site": site})
+REGIONAL = ("reconstruction", "cross_modal", "normative", "local")
+P_LEVELS = (0.01, 0.05, 0.1)
+SPLITS = 40
+"""Of each seed: 200 over five."""
+LARGE_PATTERN = 400
+WORDS = {"sd": "SD", "mean": "mean", "rms_mean": "RMS over regions of the mean", "rms_sd": "RMS over regions of SD - 1"}
+SLACK: dict[str, dict[str, float]] = {
+    "overall": {"sd": 0.03, "mean": 0.05, "rms_sd": 0.06},
+    "age tertile": {"sd": 0.05, "mean": 0.05, "rms_mean": 0.12},
+    "sex": {"sd": 0.05, "mean": 0.05, "rms_mean": 0.12},
+    "site": {"sd": 0.05, "mean": 0.05, "rms_mean": 0.15},
+}
+NORMATIVE: dict[str, dict[str, float]] = {
+    "overall": {"sd": 0.07, "mean": 0.06},
+    **{by: {"sd": 0.07, "mean": 0.15} for by in ("age tertile", "sex", "site")},
+}
 
 
-def figures(z: np.ndarray, people: pd.DataFrame) -> dict[str, float]:
-    """What is asked of test controls."""
-    parts = {(by, level): z[people[by] == level] for by in people for level in people[by].unique()}
-    spread = {key: region_spread(part) for key, part in parts.items()}
-    bias = {by: max(s["rms_mean"] for key, s in spread.items() if key[0] == by) for by in people}
-    sds = {by: max(abs(part.std() - 1) for key, part in parts.items() if key[0] == by) for by in people}
-    return {
-        "mean": abs(z.mean()),
-        "sd_error": abs(z.std() - 1),
-        **{f"sd_error_{by}": value for by, value in sds.items()},
-        "coverage_error": max(abs(coverage(z, level).mean() - level) for level in COVERAGE_LEVELS),
-        "rms_sd": region_spread(z)["rms_sd"],
-        **{f"rms_bias_{by}": value for by, value in bias.items()},
-        **{f"beyond_{t}": tail_share(z, t).mean() for t in (2.58, 3.29, 4.06)},
-    }
+class Norm(NormativeModel):
+    """A norm that scores the same people once: every figure here rests on the same raw z."""
+
+    def raw(self, cohort: Cohort, kind: str = "reconstruction", *, member: int | None = None) -> xr.Dataset:
+        """As it is, from memory where it can be."""
+        known: dict[Any, xr.Dataset] = self.__dict__.setdefault("known", {})
+        key = (kind, member, hash(tuple(frame.to_numpy().tobytes() for frame in cohort.values.values())))
+        if key not in known:
+            known[key] = super().raw(cohort, kind, member=member)
+        return known[key]
+
+    def pair(self, cohort: Cohort, kind: str = "reconstruction") -> tuple[np.ndarray, np.ndarray]:
+        """Raw z and design."""
+        return self.raw(cohort, kind)["z_raw"].to_numpy(), self.preprocess.design(cohort)
 
 
-def test_controls() -> pd.DataFrame:
-    """A row per calibrator, truth and seed: 1,000 calibration and 1,200 test controls."""
-    rows = []
-    for common, uneven, df, seed in product((0.0, 0.2), (False, True), (np.inf, 4.0), SEEDS):
-        truth = Residuals(seed, common=common, uneven=uneven, df=df)
-        (raw, design, _), (new, new_design, people) = truth.draw(1000), truth.draw(1200)
-        for name in ("gaussian", "empirical"):
-            z = CALIBRATORS[name](raw, design, GROUPS)(new, new_design)
-            about = {"calibrator": name, "common": common, "uneven": uneven, "df": df, "seed": seed}
-            rows.append(about | figures(z, people))
-    return pd.DataFrame(rows)
+def z_table(norm: Norm, cohort: Cohort, kind: str) -> pd.DataFrame:
+    """Calibrated z as a table."""
+    frame: pd.DataFrame = norm.deviations(cohort, kind)["z"].to_pandas()
+    return frame
 
 
-def conformal(name: str, n: int, splits: int = SPLITS, regions: int = 20) -> dict[str, float]:
-    """How far the mean share of p <= a exceeds a + 3 SD / sqrt(splits), at its worst; below 0 is valid."""
-    excess = {}
-    shares: dict[str, list[list[float]]] = {"region": [], "omnibus": []}
-    for seed in range(splits):
-        truth = Residuals(1000 + seed, common=0.2, regions=regions)
-        (raw, design, _), (new, new_design, _) = truth.draw(n), truth.draw(300)
-        fitted: Calibrator = CALIBRATORS[name](raw, design, GROUPS)
-        z = fitted(new, new_design)
-        p = {"region": fitted.conformal(np.abs(z)), "omnibus": fitted.omnibus(mean_square(z)[:, None])}
-        for part, values in p.items():
-            shares[part].append([float((values <= a).mean()) for a in LEVELS])
-    for part, found in shares.items():
-        bound = np.array(LEVELS) + 3 * np.std(found, axis=0) / np.sqrt(splits)
-        excess[f"{part}_excess"] = float((np.mean(found, axis=0) - bound).max())
-        excess |= {f"{part}_p{a}": share for a, share in zip(LEVELS, np.mean(found, axis=0), strict=True)}
-    return excess
+def calibrated(norm: Norm, cohort: Cohort, truth: str) -> Iterable[Found]:
+    """Figures of z in test controls, overall and by age, sex and site."""
+    reports = calibration_report(norm, cohort)
+    if "latent" in reports:
+        share = reports.pop("latent")["share_p_below_0.05"]["latent_p"]
+        ask = Ask(around=0.05, slack=0.02)
+        yield Found(f"{truth}, latent: share of test controls with p < .05", share["value"], ask, _error(share))
+    for kind, report in reports.items():
+        start, slack = f"{truth}, {kind}: ", NORMATIVE if kind == "normative" else SLACK
+        for name, wide in slack["overall"].items():
+            yield _told(f"{start}{WORDS[name]}", report["overall"], name, wide)
+        for level in COVERAGE_LEVELS:
+            name = f"coverage_{round(100 * level)}"
+            yield _told(f"{start}coverage", report["overall"], name, 0.01, f"{100 * level:g} %", level)
+        for block in report["groups"]:
+            for name, wide in slack.get(block["by"], {}).items():
+                what = f"{start}{WORDS[name]}, by {block['by']}"
+                yield _told(what, block, name, wide, _tertile(block["level"]))
+        if truth == "linear":
+            yield from tails(report, f"linear, {kind}")
 
 
-def new_site(name: str, local: int, common: float, sites: int = 40) -> pd.DataFrame:
-    """A row per site, shifted by .5 SD (a number per region) and 1.25 times as wide: its other controls."""
-    rows = []
-    for seed in range(sites):
-        truth = Residuals(2000 + seed, common=common)
-        raw, design, _ = truth.draw(500)
-        shift = 0.5 * truth.rng.normal(size=REGIONS)
-        (near, near_design, _), (new, new_design, _) = truth.draw(local, shift, 1.25), truth.draw(1000, shift, 1.25)
-        fitted = adapt(CALIBRATORS[name](raw, design, GROUPS), near, near_design)
-        z = fitted(new, new_design)
-        rms = np.sqrt((z.mean(0) ** 2).mean()) * np.sqrt(local)
-        p = {"region": fitted.conformal(np.abs(z)), "omnibus": fitted.omnibus(mean_square(z)[:, None])}
-        shares = {f"{part}_p{a}": (values <= a).mean() for part, values in p.items() for a in LEVELS}
-        rows.append({"mean": abs(z.mean()), "sd_error": abs(z.std() - 1), "rms_mean_by_sqrt_n": rms, **shares})
-    return pd.DataFrame(rows)
+def tails(report: dict[str, Any], start: str) -> Iterable[Found]:
+    """Shares far out, in per cent."""
+    for bound, low, high in ((2.58, 0.6, 1.4), (3.29, 0.04, 0.2)):
+        share = 100 * report["overall"][f"beyond_{bound}"]["value"]
+        yield Found(f"{start}: % beyond {bound}", share, Ask(low=low, high=high))
 
 
-def main() -> dict[str, float]:
-    """Worst over seeds of the figures of test controls; conformal p over 200 splits."""
-    with one_thread():
-        table = test_controls()
-        worst = table.drop(columns="seed").groupby(["calibrator", "common", "uneven", "df"]).agg("max")
-        found = {
-            f"{name}, common {common:g}, {'uneven' if uneven else 'even'}, df {df:g}: {figure}": float(value)
-            for (name, common, uneven, df), row in worst.iterrows()
-            for figure, value in row.items()
-        }
-        for name, n in product(("gaussian", "empirical"), (106, 1000)):
-            found |= {f"{name}, n_cal {n}: {figure}": value for figure, value in conformal(name, n).items()}
-        for common, local in product((0.0, 0.2), (10, 30)):
-            row = new_site("empirical", local, common).mean()
-            found |= {f"new site, common {common:g}, {local} local controls: {k}": float(v) for k, v in row.items()}
-    return found
+def incomplete(norm: Norm, cohort: Cohort) -> Iterable[Found]:
+    """Figures within each pattern of missing modalities."""
+    for kind, report in calibration_report(norm, cohort).items():
+        for block in report["groups"]:
+            if block["by"] == "modalities present":
+                large = block["n"] >= LARGE_PATTERN
+                for name in ("sd", "mean"):
+                    what = f"missing, {kind}: {WORDS[name]}, patterns of {'400 or more' if large else 'fewer than 400'}"
+                    yield _told(what, block, name, 0.05, block["level"])
 
 
-if __name__ == "__main__":
-    sys.stdout.write(pd.Series(main()).to_string() + "\n")
+def new_site(norm: Norm, them: People) -> Iterable[Found]:
+    """A site apart, shifted and 1.25 times as wide: said to be off before 30 local controls, and right after."""
+    adapted = norm.adapt(them.local)
+    norm.unseen_site = "population"
+    asked = {"mean": Ask(high=0.15), "SD": Ask(low=0.9, high=1.1), "RMS": Ask(high=1.3 / np.sqrt(LOCAL_CONTROLS))}
+    for kind in REGIONAL:
+        start, there = f"new site, {kind}: ", them.elsewhere
+        modality = norm.raw(there, kind)["modality"].to_numpy()
+        pairs = (norm.pair(them.cohort.calibrate, kind), norm.pair(there, kind))
+        told = assess(norm.calibrators[kind], *pairs, there.covariates, there.kinds, modality, repeats=50)
+        named = any("site site-5" in text for text in told["warnings"])
+        yield Found(f"{start}share of reports that say it is off, before", float(named), Ask(low=1.0))
+        z = z_table(adapted, there, kind).to_numpy()
+        wide = Ask(high=0.3) if kind == "normative" else asked["mean"]
+        yield Found(f"{start}|mean| after {LOCAL_CONTROLS} local controls", abs(z.mean()), wide)
+        yield Found(f"{start}SD after", z.std(), asked["SD"])
+        yield Found(f"{start}RMS over regions of the mean after", region_spread(z)["rms_mean"], asked["RMS"])
+    norm.unseen_site = "refuse"
+
+
+def conformal(norm: Norm, cohort: Cohort, seed: int) -> Iterable[Found]:
+    """P(p <= a) of healthy people over random splits of them, the calibrator fitted anew in each."""
+    raw, design = (np.concatenate(x) for x in zip(norm.pair(cohort.calibrate), norm.pair(cohort.test), strict=True))
+    rng = np.random.default_rng([seed, 5])
+    for n in (106, 1000):
+        for _ in range(SPLITS):
+            fitted, others = np.split(rng.permutation(len(raw)), [n])
+            calibrator = CALIBRATORS["empirical"](raw[fitted], design[fitted], norm.preprocess.groups)
+            z = calibrator(raw[others], design[others])
+            p = {"region": calibrator.conformal(np.abs(z)), "omnibus": calibrator.omnibus(mean_square(z)[:, None])}
+            for part, values in p.items():
+                for a in P_LEVELS:
+                    name = f"conformal p, {part}, n_cal {n}: P(p <= {a:g})"
+                    yield Found(name, float((values <= a).mean()), Ask(high=a, chance=True))
+
+
+def _told(
+    what: str, block: dict[str, Any], name: str, slack: float, level: str = "", nominal: float | None = None
+) -> Found:
+    """A figure of the report with its standard error."""
+    around = float(name == "sd") if nominal is None else nominal
+    ask = Ask(around=around, slack=slack, positive=name.startswith("rms"))
+    return Found(what, block[name]["value"], ask, _error(block[name]), level)
+
+
+def _error(figure: dict[str, float]) -> float:
+    """Standard error of a figure, from its 95 % interval."""
+    return (figure["high"] - figure["low"]) / 3.92
+
+
+def _tertile(level: str) -> str:
+    """A name without the cuts, which differ between seeds."""
+    if level.startswith("below"):
+        return "youngest"
+    return "oldest" if level.endswith("above") else "middle" if " to " in level else level

@@ -1,0 +1,87 @@
+"""Whether deviations can be trusted: every number asked of them, of trained default models on fresh simulated cohorts.
+
+A figure is the mean over seeds. Those of test controls have standard errors, the report's: by bootstrap over people,
+the calibration controls resampled too. Asked is |figure - nominal| <= max(tolerance, 3 standard errors of the mean).
+"""
+
+import logging
+import time
+from collections.abc import Iterable
+
+from pyro_mmnorm.deviations import KINDS
+from pyro_mmnorm.threads import one_thread
+from tests.benchmarks import calibrated, detected, far
+from tests.benchmarks.calibrated import REGIONAL, Norm
+from tests.benchmarks.figure import Figure, Found, gathered
+from tests.benchmarks.people import People, people
+from tests.benchmarks.quality import linear as linear_model
+from tests.benchmarks.quality import trained
+
+__all__ = ["COMMON", "main"]
+
+COMMON = {"no common factor": 0.0, "one big factor": 0.2}
+CONDITIONAL = ("reconstruction", "cross_modal", "local")
+logger = logging.getLogger(__name__)
+
+
+def fitted(them: People, seed: int, kinds: tuple[str, ...]) -> Norm:
+    """The default model of these people, trained, and its calibrated norm."""
+    return Norm(trained(them.cohort, seed), seed=seed).calibrate(them.cohort.calibrate, kinds)
+
+
+def linear(seed: int, common: float) -> Iterable[Found]:
+    """Calibration, detection, false finds, an effect along a factor, a new site, conformal p: truth is linear."""
+    them = people(seed, common_factor=common)
+    norm = fitted(them, seed, KINDS)
+    yield from calibrated.calibrated(norm, them.cohort, "linear")
+    yield from detected.detection(norm, them)
+    yield from detected.false_finds(norm, them)
+    yield from detected.along_a_factor(norm, people(seed, common_factor=common, effect="latent"))
+    yield from calibrated.new_site(norm, them)
+    yield from calibrated.conformal(norm, them.cohort, seed)
+    yield from far.far_out(norm, them.cohort)
+    yield from far.right_tail(Norm(linear_model(them.cohort, seed), seed=seed), them.cohort)
+
+
+def uneven(seed: int, common: float) -> Iterable[Found]:
+    """The SD grows by 1.6 over the range of age and differs by site from .8 to 1.25."""
+    them = people(seed, common_factor=common, heteroscedastic=1.6, site_scale=(0.8, 1.25))
+    yield from calibrated.calibrated(fitted(them, seed, REGIONAL), them.cohort, "uneven")
+
+
+def heavy(seed: int, common: float) -> Iterable[Found]:
+    """Noise of t with 4 degrees of freedom."""
+    them = people(seed, common_factor=common, tails=4.0)
+    norm = fitted(them, seed, CONDITIONAL)
+    for kind, report in calibrated.calibration_report(norm, them.cohort).items():
+        yield from calibrated.tails(report, f"t4, {kind}")
+
+
+def incomplete(seed: int, common: float) -> Iterable[Found]:
+    """20 % of the modalities and 3 % of the cells missing."""
+    them = people(seed, common_factor=common, missing_modalities=0.2, missing_cells=0.03)
+    norm = fitted(them, seed, CONDITIONAL)
+    yield from calibrated.incomplete(norm, them.cohort)
+    yield from detected.incomplete_detection(norm, them)
+
+
+COHORTS = {"linear": linear, "uneven": uneven, "heavy": heavy, "incomplete": incomplete}
+
+
+def main(first: int, seeds: int = 5, cohorts: Iterable[str] = COHORTS) -> list[Figure]:
+    """Every figure.
+
+    Args:
+        first: The first seed; nothing was tuned on any from here.
+        seeds: How many.
+        cohorts: Some of `COHORTS`.
+    """
+    found = []
+    with one_thread():
+        for word, common in COMMON.items():
+            for seed in range(first, first + seeds):
+                for name in cohorts:
+                    began = time.process_time()
+                    found += [x._replace(name=f"{word}; {x.name}") for x in COHORTS[name](seed, common)]
+                    logger.info("%s, %s, seed %d: %.0f s", word, name, seed, time.process_time() - began)
+    return gathered(found)

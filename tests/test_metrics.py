@@ -22,6 +22,14 @@ def test_moments_agree_with_scipy():
     assert got["kurtosis"] == pytest.approx(stats.kurtosis(x))
 
 
+def test_mace_by_hand():
+    """Of z = -3, 0, 0, 3 the share below is .25 up to the centre, .75 from there on: levels differ by hand."""
+    z = np.array([[-3.0], [0.0], [0.0], [3.0]])
+    below = {0.01: 0.25, 0.05: 0.25, 0.1: 0.25, 0.2: 0.25, 0.3: 0.25, 0.4: 0.25, 0.5: 0.75}
+    below |= {0.6: 0.75, 0.7: 0.75, 0.8: 0.75, 0.9: 0.75, 0.95: 0.75, 0.99: 0.75}
+    assert metrics.mace(z)[0] == pytest.approx(np.mean([abs(level - share) for level, share in below.items()]))
+
+
 def test_mace_of_calibrated_people_is_its_null_and_that_of_others_is_larger():
     # 400 regions of 100 people: the mean MACE has a standard error under 2 % of itself
     z = np.random.default_rng(0).normal(size=(100, 400))

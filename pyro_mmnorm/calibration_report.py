@@ -8,6 +8,7 @@ import xarray as xr
 from pyro_mmnorm.assessment import Prediction, about_p, assess
 from pyro_mmnorm.cohort import Cohort
 from pyro_mmnorm.deviations import NormativeModel
+from pyro_mmnorm.metrics import known_mean
 from pyro_mmnorm.regression import ShrunkRegression
 from pyro_mmnorm.statistics import share_significant
 
@@ -99,7 +100,8 @@ def _assessment(
 
 def _conformal_shares(dev: xr.Dataset) -> dict[str, dict[str, float]]:
     """Share of p at or below .05 in test controls: of regions, person by person, and of people by the omnibus p."""
-    people = np.nanmean(np.where(np.isfinite(dev["p"]), dev["p"] <= LEVEL, np.nan), axis=1)
+    people = known_mean(np.where(np.isfinite(dev["p"]), dev["p"] <= LEVEL, np.nan))
+    people = people[np.isfinite(people)]  # of whom any region was observed
     value, half = float(people.mean()), 1.96 * float(people.std(ddof=1)) / np.sqrt(len(people))
     omnibus = share_significant(dev["omnibus_p"].to_numpy()[:, None])
     return {

@@ -133,30 +133,39 @@ def run(
 def _run(config: "Config", out: Path | None, device: str, resume: bool, overwrite: bool) -> Summary:
     from pyro_mmnorm import pipeline
 
-    folder = pipeline.run(config, out=out, device=device, resume=resume, overwrite=overwrite)
-    return _page(folder, config.deviations.primary)
+    return _page(pipeline.run(config, out=out, device=device, resume=resume, overwrite=overwrite))
 
 
-def _page(folder: Path, primary: str) -> Summary:
-    """The verdict on the kind of z.csv, and where the page lies."""
+def _page(folder: Path) -> Summary:
+    """The verdict, and where the page lies."""
+    page = folder / "report.html"
+    return Summary(out=folder, verdict=_verdict(folder), then=f"report: {page}", facts={"report": str(page)})
+
+
+def _verdict(folder: Path) -> str:
+    """What calibration.json says of the kind of z.csv, site by site after adapting; '' where it is absent."""
     import json
 
-    verdict = json.loads((folder / "calibration.json").read_text(encoding="utf-8"))[primary]["verdict"]
-    page = folder / "report.html"
-    return Summary(out=folder, verdict=verdict, then=f"report: {page}", facts={"report": str(page), "kind": primary})
+    from pyro_mmnorm.config import read_config
+
+    file = folder / "calibration.json"
+    told = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    primary = read_config(folder / "config.yaml").deviations.primary
+    if primary in told:
+        return str(told[primary]["verdict"])
+    return "\n".join(f"{site}: {kinds[primary]['verdict']}" for site, kinds in told.items() if primary in kinds)
 
 
 @app.command(rich_help_panel=OWN, epilog="\b\nExample:\n  mmnorm report runs/abide")
 @spoken
 def report(run_dir: RUN) -> Summary:
     """Build report.html again from the files of a run."""
-    from pyro_mmnorm.config import read_config
     from pyro_mmnorm.report import build_report
 
     if not (run_dir / "provenance.json").is_file():
         raise InputError(str(run_dir), "no provenance.json in it", "the folder of a finished run", "check the path")
     build_report(run_dir)
-    return _page(run_dir, read_config(run_dir / "config.yaml").deviations.primary)
+    return _page(run_dir)
 
 
 @app.command(rich_help_panel=OWN, epilog="\b\nExample:\n  mmnorm export runs/abide --to csv")
@@ -191,7 +200,8 @@ def score(
 
     resolved = read_config(config, overrides=set_ or [])
     folder = pipeline.score(run_dir, resolved, out=out or Path(resolved.out), overwrite=overwrite)
-    return Summary(out=folder, then=f"z-scores: {folder / 'z.csv'}")
+    verdict = _verdict(run_dir)
+    return Summary(out=folder, verdict=verdict and f"The run: {verdict}", then=f"z-scores: {folder / 'z.csv'}")
 
 
 @app.command(
@@ -215,7 +225,11 @@ def adapt(
 
     resolved = read_config(config, overrides=set_ or [])
     folder = pipeline.adapt(run_dir, resolved, out=out or Path(resolved.out), fine_tune=fine_tune, overwrite=overwrite)
-    return Summary(out=folder, then=f"adapted: {folder}; later people of these sites: mmnorm score {folder}")
+    return Summary(
+        out=folder,
+        verdict=_verdict(folder),
+        then=f"adapted: {folder}; later people of these sites: mmnorm score {folder}",
+    )
 
 
 @app.command(

@@ -174,6 +174,9 @@ class NormativeModel:
         trained = self.preprocess.sites
         if trained is None:
             return pd.Series(LOCAL, index=cohort.ids)
+        if SITE not in cohort.covariates:
+            want, todo = "the site of each person, as in training", f"name a column for {SITE!r} in covariates"
+            raise InputError(f"covariate {SITE!r}", "absent", want, todo)
         return cohort.covariates[SITE].mask(cohort.covariates[SITE].isin(trained), "")
 
     def at_site(self, site: str) -> Calibrated:

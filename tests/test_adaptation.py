@@ -284,3 +284,11 @@ def test_a_run_refuses_early_whom_it_would_refuse_late(frames, tmp_path):
     ):
         pipeline.run(config.model_copy(update={"deviations": strict}), out=tmp_path / "r", progress=False)
     assert not (tmp_path / "r").exists()
+
+
+def test_a_norm_that_knows_sites_asks_for_them(study):
+    _, cohort, norm, _ = study
+    people = cohort.calibrate
+    blind = dataclasses.replace(people, covariates=people.covariates.drop(columns="site"))
+    with pytest.raises(InputError, match="covariate 'site': absent"):
+        norm.adapt(blind)

@@ -71,6 +71,7 @@ def test_the_main_job_and_what_follows(tables, tmp_path):
     scored = invoke("score", out, "--config", config, "--out", tmp_path / "s", *settings)
     assert scored.exit_code == 0, scored.output
     assert (tmp_path / "s" / "z.csv").is_file()
+    assert "The run: " in scored.output  # a score says how far its norm can be trusted
     known = invoke("adapt", out, "--config", config, "--out", tmp_path / "a", *settings)
     assert known.exit_code == 2
     assert "adapt: only sites met in training" in known.output

@@ -188,6 +188,7 @@ def test_the_files_are_complete_and_the_page_fetches_nothing(table):
     assert len(content["rows"]) == len(told)
     page = (out / "compare.html").read_text()
     assert not re.search(r"(src|href)=\"(?!#|data:)", page)
+    assert ">nan<" not in page
     for text in ("AUC, AD", "shuffled is worse than factor_analysis", "Holm p", "4 factors"):
         assert text in page
 

@@ -12,7 +12,7 @@ from pyro_mmnorm.report.tables import Cell, Table, interval, number, pairs
 
 __all__ = ["page"]
 
-HEAD = ["figure", "run", "value [95 %]", "gain over the first [95 %]", "p", "Holm p", "in words"]
+HEAD = ["figure", "run", "value [95 %]", "n", "gain over the first [95 %]", "p", "Holm p", "in words"]
 
 
 def page(table: pd.DataFrame, models: Sequence[Model]) -> str:
@@ -60,10 +60,11 @@ def _line(row: Mapping[Any, Any]) -> list[Cell]:
         Cell(f"{row['measure']}, {row['about']}{ideal}", right=False),
         Cell(str(row["run"]), right=False),
         Cell(interval("", row) + _spread(row)),
+        Cell(number("n", int(row["n"]))),
         Cell(interval("", gain) if np.isfinite(row["gain"]) else "–", tone="bad" if sure and row["gain"] < 0 else ""),
         Cell(number("p", row["p"])),
         Cell(number("p_holm", row["p_holm"])),
-        Cell(row["sentence"] or "", right=False),
+        Cell(row["sentence"] if isinstance(row["sentence"], str) else "", right=False),
     ]
 
 

@@ -28,8 +28,8 @@ type Given = Mapping[str, Floats]
 PRIMARY = "Primary endpoint"
 """Part of the table with the one figure named beforehand."""
 
-SIGNIFICANCE = "Regions with p < .05: no result by themselves, since z that are too wide have more"
-"""Part of the table on how often regions are significant."""
+SIGNIFICANCE = "Regions with p < .05"
+"""Part of the table on how often regions are significant; no result by itself, since z that are too wide have more."""
 
 COVERAGE = {50: 0.6744897501960817, 95: 1.959963984540054}
 

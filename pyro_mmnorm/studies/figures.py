@@ -164,9 +164,11 @@ def _boxes(runs: Mapping[str, Run]) -> Figure:
     left, right = figure.subplots(1, 2, width_ratios=(0.32 * (len(groups) + 1) * len(many) + 1, 4.6))
     plots.stage_boxes(many, order=groups, ax=left)
     plots.stage_boxes(single, order=groups, ax=right)
-    right.set(ylabel="|z|", title="")
+    right.set_ylabel("|z|")
+    right.set_title("One region", loc="left")
     right.tick_params(axis="x", labelsize=8)
-    right.set_xticks(right.get_xticks(), [tick.get_text().replace(" ", "\n", 1) for tick in right.get_xticklabels()])
+    names = [tick.get_text().replace(TEST_CONTROLS, "test\ncontrols") for tick in right.get_xticklabels()]
+    right.set_xticks(right.get_xticks(), names)
     return figure
 
 

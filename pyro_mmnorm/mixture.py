@@ -21,6 +21,7 @@ __all__ = ["EDGE", "Mixture", "raw_z"]
 REPLICATES = 16  # per draw, for a likelihood whose tails nobody knows
 EDGE = 2.576
 """SDs beyond which `Mixture.tailed_z` goes on as a normal."""
+NARROWEST = 0.2  # of z that has seen its own region
 UNDERFLOW = 1e-300  # below it a probability is told by its logarithm
 WIDEST, STEPS, CLOSE = 1e9, 60, 1e-7  # of the search for a quantile: SDs, steps and error in z
 
@@ -55,7 +56,24 @@ class Mixture:
     @property
     def scale(self) -> Tensor:
         """SD of the mixture, [n, d]."""
-        return self._moments[1]
+        _, noise, between = self._moments
+        return (noise + between).sqrt()
+
+    @property
+    def seen_width(self) -> Tensor:
+        r"""SD that z has in healthy people where the draws have seen the region itself, [n, d].
+
+        .. math:: \mathrm{SD}(z) = \sqrt{\frac{s^2 - v}{s^2 + v}}
+
+        with s^2 the variance of the noise and v that of the prediction between draws, exact in a linear Gaussian model
+        with its own posterior: there x - E[x] has variance s^2 - v, and z takes it for s^2 + v. v is each person's
+        own; it is large where little was observed. 1 where regions are scored given the others, or without variance.
+        """
+        loc, noise, between = self._moments
+        if getattr(self.distribution, "given_others", False):
+            return torch.ones_like(loc)
+        share = ((noise - between) / (noise + between)).nan_to_num(1.0)  # noise of infinite variance
+        return share.clamp(min=NARROWEST**2).sqrt()
 
     def z(self, x: Tensor) -> Tensor:
         """Raw z of values [n, d]; in float64, finite however far out."""
@@ -104,8 +122,8 @@ class Mixture:
         return _solved(score, self.loc[..., own], self.scale[..., own], z)
 
     @cached_property
-    def _moments(self) -> tuple[Tensor, Tensor]:
-        """Mean and SD, [n, d]; from replicates where a distribution does not know its own."""
+    def _moments(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Mean, and variance within and between draws, [n, d]; by replicates where a distribution knows no moments."""
         try:
             mean, variance = torch.broadcast_tensors(self.distribution.mean, self.distribution.variance)
         except NotImplementedError:
@@ -115,7 +133,7 @@ class Mixture:
             mean, variance = replicates.mean(0), replicates.var(0)
         mean, variance = self._pooled(mean), self._pooled(variance)
         centre = mean.mean(0)
-        return centre, (variance.mean(0) + (mean - centre).square().mean(0)).sqrt()
+        return centre, variance.mean(0), (mean - centre).square().mean(0)
 
     @property
     def _even(self) -> bool:

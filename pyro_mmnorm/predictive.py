@@ -68,6 +68,9 @@ class Predictive:
     * `local`: q(z | the cells of X_i that are not flagged, c_i). Cells with \|z\| > 2.8 are flagged, the worst few a
       round; z is inferred again, flagged cells below 2 are let in again, for up to 8 rounds.
 
+    A cell that the draws have seen (`reconstruction`, and what is not flagged of `local`) lies too near to what they
+    say; its z, and its SD beside it, are told in units of how much (`Mixture.seen_width`), person by person.
+
     Everything is computed in the log domain, so z is finite and monotone far out. Draws are common to all people, so
     neither their order nor the chunks they are scored in matter.
 
@@ -130,13 +133,14 @@ class Predictive:
 
     def _reconstruction(self, model: MMVAE, batch: Batch) -> Scores:
         z = latent_draws(self.posterior(model, batch), self.draws, self.seed)
-        return self._scores([self._scored(model, m, z, batch, given=True) for m in model.likelihoods])
+        parts = [self._scored(model, m, z, batch, given=True) for m in model.likelihoods]
+        return self._scores([(score / width, loc, scale * width) for score, loc, scale, width in parts])
 
     def _cross_modal(self, model: MMVAE, batch: Batch) -> Scores:
         parts = []
         for m in model.likelihoods:
             q = self.posterior(model, batch.without(m))
-            parts.append(self._scored(model, m, latent_draws(q, self.draws, self.seed), batch))
+            parts.append(self._scored(model, m, latent_draws(q, self.draws, self.seed), batch)[:3])
         return self._scores(parts)
 
     def _normative(self, model: MMVAE, batch: Batch) -> Scores:
@@ -162,8 +166,9 @@ class Predictive:
             hidden = dict(zip(batch.values, own.split(sizes, -1), strict=True))
             draws = latent_draws(self.posterior(model, part.hiding(hidden)), self.draws, self.seed)
             found = [self._scored(model, m, draws, part) for m in model.likelihoods]
-            z[open_], loc[open_], scale[open_] = (torch.cat(x, -1) for x in zip(*found, strict=True))
-            z[open_] = torch.where(own, z[open_], z[open_] / spread)
+            score, loc[open_], sd, width = (torch.cat(x, -1) for x in zip(*found, strict=True))
+            z[open_] = torch.where(own, score, score / width / spread)
+            scale[open_] = torch.where(own, sd, sd * width)
             size = torch.where(seen[open_], z[open_].abs(), 0.0)
             new = reflagged(own, size, few)
             changed = (new != own).any(-1)
@@ -183,10 +188,10 @@ class Predictive:
 
     def _scored(
         self, model: MMVAE, m: str, z: Tensor, batch: Batch, *, given: bool = False
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Raw z, mean and SD of the mixture over draws and members, [n, d] each."""
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Raw z, mean and SD of the mixture over draws and members, and the width of z that was seen, [n, d] each."""
         mixture = self._mixture(model, m, z, batch, given=given)
-        return mixture.z(batch.values[m]), mixture.loc, mixture.scale
+        return mixture.z(batch.values[m]), mixture.loc, mixture.scale, mixture.seen_width
 
 
 def reflagged(flagged: Tensor, size: Tensor, few: int) -> Tensor:

@@ -140,10 +140,9 @@ def _made(role: str, spec: Any, known: Mapping[str, Any], *sizes: Any, seed: int
     chosen, options = _chosen(role, spec, known)
     if not isinstance(spec, str | Mapping | type):
         return chosen
-    if "seed" in inspect.signature(chosen).parameters:
-        options = {"seed": seed, **options}
+    drawn = {"seed": seed} if "seed" in inspect.signature(chosen).parameters else {}
     try:
-        return chosen(*sizes, **options)
+        return chosen(*sizes, **(drawn | options))
     except TypeError as error:
         raise InputError(f"model.{role}", f"{options}", "options that it knows", f"mend them ({error})") from error
 

@@ -120,8 +120,8 @@ def packed(table: Any) -> dict[str, Any]:
     low = np.where(seen, x, np.inf).min(0, initial=np.inf)
     high = np.where(seen, x, -np.inf).max(0, initial=-np.inf)
     known = low <= high
-    low, wide = np.where(known, low, 0.0), np.where(known & (high > low), high - low, MISSING - 1.0)
-    step = wide / (MISSING - 1)
+    low, step = np.where(known, low, 0.0), np.where(known, high - low, 0.0) / (MISSING - 1)
+    step = np.where(step > 0, step, 1.0)
     codes = np.where(seen, np.rint((np.where(seen, x, low) - low) / step), MISSING).astype("<u2")
     return {"low": low.tolist(), "step": step.tolist(), "codes": base64.b64encode(codes.tobytes()).decode()}
 

@@ -37,10 +37,13 @@ class Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The mapped features."""
-        if self.weight.dim() == 2:  # the bias within the product: many draws are not added up once more
+        alone = self.weight.dim() == 2
+        if alone and x.dim() == 2:
+            return torch.addmm(self.bias, x, self.weight)
+        if alone:  # the bias within the product: many draws are not added up once more
             rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
             return torch.addmm(self.bias, rows, self.weight).reshape(*x.shape[:-1], -1)
-        if x.dim() == 3 and self.weight.dim() == 3:
+        if x.dim() == 3:
             return torch.baddbmm(self.bias, x, self.weight)
         return x @ self.weight + self.bias
 

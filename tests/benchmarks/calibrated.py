@@ -108,7 +108,7 @@ def new_site(norm: Norm, them: People) -> Iterable[Found]:
         modality = norm.raw(there, kind)["modality"].to_numpy()
         pairs = (norm.pair(them.cohort.calibrate, kind), norm.pair(there, kind))
         told = assess(norm.calibrators[kind], *pairs, there.covariates, there.kinds, modality, repeats=50)
-        named = any("site site-5" in text for text in told["warnings"])
+        named = any(text.startswith("z of test controls") for text in told["warnings"])  # all are of that site
         yield Found(f"{start}share of reports that say it is off, before", float(named), Ask(low=1.0))
         z = z_table(adapted, there, kind).to_numpy()
         wide = Ask(high=0.3) if kind == "normative" else asked["mean"]

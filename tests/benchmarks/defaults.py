@@ -84,7 +84,8 @@ def judged(kind: str, n: int, seed: int, chosen: Sequence[str]) -> tuple[dict[st
         nats[name] = evidence(model, truth, 0 if parts.get("fusion") == "mopoe" else DEFAULT_REFINE)
         if name in SEEN:
             models |= {f"{name}, refine {r}": (model, r) for r in (0, DEFAULT_REFINE)}
-    seen = {name: detection(model, truth, r) for name, (model, r) in models.items()} if truth.reference else {}
+    known = bool(truth.reference) and n < MANY
+    seen = {name: detection(model, truth, r) for name, (model, r) in models.items()} if known else {}
     return nats, seen
 
 

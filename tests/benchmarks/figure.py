@@ -93,8 +93,8 @@ def _mean(name: str, level: str, many: list[Found]) -> Figure:
 
 
 def _off(figure: Figure) -> float:
-    """How far beyond its bounds, in units of their distance; below 0 within."""
+    """How far beyond its bounds: in units of their distance where there are two."""
     _, low, high, value = figure
     if low is None or high is None:
-        return 0.0 if high is None else value / high
+        return (value - high) if high is not None else (low or 0.0) - value
     return abs(value - (low + high) / 2) / (high - low)

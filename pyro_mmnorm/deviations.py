@@ -289,13 +289,9 @@ class NormativeModel:
         if isinstance(self.model, LinearGaussian):
             return Exact(model=self.model)
         return Predictive(
-            model=self.model,
-            draws=self.draws,
-            normative_draws=self.normative_draws,
-            refine=self._steps(),
-            seed=self.seed,
-            spread=self.spread,
-        )
+            model=self.model, draws=self.draws, normative_draws=self.normative_draws, refine=self._steps(),
+            seed=self.seed, spread=self.spread,
+        )  # fmt: skip
 
     def _steps(self) -> int:
         if self.refine is not None:

@@ -21,6 +21,7 @@ from pyro_mmnorm.errors import InputError
 __all__ = ["Summary", "Tour", "spoken", "tell"]
 
 INTERRUPTED = 130
+TICK = 0.05  # seconds: the time of a file is that of the last tick of a coarse clock
 CONTENT = {
     "report.html": "the page: open it in a browser",
     "compare.html": "the page: open it in a browser",
@@ -183,7 +184,7 @@ def _again(kwargs: Mapping[str, Any], began: float) -> str:
     if "resume" not in kwargs:
         return f"No file was left half written. To start again: {shlex.join(asked)}"
     kept = Path(kwargs["out"] or ".") / "config.yaml"
-    if kwargs.get("overwrite") and not (kept.is_file() and kept.stat().st_mtime >= began):
+    if kwargs.get("overwrite") and not (kept.is_file() and kept.stat().st_mtime >= began - TICK):
         return f"Nothing was changed. To start again: {shlex.join(asked)}"
     asked = [word for word in asked if word not in ("--overwrite", "--resume")]
     return f"No file was left half written. To go on: {shlex.join([*asked, '--resume'])}"

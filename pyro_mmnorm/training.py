@@ -118,12 +118,13 @@ def fit(
         model.to(place)
         try:
             loop = Loop(model, batch.to(place), config, watch.to(place), seed=seed)
+            batch = loop.rows.batch
             history = loop.run(rows.to(place), bar(range(config.epochs), "training", unit="epoch", shown=progress))
         finally:
             model.to("cpu").eval()
         if config.start == "linear" and config.resample == "none" and watch.shape[1]:
             unmoved = torch.where(loop.best_epoch < 0)[0].tolist()
-            start_linear(model, batch, torch.cat([rows, watch], 1), unmoved)
+            start_linear(model, batch.to(torch.device("cpu")), torch.cat([rows, watch], 1), unmoved)
         return history
 
 
@@ -156,8 +157,9 @@ class _Rows:
         self.sizes = [x.shape[-1] for x in batch.values.values()]
         self.numbers = torch.cat([*batch.values.values(), batch.covariates], -1)
         self.observed = torch.cat(list(batch.observed.values()), -1)
+        self.batch = self(slice(None)).renewed(index=batch.index)  # views: nobody is held twice
 
-    def __call__(self, rows: Tensor) -> Batch:
+    def __call__(self, rows: Tensor | slice) -> Batch:
         """The people at `rows`, [b] or [members, b]."""
         *values, covariates = self.numbers[rows].split([*self.sizes, self.batch.covariates.shape[-1]], -1)
         observed = self.observed[rows].split(self.sizes, -1)

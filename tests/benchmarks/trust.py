@@ -4,15 +4,17 @@ A figure is the mean over seeds. Those of test controls have standard errors, th
 the calibration controls resampled too. Asked is |figure - nominal| <= max(tolerance, 3 standard errors of the mean).
 """
 
+import json
 import logging
 import time
 from collections.abc import Iterable
+from pathlib import Path
 
 from pyro_mmnorm.deviations import KINDS
 from pyro_mmnorm.threads import one_thread
 from tests.benchmarks import calibrated, detected, far
 from tests.benchmarks.calibrated import REGIONAL, Norm
-from tests.benchmarks.figure import Figure, Found, gathered
+from tests.benchmarks.figure import Ask, Figure, Found, gathered
 from tests.benchmarks.people import People, people
 from tests.benchmarks.quality import linear as linear_model
 from tests.benchmarks.quality import trained
@@ -68,20 +70,38 @@ def incomplete(seed: int, common: float) -> Iterable[Found]:
 COHORTS = {"linear": linear, "uneven": uneven, "heavy": heavy, "incomplete": incomplete}
 
 
-def main(first: int, seeds: int = 5, cohorts: Iterable[str] = COHORTS) -> list[Figure]:
+def main(first: int, seeds: int = 5, cohorts: Iterable[str] = COHORTS, keep: Path | None = None) -> list[Figure]:
     """Every figure.
 
     Args:
         first: The first seed; nothing was tuned on any from here.
         seeds: How many.
         cohorts: Some of `COHORTS`.
+        keep: A folder for what each cohort gave; what lies there is not measured again.
     """
     found = []
     with one_thread():
-        for word, common in COMMON.items():
-            for seed in range(first, first + seeds):
+        for seed in range(first, first + seeds):
+            for word, common in COMMON.items():
                 for name in cohorts:
-                    began = time.process_time()
-                    found += [x._replace(name=f"{word}; {x.name}") for x in COHORTS[name](seed, common)]
-                    logger.info("%s, %s, seed %d: %.0f s", word, name, seed, time.process_time() - began)
-    return gathered(found)
+                    file = keep / f"{word}, {name}, {seed}.json".replace(" ", "-") if keep else None
+                    parts = _kept(file) if file and file.is_file() else _measured(name, seed, common, file)
+                    found += [x._replace(name=f"{word}; {x.name}") for x in parts]
+    return gathered(sorted(found, key=lambda x: list(COMMON).index(x.name.split("; ")[0])))
+
+
+def _measured(name: str, seed: int, common: float, file: Path | None) -> list[Found]:
+    """The figures of one cohort, kept in a file."""
+    began = time.process_time()
+    found = list(COHORTS[name](seed, common))
+    logger.info("%s, common factor %.1f, seed %d: %.0f s", name, common, seed, time.process_time() - began)
+    if file:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(found, default=float))
+    return found
+
+
+def _kept(file: Path) -> list[Found]:
+    """What was kept."""
+    rows = json.loads(file.read_text())
+    return [Found(name, value, Ask(*ask), error, level) for name, value, ask, error, level in rows]

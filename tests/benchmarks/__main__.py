@@ -166,7 +166,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="keep the output in docs/benchmarks.md")
     parser.add_argument("--seed", type=int, default=FRESH, help="first seed of `trust`; any other gives fresh cohorts")
     parser.add_argument("--seeds", type=int, default=5, help="how many seeds `trust` takes the mean over")
-    parser.add_argument("--keep", type=Path, help="folder for what each cohort of `trust` gave; what is there is reused")
+    parser.add_argument("--keep", type=Path, help="folder for what each cohort of `trust` gave; reused when there")
     chosen = parser.parse_args()
     PARTS["trust"] = partial(trusted, chosen.seed, chosen.seeds, chosen.keep)
     for name in chosen.parts or PARTS:

@@ -1,5 +1,6 @@
 """What the documents say is true: their code runs, their commands, links and files exist."""
 
+import doctest
 import os
 import re
 import shlex
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import tomllib
 from functools import cache
+from importlib.metadata import version
 from pathlib import Path
 
 import pandas as pd
@@ -124,6 +126,25 @@ def invoke(*arguments: str) -> None:
     """As `mmnorm`, within this process: a second one would load torch again."""
     done = CliRunner().invoke(app, [*arguments, "--quiet"])
     assert done.exit_code == 0, (arguments, done.output)
+
+
+def test_arvizs_faults_are_as_told():
+    """Every line of docs/arviz.md that shows a fault, where the version that it names is installed."""
+    text = (ROOT / "docs" / "arviz.md").read_text(encoding="utf-8")
+    if f"arviz {version('arviz')} " not in text:
+        pytest.skip("another version of ArviZ: try the lines again, and name it")
+    lines = "\n".join(blocks(text, "pycon"))
+    shown = doctest.DocTestParser().get_doctest(lines, {}, "arviz.md", "arviz.md", 0)
+    told: list[str] = []
+    doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(shown, out=told.append)
+    assert not told, "".join(told)
+
+
+def test_arvizs_example_runs():
+    for block in blocks((ROOT / "docs" / "arviz.md").read_text(encoding="utf-8"), "python"):
+        scope: dict[str, object] = {}
+        exec(compile(block, "arviz.md", "exec"), scope)
+        assert scope["dt"]["predictions"]["x"].dims == ("chain", "draw", "new_person")
 
 
 def test_contributing_example_runs():

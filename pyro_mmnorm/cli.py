@@ -48,6 +48,7 @@ SET = Annotated[
 DEVICE = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 RESUME = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")]
 OVERWRITE = Annotated[bool, typer.Option("--overwrite", help="Replace what an earlier run wrote.")]
+CONFIG = Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file.")]
 RUN = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")]
 
 
@@ -91,7 +92,7 @@ def init(
 
 @app.command(rich_help_panel=OWN, epilog="\b\nExample:\n  mmnorm inspect configs/abide.yaml")
 @spoken
-def inspect(config: Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file.")], set_: SET = None) -> Summary:
+def inspect(config: CONFIG, set_: SET = None) -> Summary:
     """What would be read: people, regions, missing cells, sites, problems."""
     from pyro_mmnorm.config import read_config
 
@@ -113,7 +114,7 @@ def _inspect(config: "Config") -> Summary:
 )
 @spoken
 def run(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file.")],
+    config: CONFIG,
     out: OUT = None,
     set_: SET = None,
     device: DEVICE = "auto",
@@ -257,7 +258,7 @@ def compare(
 )
 @spoken
 def study(
-    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="YAML file; its model is set against the others.")],
+    config: CONFIG,
     out: OUT = None,
     set_: SET = None,
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of every VAE.")] = 3,
@@ -267,7 +268,7 @@ def study(
     ] = None,
     overwrite: OVERWRITE = False,
 ) -> Summary:
-    """The poster's study: all models and baselines, figures, one page."""
+    """The poster's study: the model of CONFIG against others and baselines, figures, one page."""
     from pyro_mmnorm.config import read_config
     from pyro_mmnorm.studies import study as studied
 

@@ -14,6 +14,7 @@ from pyro_mmnorm.cohort import Batch, Cohort
 from pyro_mmnorm.deviations import NormativeModel
 from pyro_mmnorm.draws import latent_draws
 from pyro_mmnorm.errors import InputError
+from pyro_mmnorm.progress import bar
 from pyro_mmnorm.vae import MMVAE
 
 __all__ = ["per_region", "to_datatree"]
@@ -59,7 +60,8 @@ def to_datatree(norm: NormativeModel, cohort: Cohort, *, draws: int = 500, seed:
         prior = _draws(model, _prior(model, batch), draws, seed + 1)
         posterior_predictive = _replicates(norm, model, z, batch)
         prior_predictive = _replicates(norm, model, prior, batch)
-        log_likelihood = {m: _log_likelihood(model, m, z, batch) for m in norm.preprocess.regions}
+        scored = bar(norm.preprocess.regions, "log-likelihood", unit="modality")
+        log_likelihood = {m: _log_likelihood(model, m, z, batch) for m in scored}
     observed = {m: _in_units(norm, m, batch.values[m], batch.observed[m]) for m in norm.preprocess.regions}
     groups: dict[str, dict[str, NDArray[Any]]] = {
         "prior": {"z": prior.numpy()[None]},
@@ -176,7 +178,7 @@ def _pick(x: Tensor, member: Tensor | None) -> Tensor:
 
 def _replicates(norm: NormativeModel, model: MMVAE, z: Tensor, batch: Batch) -> dict[str, NDArray[Any]]:
     replicates = {}
-    for m in norm.preprocess.regions:
+    for m in bar(norm.preprocess.regions, "replicates", unit="modality"):
         predictive, member = _likelihood(model, m, z, batch)
         x = _pick(predictive.sample(), member)
         replicates[m] = _in_units(norm, m, x, batch.observed[m].expand(x.shape))[None]

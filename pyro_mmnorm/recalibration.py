@@ -5,6 +5,7 @@ import xarray as xr
 
 from pyro_mmnorm.cohort import Cohort
 from pyro_mmnorm.deviations import NormativeModel
+from pyro_mmnorm.progress import bar
 
 __all__ = ["refitted"]
 
@@ -39,5 +40,5 @@ def refitted(
     raw, design = norm.raw(calibrate, kind)["z_raw"].to_numpy(), norm.preprocess.design(calibrate)
     scored, of = dev["z_raw"].to_numpy(), norm.preprocess.design(everyone)
     rows = rng.integers(0, len(raw), (repeats, len(raw)))
-    again = [calibrator.refit(raw[row], design[row])(scored, of) for row in rows]
+    again = [calibrator.refit(raw[row], design[row])(scored, of) for row in bar(rows, "refits", unit="refit")]
     return dev.assign(z_refit=(("refit", "subject", "region"), np.stack(again)))

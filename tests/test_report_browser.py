@@ -1,5 +1,7 @@
 """The page in a real browser: it opens alone, can be used by hand, ear and keyboard, and runs nothing it was given."""
 
+import collections
+import itertools
 import json
 import os
 import shutil
@@ -129,6 +131,49 @@ def test_the_page_opens_alone_and_anybody_can_use_it(opened, artefacts, run, siz
     bad = [(v["id"], v["nodes"][0]["html"][:200]) for v in found if v["impact"] in ("serious", "critical")]
     assert bad == []
     page.screenshot(path=artefacts / f"report_{size}_{scheme}.png", full_page=True)
+
+
+def test_a_screen_reader_is_told_every_part_by_name(opened):
+    """In the accessibility tree of Chromium: headings in order; figures, tables, buttons and fields with names."""
+    page = opened()
+    nodes = page.context.new_cdp_session(page).send("Accessibility.getFullAXTree")["nodes"]
+    told = [(n["role"]["value"], n.get("name", {}).get("value", ""), n) for n in nodes if not n["ignored"]]
+    levels = [
+        p["value"]["value"] for role, _, n in told if role == "heading" for p in n["properties"] if p["name"] == "level"
+    ]
+    assert levels[0] == 1
+    assert 1 not in levels[1:]
+    assert all(level <= before + 1 for before, level in itertools.pairwise(levels))
+    named = ("heading", "figure", "image", "table", "button", "textbox", "searchbox", "combobox", "checkbox", "region")
+    count = collections.Counter(role for role, _, _ in told)
+    assert [role for role in ("heading", "figure", "image", "table", "button", "combobox") if not count[role]] == []
+    assert [(role, n["nodeId"]) for role, name, n in told if role in named and not name.strip()] == []
+    regions = [name for role, name, _ in told if role == "region"]
+    assert len(regions) == len(set(regions))
+
+
+def test_a_change_of_person_is_said_aloud(opened):
+    page = opened()
+    before = page.inner_text("[aria-live]")
+    page.click("#after")
+    said = page.inner_text("[aria-live]")
+    assert said != before
+    assert said == page.inner_text("#who")
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_nothing_of_a_table_is_lost_in_print(opened, size):
+    """On A4, every table is as narrow as the paper, whatever the screen was."""
+    page = opened(size)
+    page.emulate_media(media="print")
+    page.set_viewport_size({"width": round(186 / 25.4 * 96), "height": 1000})
+    cut = (
+        "[...document.querySelectorAll('.tabled')].filter(t => t.scrollWidth > t.clientWidth + 1).map(t => t.innerText)"
+    )
+    assert page.evaluate(cut) == []
+    assert (
+        page.locator("button:visible").count() == page.locator("tbody th button:visible, thead button:visible").count()
+    )
 
 
 def test_another_person_is_shown_with_his_own_numbers(opened, run):

@@ -80,7 +80,8 @@ class Run:
         if baseline := config.get("baseline"):
             return f"{baseline}, {model['latent_dim']} factors" if baseline == "factor_analysis" else str(baseline)
         latents = f"{model.get('latent_dim')} shared and {model.get('private_dim', 0)} private latents"
-        return f"VAE, experts {model.get('experts')}, fusion {model.get('fusion')}, {latents}"
+        members = f", {model['members']} members" if model.get("members", 1) > 1 else ""
+        return f"VAE, experts {model.get('experts')}, fusion {model.get('fusion')}, {latents}{members}"
 
     def has_evidence_like(self, other: "Run") -> bool:
         """Whether log evidence was written by both, of the same values in the same units."""

@@ -1,6 +1,6 @@
 """What deviations say about groups, stages and scores, as one mapping for JSON."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from pyro_mmnorm.findings.measured import Measured
 from pyro_mmnorm.findings.rates import heterogeneity, likelihood_ratios, significance
 from pyro_mmnorm.findings.scores import correlations, independence, modality_values
 from pyro_mmnorm.findings.tables import TEST_CONTROLS, labels, order_of
+from pyro_mmnorm.progress import bar
 from pyro_mmnorm.statistics import holm, indicators
 
 __all__ = ["findings"]
@@ -87,23 +88,26 @@ def findings(
     versions = _versions(people, nuisance, label, notes)
     targets = [name for name in order if name != TEST_CONTROLS]
     compared = TEST_CONTROLS in order and len(targets) > 0
-    found: dict[str, Any] = {
-        "groups": means(people, label, dev, order, seed),
-        "significance": significance(people, dev, label, order),
+    asked: dict[str, Callable[[], Any]] = {
+        "groups": lambda: means(people, label, dev, order, seed),
+        "significance": lambda: significance(people, dev, label, order),
     }
     if compared:
-        found["likelihood_ratio"] = likelihood_ratios(people, label, order)
-        found["auc"] = aucs(versions, label, order)
+        asked["likelihood_ratio"] = lambda: likelihood_ratios(people, label, order)
+        asked["auc"] = lambda: aucs(versions, label, order)
     if compared and len(targets) > 1:
-        found["trend"] = trends(versions, label, order, seed)
-        found["pairs"] = pairs(versions, label, order)
-    found["heterogeneity"] = heterogeneity(dev, label, order)
-    found["correlations"] = {
+        asked["trend"] = lambda: trends(versions, label, order, seed)
+        asked["pairs"] = lambda: pairs(versions, label, order)
+    asked["heterogeneity"] = lambda: heterogeneity(dev, label, order)
+    asked["correlations"] = lambda: {
         name: correlations(people, measured[name], direction, nuisance, label) for name, direction in directions.items()
     }
     if people.modalities:
-        found["modalities"] = modality_values(people, measured, directions, nuisance, label)
-        found["independence"] = independence(dev, label, seed)
+        asked["modalities"] = lambda: modality_values(people, measured, directions, nuisance, label)
+        asked["independence"] = lambda: independence(dev, label, seed)
+    found: dict[str, Any] = {
+        name: ask() for name, ask in bar(asked.items(), "findings", total=len(asked), unit="question")
+    }
     primary = _primary(found, targets)
     family = {name: part for name, part in found.items() if name not in UNCORRECTED}
     _add_holm([record for record in _records(family) if record is not primary.get("record")], notes)

@@ -12,6 +12,7 @@ from scipy.special import ndtr
 
 from pyro_mmnorm.errors import InputError
 from pyro_mmnorm.findings.tables import modality_regions, subject_table
+from pyro_mmnorm.progress import bar
 from pyro_mmnorm.statistics import Estimate, adjusted, benjamini_hochberg
 
 __all__ = ["MEASURES", "UNIT", "Columns", "Measured", "told"]
@@ -53,7 +54,7 @@ class Measured:
             subjects: Of `subject_table`, more columns allowed.
         """
         refits = []
-        for z in dev["z_refit"].to_numpy() if "z_refit" in dev else ():
+        for z in bar(dev["z_refit"].to_numpy() if "z_refit" in dev else (), "figures of the refits", unit="refit"):
             q = benjamini_hochberg(2 * ndtr(-np.abs(z)), axis=1)
             again = dev.assign(z=(("subject", "region"), z), q=(("subject", "region"), q))
             refits.append(_columns(again, subject_table(again, subjects["split"], subjects["group"])))

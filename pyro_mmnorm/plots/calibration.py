@@ -38,12 +38,12 @@ def coverage_curve(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     limit = 1.25 * max(3.0, np.abs([low, high]).max())
     ax.axhline(0, color=INK, linestyle="--", linewidth=1)
     ax.errorbar(x, gap, [gap - low, high - gap], fmt="o", color=BLUE, markersize=6, capsize=4, linewidth=1.6)
-    for at, height, value in zip(x, gap, table["value"], strict=True):
-        ax.annotate(f"{100 * value:.1f} %", (at, height), (9, 0), textcoords="offset points", va="center", fontsize=9)
+    for at, top, value in zip(x, high, table["value"], strict=True):
+        ax.annotate(f"{100 * value:.1f} %", (at, top), (0, 5), textcoords="offset points", ha="center", fontsize=9)
     ax.text(0.02, 0.98, "above 0: intervals too wide", transform=ax.transAxes, va="top", color=GREY, fontsize=9)
     ax.text(0.02, 0.02, "below 0: intervals too narrow", transform=ax.transAxes, color=GREY, fontsize=9)
     ax.set_xticks(x, [f"{100 * level:g} %" for level in table["level"]])
-    ax.set(xlim=(-0.5, len(table) - 0.2), ylim=(-limit, limit))
+    ax.set(xlim=(-0.5, len(table) - 0.5), ylim=(-limit, limit))
     ax.set(xlabel="nominal coverage", ylabel="reached - nominal (percentage points)")
     ax.set_title("Coverage in test controls, 95 % intervals")
     return ax
@@ -149,7 +149,7 @@ def _levels(z: pd.DataFrame, covariate: pd.Series, name: str, ax: Axes | None) -
 
 @styled
 def group_forest(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
-    """Mean and SD of z in every group of test controls, with intervals; orange where the interval misses 0 or 1.
+    """Mean of z and SD of z minus 1 in every group of test controls, with intervals; orange where one misses 0.
 
     Args:
         table: A row per group: `by`, `level`, `n`, `mean`, `mean_low`, `mean_high`, `sd`, `sd_low`, `sd_high`.
@@ -165,14 +165,14 @@ def group_forest(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     """
     needed(table, ["by", "level", "n", *Moments._fields[1:]], "groups")
     ax, y = axes_of(ax, 6.8, 1.5 + 0.27 * len(table)), np.arange(len(table))
-    for part, null, marker in (("mean", 0, "o"), ("sd", 1, "s")):
-        ax.axvline(null, color=INK, linestyle="--", linewidth=1)
-        value, low, high = (table[part + end].to_numpy(float) for end in ("", "_low", "_high"))
+    ax.axvline(0, color=INK, linestyle="--", linewidth=1)
+    for part, null, marker, aside in (("mean", 0, "o", -0.16), ("sd", 1, "s", 0.16)):
+        value, low, high = (table[part + end].to_numpy(float) - null for end in ("", "_low", "_high"))
         for missed, colour in ((False, BLUE), (True, VERMILLION)):
-            at = ((low > null) | (high < null)) == missed
-            ax.errorbar(value[at], y[at], xerr=[(value - low)[at], (high - value)[at]], fmt=marker, color=colour,
-                        markersize=5, capsize=3, linewidth=1.4)  # fmt: skip
+            at = ((low > 0) | (high < 0)) == missed
+            ax.errorbar(value[at], y[at] + aside, xerr=[(value - low)[at], (high - value)[at]], fmt=marker,
+                        color=colour, markersize=5, capsize=3, linewidth=1.4)  # fmt: skip
     ax.set_yticks(y, [f"{short(f'{row.by}: {row.level}')} (n {row.n:,})" for row in table.itertuples()])
-    ax.set(ylim=(len(table) - 0.4, -0.6), xlabel="mean of z (dots) and SD of z (squares)")
-    ax.set_title("Test controls by group\n(orange: interval misses 0 or 1)")
+    ax.set(ylim=(len(table) - 0.4, -0.6), xlabel="mean of z (dots) and SD of z minus 1 (squares)")
+    ax.set_title("Test controls by group, 0 when calibrated\n(orange: 95 % interval misses 0)")
     return ax

@@ -26,10 +26,10 @@ def best_epoch(history: pd.DataFrame) -> int:
 
 @styled
 def history_curves(history: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
-    """Loss of every epoch on training and validation controls, with the best epoch and the time taken.
+    """Loss of every epoch on training and validation controls, with the epoch that was kept and the time taken.
 
     Args:
-        history: `epoch`, `loss`, and if there `validation_loss` and `seconds`; a row per epoch.
+        history: `epoch`, `loss`, and if there `validation_loss`, `best_epoch` and `seconds`; a row per epoch.
         ax: Where to draw; a figure of its own if None.
 
     Raises:
@@ -40,7 +40,7 @@ def history_curves(history: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         'epoch'
     """
     needed(history, ["epoch", "loss"], "history")
-    ax, best = axes_of(ax, 6.2, 4.2), best_epoch(history)
+    ax = axes_of(ax, 6.2, 4.2)
     shown = [name for name in ("loss", "validation_loss") if name in history and history[name].notna().any()]
     for name, colour in zip(shown, (BLUE, VERMILLION), strict=False):
         label = "validation" if name == "validation_loss" else "training"
@@ -48,8 +48,7 @@ def history_curves(history: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     settled = history[shown].iloc[len(history) // 10 :]  # the first epochs would flatten the rest
     low, high = settled.min().min(), settled.max().max()
     room = 0.08 * (high - low or 1.0)
-    at = history["epoch"].iloc[best]
-    ax.axvline(at, color=INK, linestyle=":", linewidth=1.2, label=f"best epoch, {at}")
+    _mark(ax, history)
     ax.set(ylim=(low - room, high + room), xlabel="epoch", ylabel="negative ELBO (nats per subject)")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     seconds = f", {history['seconds'].sum():,.0f} s" if "seconds" in history else ""
@@ -83,7 +82,7 @@ def active_units(history: pd.DataFrame, latent_dim: int, *, ax: Axes | None = No
     ax.axhline(latent_dim, color=GREY, linestyle="--", linewidth=1)
     ax.annotate(f"{latent_dim} latents", (1, latent_dim), (-2, -3), xycoords=("axes fraction", "data"),
                 textcoords="offset points", ha="right", va="top", color=GREY)  # fmt: skip
-    ax.axvline(history["epoch"].iloc[best], color=INK, linestyle=":", linewidth=1.2)
+    _mark(ax, history)
     ax.set(ylim=(-0.03 * latent_dim, 1.08 * latent_dim), xlabel="epoch", ylabel="latents in use")
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(MaxNLocator(integer=True))
@@ -109,16 +108,25 @@ def held_out_fit(history: pd.DataFrame, sizes: Mapping[str, int], *, ax: Axes | 
         [-2.5, -2.0]
     """
     needed(history, ["epoch", *(f"log_likelihood_{name}" for name in sizes)], "history")
-    ax, best = axes_of(ax, 6.2, 4.2), best_epoch(history)
+    ax = axes_of(ax, 6.2, 4.2)
     for name, colour in zip(sizes, cycle(OKABE_ITO), strict=False):
         nats = history[f"log_likelihood_{name}"] / sizes[name]
         ax.plot(history["epoch"], nats, color=colour, linewidth=1.6, label=short(f"{name}, {sizes[name]} regions", 30))
-    ax.axvline(history["epoch"].iloc[best], color=INK, linestyle=":", linewidth=1.2)
+    _mark(ax, history)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set(xlabel="epoch", ylabel="log-likelihood (nats per person and region)")
     ax.set_title("Fit to validation controls, by modality")
     legend_below(ax, ncols=2)
     return ax
+
+
+def _mark(ax: Axes, history: pd.DataFrame) -> None:
+    """A dotted line at the epoch whose weights were kept, 0 being the start; at the best one where that is not told."""
+    at, what = history["epoch"].iloc[best_epoch(history)], "best epoch"
+    if "best_epoch" in history:
+        at, what = int(history["best_epoch"].iloc[-1]), "epoch kept"
+    label = f"{what}, {at}{' (the start)' if at == 0 else ''}"
+    ax.axvline(at, color=INK, linestyle=":", linewidth=1.2, label=label)
 
 
 @styled

@@ -193,7 +193,8 @@ def _training(run: RunResults) -> Iterator[_Plan]:
     yield _Plan(
         "loss",
         "Loss of every epoch on training and validation controls",
-        "The weights of the best epoch are kept.",
+        "Dotted: the epoch whose weights are kept; 0 is the start. Training and validation controls are other people: "
+        "compare the shapes, not the heights.",
         partial(plots.history_curves, run.history),
     )
     if "active_units" in run.history:

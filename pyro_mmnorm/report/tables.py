@@ -23,6 +23,7 @@ RECORD = {*ESTIMATE, "n", "p", "q", "statistic"}
 LABELS = {"rms_mean": "RMS of region means", "rms_sd": "RMS of region SD − 1"}
 LABELS |= {
     "null": "if calibrated",
+    "reading": "what z here tells of",
     "se": "SE",
     "p_holm": "Holm p",
     "dsi": "DSI",
@@ -32,6 +33,9 @@ LABELS |= {
     "smse": "SMSE",
     "expv": "EXPV",
     "crps": "CRPS",
+    "expv_beyond_covariates": "EXPV beyond covariates",
+    "pit": "PIT test",
+    "shapiro_w": "Shapiro-Wilk W",
     "auc": "AUC",
 }
 

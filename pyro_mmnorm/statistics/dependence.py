@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eigh
 
+from pyro_mmnorm.progress import bar
+
 __all__ = ["between_modalities"]
 
 type Floats = NDArray[np.float64]
@@ -59,14 +61,15 @@ def between_modalities(
     r, known = _correlations(filled, seen, across)
     found = _strength(r, known)
     drawn = []
-    for _ in range(permutations):
+    for _ in bar(range(permutations), "permutations", unit="permutation"):
         order = np.empty(z.shape, np.int64)
         for m in dict.fromkeys(modality.tolist()):
             order[:, modality == m] = rng.permutation(len(z))[:, None]
         mixed, there = np.take_along_axis(filled, order, 0), np.take_along_axis(seen, order, 0)
         drawn.append(_strength(*_correlations(mixed, there, across)))
     rows = rng.integers(0, len(z), (repeats, len(z)))
-    around = np.array([_strength(*_correlations(filled[row], seen[row], across)) for row in rows])
+    people_drawn = bar(rows, "bootstrap", unit="sample")
+    around = np.array([_strength(*_correlations(filled[row], seen[row], across)) for row in people_drawn])
     ends = np.asarray(found) + np.quantile(around - around.mean(0), [0.025, 0.975], axis=0)
     names = ("largest_r", f"share_above_{NOTICED}", "first_eigenvalue")
     null, n = np.array(drawn), int(seen.any(1).sum())

@@ -161,8 +161,10 @@ class TrainConfig(Record):
     epochs: PositiveInt = Field(300, description="at most; early stopping usually ends sooner")
     batch_size: PositiveInt = 256
     learning_rate: PositiveFloat = 5e-3
-    start: Literal["linear", "random"] = Field(
-        "linear", description="linear: networks begin at factor analysis; random: at random weights"
+    start: Literal["best", "linear", "nonlinear", "random"] = Field(
+        "best",
+        description="linear: networks begin at factor analysis; nonlinear: at random weights, with their linear paths "
+        "shut; random: as built; best: linear, and where training went beyond it nonlinear too, the better one kept",
     )
     warmup_epochs: NonNegativeInt | None = Field(
         None, description="epochs over which the KL weight rises linearly to beta; none after a linear start, else 20"
@@ -183,16 +185,11 @@ class TrainConfig(Record):
     )
     validation: float = Field(0.1, gt=0, lt=0.5, description="share of training controls that early stopping watches")
 
-    @property
-    def warmup(self) -> int:
+    def warmup(self, start: str) -> int:
         """Epochs of KL warm-up: a linear start has no posterior that could collapse."""
         if self.warmup_epochs is not None:
             return self.warmup_epochs
-        return 0 if self.start == "linear" else 20
-
-    def warm(self, epoch: int) -> float:
-        """Factor on the KL weight in `epoch` (counted from 0): rises linearly to 1, starting above 0."""
-        return min(1.0, (epoch + 1) / max(1, self.warmup))
+        return 0 if start == "linear" else 20
 
 
 type Kind = Literal["reconstruction", "cross_modal", "normative", "local", "latent"]

@@ -75,7 +75,7 @@ class Network(nn.Module):
         super().__init__()
         if not (skip or hidden):
             raise InputError("model.skip", "false without hidden layers", "a path", "give hidden layers, or skip: true")
-        widths = [inputs, *hidden]
+        widths, self.seeds = [inputs, *hidden], tuple(seeds)
         self.skip = Linear(inputs, outputs, seeds) if skip else None
         self.activation = getattr(torch.nn.functional, activation)
         self.hidden = nn.ModuleList(
@@ -91,6 +91,20 @@ class Network(nn.Module):
         if self.skip is not None:
             self.skip.weight.zero_()
         return self
+
+    @torch.no_grad()
+    def shut_line(self) -> None:
+        """Set the skip path to zero and keep it from training; the perceptron's last layer starts at random instead."""
+        if self.skip is not None and self.last is not None:
+            self.skip.weight.zero_()
+            self.skip.requires_grad_(False)
+            inputs, outputs = self.last.weight.shape[-2:]
+            self.last.weight.copy_(Linear(inputs, outputs, self.seeds).weight)
+
+    def open_line(self) -> None:
+        """Let the skip path be trained again."""
+        if self.skip is not None:
+            self.skip.requires_grad_()
 
     @torch.no_grad()
     def set_linear(self, weight: Tensor, bias: Tensor, member: int = 0, columns: slice = ALL) -> None:

@@ -1,7 +1,8 @@
-"""The linear start: networks set to factor analysis, so that training begins where linear methods end."""
+"""Where training begins: at factor analysis, where linear methods end, or at random weights."""
 
-from collections.abc import Sequence
-from typing import Any
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -11,15 +12,55 @@ from torch import Tensor
 from pyro_mmnorm.baselines import FactorAnalysis, shrunk_covariance
 from pyro_mmnorm.cohort import Batch
 from pyro_mmnorm.fusion import GeneralisedPoE, moe
+from pyro_mmnorm.nets import Network
 from pyro_mmnorm.regression import ShrunkRegression
 from pyro_mmnorm.vae import MMVAE
 
-__all__ = ["start_linear"]
+__all__ = ["Start", "start_linear", "started", "starts"]
 
+type Start = Literal["linear", "nonlinear", "random"]
 type Floats = NDArray[np.float64]
 
 LEAST_PRECISION = 1e-3
 ENOUGH_ROWS = 20_000  # of more people every second, third, ... is used
+
+
+def starts(model: MMVAE, wanted: Start | Literal["best"], *, watched: bool) -> tuple[Start, ...]:
+    """The starts to train from, in order; `best` needs validation people to choose by, and both sorts of paths."""
+    nets = _networks(model)
+    if wanted != "best":
+        return (wanted,)
+    if any(net.skip is None for net in nets):
+        return ("random",)
+    return ("linear", "nonlinear") if watched and all(net.last is not None for net in nets) else ("linear",)
+
+
+@contextlib.contextmanager
+def started(model: MMVAE, start: Start, batch: Batch, rows: Tensor) -> Iterator[None]:
+    """Set a model, as it was built, to a start.
+
+    Args:
+        model: Changed in place.
+        start: `linear`, see `start_linear`; `random`: as it was built; `nonlinear`: the perceptrons at random weights,
+            and their linear paths shut as long as this lasts, which on strongly curved data ends better than what
+            begins at factor analysis.
+        batch, rows: As in `start_linear`.
+    """
+    nets = _networks(model) if start == "nonlinear" else []
+    if start == "linear":
+        start_linear(model, batch, rows)
+    for net in nets:
+        net.shut_line()
+    try:
+        yield
+    finally:
+        for net in nets:
+            net.open_line()
+
+
+def _networks(model: MMVAE) -> list[Network]:
+    """Of encoders and decoders."""
+    return [net for part in (model.encoders, model.likelihoods) for net in part.modules() if isinstance(net, Network)]
 
 
 @torch.no_grad()

@@ -4,7 +4,7 @@ import contextlib
 import math
 import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -20,7 +20,7 @@ from pyro_mmnorm.elbo import MeanFieldELBO, OwnNoise, elbo_terms, hide_cells, su
 from pyro_mmnorm.errors import InputError
 from pyro_mmnorm.evidence import ACTIVE_VARIANCE, latent_table
 from pyro_mmnorm.progress import bar
-from pyro_mmnorm.start import start_linear
+from pyro_mmnorm.start import Start, start_linear, started, starts
 from pyro_mmnorm.threads import one_thread
 from pyro_mmnorm.vae import MMVAE
 
@@ -43,6 +43,11 @@ def device_of(name: str) -> torch.device:
     if name not in ("cpu", "cuda"):
         raise InputError("device", repr(name), "auto, cpu or cuda", "use one of these")
     return torch.device(name)
+
+
+def rising(epoch: int, warmup: int) -> float:
+    """Factor on the KL weight in `epoch` (counted from 0): rises linearly to 1, starting above 0."""
+    return min(1.0, (epoch + 1) / max(1, warmup))
 
 
 @contextlib.contextmanager
@@ -68,7 +73,9 @@ def fit(
     """Train in place on healthy people; the best weights on the validation part are restored.
 
     Where no epoch beat the linear start, there is nothing in the data that is not linear, or too little data to learn
-    it: the model stays at its linear start, which is then computed from the validation part too.
+    it: the model stays at its linear start, which is then computed from the validation part too. Where one did, and
+    `start: best`, a second model is trained from random weights with its linear paths shut; the one with the lower
+    validation loss is kept. With members, all of them keep the start that is better in the mean.
 
     Args:
         model: From `MMVAE.for_cohort`.
@@ -79,11 +86,12 @@ def fit(
         progress: Show a bar; None: only on a terminal.
 
     Returns:
-        One row an epoch: epoch, loss and validation_loss (negative ELBO per subject), kl, log_likelihood_<modality> of
-        the validation part, active_units (latents whose posterior mean varies by more than 0.01 between subjects),
-        share_prior and share_<expert> (of the posterior's precision, mean over latents), kl_latent_<l>, best_epoch (so
-        far; 0 is the start), beta and seconds. With members, figures are means over them, and validation_loss and
-        best_epoch stand there for each too, as validation_loss_member_<e> and best_epoch_member_<e>.
+        One row an epoch from the start that was kept: epoch, loss and validation_loss (negative ELBO per subject), kl,
+        log_likelihood_<modality> of the validation part, active_units (latents whose posterior mean varies by more
+        than 0.01 between subjects), share_prior and share_<expert> (of the posterior's precision, mean over latents),
+        kl_latent_<l>, best_epoch (so far; 0 is the start), beta, seconds, and start. With members,
+        figures are means over them, and validation_loss and best_epoch stand there for each too, as
+        validation_loss_member_<e> and best_epoch_member_<e>.
 
     Raises:
         FloatingPointError: When the loss stops being a number; the message names the site.
@@ -112,20 +120,44 @@ def fit(
         stack.enter_context(one_thread())
         stack.enter_context(torch.random.fork_rng())
         stack.enter_context(pyro.get_param_store().scope())
-        torch.manual_seed(seed)
-        if config.start == "linear":
-            start_linear(model, batch, rows)
-        model.to(place)
-        try:
-            loop = Loop(model, batch.to(place), config, watch.to(place), seed=seed)
-            batch = loop.rows.batch
-            history = loop.run(rows.to(place), bar(range(config.epochs), "training", unit="epoch", shown=progress))
-        finally:
-            model.to("cpu").eval()
-        if config.start == "linear" and config.resample == "none" and watch.shape[1]:
-            unmoved = torch.where(loop.best_epoch < 0)[0].tolist()
-            start_linear(model, batch.to(torch.device("cpu")), torch.cat([rows, watch], 1), unmoved)
-        return history
+        built, fits = _weights(model), []
+        for start in starts(model, config.start, watched=bool(watch.shape[1])):
+            model.load_state_dict(built)
+            torch.manual_seed(seed)
+            with started(model, start, batch, rows):
+                loop = Loop(
+                    model.to(place), batch.to(place), config, watch.to(place), seed=seed, warmup=config.warmup(start)
+                )
+                batch = loop.rows.batch
+                epochs = bar(range(config.epochs), f"training, {start} start", unit="epoch", shown=progress)
+                try:
+                    history = loop.run(rows.to(place), epochs)
+                finally:
+                    model.to("cpu").eval()
+            batch = batch.to(torch.device("cpu"))
+            loss, stayed = float(loop.best_loss.mean()), loop.best_epoch < 0
+            fits.append(_Fit(start, loss, history.assign(start=start), _weights(model), stayed))
+            if stayed.all():
+                break
+        best = min(fits, key=lambda one: one.loss)
+        model.load_state_dict(best.weights)
+        if best.start == "linear" and config.resample == "none" and watch.shape[1]:
+            start_linear(model, batch, torch.cat([rows, watch], 1), torch.where(best.stayed)[0].tolist())
+        return best.history
+
+
+class _Fit(NamedTuple):
+    """What training from one start gave: validation loss, history, weights, and which members stayed at the start."""
+
+    start: Start
+    loss: float
+    history: pd.DataFrame
+    weights: dict[str, Tensor]
+    stayed: Tensor
+
+
+def _weights(model: MMVAE) -> dict[str, Tensor]:
+    return {name: x.detach().clone() for name, x in model.state_dict().items()}
 
 
 def _split_rows(n: int, members: int, config: TrainConfig, seed: int) -> tuple[Tensor, Tensor]:
@@ -181,12 +213,20 @@ class Loop:
         config: Of the fit.
         watch: Validation rows of each member, [members, b]; none when None.
         seed: Member e shuffles, hides and draws as a lone model of seed + e.
+        warmup: Epochs of KL warm-up.
     """
 
     def __init__(
-        self, model: MMVAE, batch: Batch, config: TrainConfig, watch: Tensor | None = None, *, seed: int = 0
+        self,
+        model: MMVAE,
+        batch: Batch,
+        config: TrainConfig,
+        watch: Tensor | None = None,
+        *,
+        seed: int = 0,
+        warmup: int = 0,
     ) -> None:
-        self.model, self.rows, self.config = model.train(), _Rows(batch), config
+        self.model, self.rows, self.config, self.warmup = model.train(), _Rows(batch), config, warmup
         place = batch.covariates.device
         self.generators = [torch.Generator(place).manual_seed(seed + e) for e in range(model.members)]
         self.watched = None if watch is None or not watch.shape[1] else self.gather(watch)
@@ -221,7 +261,7 @@ class Loop:
 
     def _epoch(self, rows: Tensor, epoch: int) -> dict[str, float]:
         began = time.perf_counter()
-        beta = self.config.warm(epoch) * self.model.beta
+        beta = rising(epoch, self.warmup) * self.model.beta
         n = rows.shape[1]
         size = min(self.config.batch_size, max(MIN_BATCH, n // STEPS_AN_EPOCH))
         shuffled = rows.gather(
@@ -285,7 +325,7 @@ class Loop:
     def _stops(self, epoch: int) -> bool:
         if self.watched is None or not self.config.early_stopping:
             return False
-        since = epoch - torch.clamp(self.best_epoch, min=min(self.config.warmup, self.config.epochs))
+        since = epoch - torch.clamp(self.best_epoch, min=min(self.warmup, self.config.epochs))
         self.stopped |= since >= self.config.patience
         return bool(self.stopped.all())
 

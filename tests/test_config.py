@@ -171,7 +171,7 @@ def test_a_primary_kind_outside_the_kinds_is_refused():
         unchecked._primary_is_a_kind()
 
 
-def test_the_weight_of_the_kl_term_rises_to_one():
-    train = parse_config(MINIMAL + "train: {warmup_epochs: 4}").train
-    assert [train.warm(epoch) for epoch in (0, 1, 3, 9)] == [0.25, 0.5, 1.0, 1.0]
-    assert parse_config(MINIMAL + "train: {warmup_epochs: 0}").train.warm(0) == 1.0
+@pytest.mark.parametrize(("words", "epochs"), [("", (0, 20)), ("train: {warmup_epochs: 4}", (4, 4))])
+def test_a_linear_start_needs_no_warm_up(words, epochs):
+    train = parse_config(MINIMAL + words).train
+    assert (train.warmup("linear"), train.warmup("random")) == epochs

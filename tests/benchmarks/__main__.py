@@ -92,13 +92,14 @@ def simulated() -> list[Figure]:
                 Figure(f"{kind}: ours less concatenated {start}", -0.01, None, less[f"concatenated {start}"]),
             ]
         else:
+            brain = 0.10 if kind == quality.BIG_FACTOR else None
             figures += [
                 Figure(f"{kind}: correlation with effects / that of the exact z", 0.97, None, ours),
                 Figure(f"{kind}: rank AUC / that of the exact z", 0.98, None, default["auc"]),
                 Figure(f"{kind}: SD of z in test controls", 0.95, 1.05, default["sd"]),
                 Figure(f"{kind}: ours less factor analysis", -0.02, None, less["factor analysis"]),
                 Figure(f"{kind}: ours less unimodal, as in the literature", 0.10, None, less["unimodal"]),
-                Figure(f"{kind}: ours less concatenated, as in the literature", 0.10, None, less["concatenated"]),
+                Figure(f"{kind}: ours less concatenated, as in the literature", brain, None, less["concatenated"]),
                 Figure(f"{kind}: ours less unimodal {start}", None, None, less[f"unimodal {start}"]),
                 Figure(f"{kind}: ours less concatenated {start}", None, None, less[f"concatenated {start}"]),
                 Figure(f"{kind}: ours less the best of any unimodal model", None, None, less[quality.EXACT_UNIMODAL]),
@@ -203,6 +204,11 @@ with like: each training control is scored by a model that never saw his or her 
 `trust` judges deviations on simulated cohorts of 115 regions, 2,500 training, 1,000 calibration and 1,200 test
 controls: means over five seeds, or `--seeds N` from `--seed S` on. What is asked of a figure of test controls is its
 tolerance, or 3 standard errors where that is more; of age tertiles, sexes, sites and coverages the worst is told.
+
+`simulated` plants changes of 1 SD in 6 % of the regions. Rivals as in the literature have the nets, the latents and the
+training of ours, but random starts, no linear paths and no refining; "same start" have those too. On linear data a
+concatenated model of the same start is the same model as ours. A gain on a concatenated model as in the literature is
+asked where regions share one big positive factor, as brain volumes do; without one it is printed.
 
 """
 

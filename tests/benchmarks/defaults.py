@@ -1,10 +1,11 @@
 """Our defaults against their alternatives on simulated cohorts of known truth, paired over seeds; what refining gains.
 
 Run by itself: `python -m tests.benchmarks.defaults [--write]`, which keeps the tables in docs/defaults.md, column by
-column as they are done.
+column as they are done; what was not run again stays there as it was.
 """
 
 import argparse
+import re
 import shlex
 import sys
 from collections.abc import Iterator, Sequence
@@ -21,8 +22,8 @@ from pyro_mmnorm.threads import one_thread
 from tests.benchmarks.quality import Known, curved, deviations, found, simulation, trained
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "defaults.md"
-SHORT = {"patience": 10, "epochs": 150}
-"""The defaults are 30 and 300; less here, for the default and for every alternative, to keep the time down."""
+SHORT = {"patience": 10, "epochs": 150, "start": "linear"}
+"""The defaults are 30, 300 and best; less here, for the default and for every alternative, to keep the time down."""
 SPLITS: dict[str, Any] = {"calibrate": 300, "test": 300}
 PATIENTS = 100
 DEFAULT_REFINE, REFINES = 5, (0, 20)
@@ -35,6 +36,8 @@ ALTERNATIVES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "latent_dim 8": ({"latent_dim": 8}, {}),
     "latent_dim 32": ({"latent_dim": 32}, {}),
     "start random": ({}, {"start": "random"}),
+    "start nonlinear": ({}, {"start": "nonlinear"}),
+    "start best": ({}, {"start": "best"}),
     "fusion gpoe": ({"fusion": "gpoe"}, {}),
     "fusion mopoe": ({"fusion": "mopoe"}, {}),
     "likelihood student_t": ({"likelihood": "student_t"}, {}),
@@ -44,7 +47,7 @@ ALTERNATIVES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 }
 MANY, OF_MANY = 5_000, tuple(ALTERNATIVES)[:3]
 """From this many training controls on, only these alternatives are trained."""
-SEEN = (JOINT, "hidden none (linear)")
+SEEN = (JOINT, "hidden none (linear)", "start best")
 """Of which detection is told too."""
 SLOW = ("fusion mopoe", "objective subsampled")
 """Trained on strongly curved cohorts only."""
@@ -119,10 +122,11 @@ HEAD = """# The defaults against their alternatives
 Held-out log evidence per person (importance-weighted bound, 64 draws, 5 refining steps) less that of the default, in
 nats: mean over {count} simulated cohorts with its 95 % t interval, paired by cohort. Below 0 the default is better.
 Columns tell the number of training controls; 115 regions in three modalities, 300 test controls; empty where not run.
-Everything was trained with patience {patience} and at most {epochs} epochs, where the defaults are 30 and 300.
-The cohorts are those of `tests/benchmarks/quality.py`. The command:
+Everything was trained with patience {patience} and at most {epochs} epochs, where the defaults are 30 and 300, and from
+`start: {start}`, which is what the default, `best`, tries first; its rows tell what the second try gains. The cohorts are
+those of `tests/benchmarks/quality.py`. The commands:
 
-    {command}
+    {commands}
 
 """
 DETECTION = """
@@ -134,21 +138,36 @@ leave-one-region-out z ({kinds} training controls, {patients} patients a cohort)
 """
 
 
-def document(
-    done: list[tuple[str, dict[str, str], dict[str, str]]], people: Sequence[int], seeds: Sequence[int]
-) -> str:
-    """docs/defaults.md from the columns that are done."""
-    names = ["default: nats", *(f"refine {r}" for r in REFINES), *ALTERNATIVES]
-    names = [name for name in names if any(name in cells for _, cells, _ in done)]
-    head = HEAD.format(count=seeds, command=command, **SHORT)
-    lines = ["| | " + " | ".join(column for column, _, _ in done) + " |", "|---|" + "---|" * len(done)]
-    lines += [f"| {name} | " + " | ".join(cells.get(name, "") for _, cells, _ in done) + " |" for name in names]
+type Cells = dict[str, dict[str, str]]
+
+
+def document(evidence: Cells, detection: Cells, commands: Sequence[str], seeds: int) -> str:
+    """docs/defaults.md from column -> row -> cell."""
+    possible = ("default: nats", *(f"refine {r}" for r in REFINES), *ALTERNATIVES)
+    names = [name for name in possible if any(name in cells for cells in evidence.values())]
+    head = HEAD.format(count=seeds, commands="\n    ".join(commands), **SHORT)
+    lines = ["| | " + " | ".join(evidence) + " |", "|---|" + "---|" * len(evidence)]
+    lines += [f"| {name} | " + " | ".join(cells.get(name, "") for cells in evidence.values()) + " |" for name in names]
     text = head + "\n".join(lines) + "\n"
-    for column, _, seen in done:
-        if seen:
-            rows = "\n".join(f"| {name} | {x} |" for name, x in seen.items())
-            text += DETECTION.format(kinds=column, patients=PATIENTS) + f"| | share of the exact |\n|---|---|\n{rows}\n"
+    for column, seen in detection.items():
+        rows = "\n".join(f"| {name} | {x} |" for name, x in seen.items())
+        text += DETECTION.format(kinds=column, patients=PATIENTS) + f"| | share of the exact |\n|---|---|\n{rows}\n"
     return text
+
+
+def known(text: str) -> tuple[Cells, Cells, list[str]]:
+    """Evidence, detection and commands of the document as it is."""
+    first, *others = text.split(DETECTION[: DETECTION.index("(")])
+    (_, *columns), *rows = _table(first)
+    evidence = {column: {row[0]: row[i + 1] for row in rows if row[i + 1]} for i, column in enumerate(columns)}
+    detection = {re.search(r"\((.*) training", part)[1]: dict(_table(part)[1:]) for part in others}  # type: ignore[index]
+    return evidence, detection, re.findall(r"^    (python .*)$", first, flags=re.MULTILINE)
+
+
+def _table(text: str) -> list[list[str]]:
+    """Cells of the rows of the only table in a text, the ruler left out."""
+    rows = [line for line in text.splitlines() if line.startswith("|") and not line.startswith("|--")]
+    return [[cell.strip() for cell in row.split("|")[1:-1]] for row in rows]
 
 
 if __name__ == "__main__":
@@ -157,10 +176,14 @@ if __name__ == "__main__":
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
     parser.add_argument("--only", nargs="+", default=list(ALTERNATIVES), choices=ALTERNATIVES, metavar="ALTERNATIVE")
     parser.add_argument("--write", action="store_true", help="keep the tables in docs/defaults.md")
-    chosen, done = parser.parse_args(), []
+    chosen = parser.parse_args()
+    nats, seen, commands = known(DOCUMENT.read_text()) if DOCUMENT.is_file() else ({}, {}, [])
     command = shlex.join(["python", "-m", "tests.benchmarks.defaults", *sys.argv[1:]])
-    for column in columns(chosen.people, chosen.seeds, chosen.only):
-        done.append(column)
-        Console(width=200).print(column)
+    commands += [command] * (command not in commands)
+    for name, cells, found_by in columns(chosen.people, chosen.seeds, chosen.only):
+        Console(width=200).print(name, cells, found_by)
+        nats[name] = nats.get(name, {}) | cells
+        if found_by:
+            seen[name] = seen.get(name, {}) | found_by
         if chosen.write:
-            DOCUMENT.write_text(document(done, command, len(chosen.seeds)))
+            DOCUMENT.write_text(document(nats, seen, commands, len(chosen.seeds)))

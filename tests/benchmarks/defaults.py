@@ -123,8 +123,8 @@ Held-out log evidence per person (importance-weighted bound, 64 draws, 5 refinin
 nats: mean over {count} simulated cohorts with its 95 % t interval, paired by cohort. Below 0 the default is better.
 Columns tell the number of training controls; 115 regions in three modalities, 300 test controls; empty where not run.
 Everything was trained with patience {patience} and at most {epochs} epochs, where the defaults are 30 and 300, and from
-`start: {start}`, which is what the default, `best`, tries first; its rows tell what the second try gains. The cohorts are
-those of `tests/benchmarks/quality.py`. The commands:
+`start: {start}`, which is what the default, `best`, tries first; its rows tell what the second try gains. The cohorts
+are those of `tests/benchmarks/quality.py`. The commands:
 
     {commands}
 

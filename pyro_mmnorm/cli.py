@@ -41,7 +41,7 @@ app = typer.Typer(
 FIRST, OWN, LATER = "A first look", "Your own tables", "Later people and other sites"
 SIDE_BY_SIDE, MADE_UP = "Side by side", "Made-up tables"
 
-OUT = Annotated[Path | None, typer.Option(help="Folder to write.")]
+OUT = Annotated[Path | None, typer.Option(help="Folder to write; the `out` of CONFIG if not given.")]
 SET = Annotated[
     list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override a key; may be repeated.")
 ]
@@ -241,7 +241,7 @@ def adapt(
 def compare(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN ...", help="Folders of runs, the reference first.")],
     out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("runs/compare"),
-    truth: Annotated[Path | None, typer.Option(help="Folder of a simulated study: who finds what was planted?")] = None,
+    truth: Annotated[Path | None, typer.Option(help="Folder of simulate: who finds what was planted?")] = None,
     overwrite: OVERWRITE = False,
 ) -> Summary:
     """Several runs on the same test and target people, with paired tests; x-seed1, x-seed2 are trainings of one x."""
@@ -264,7 +264,7 @@ def study(
     seeds: Annotated[int, typer.Option(min=1, help="Trainings of every VAE.")] = 3,
     quick: Annotated[bool, typer.Option("--quick", help="One training and few epochs: to see that it runs.")] = False,
     processes: Annotated[
-        int | None, typer.Option(min=1, help="Runs at a time; one a core, at most 4, if none.")
+        int | None, typer.Option(min=1, help="Runs at a time; one a core, at most 4, if not given.")
     ] = None,
     overwrite: OVERWRITE = False,
 ) -> Summary:
@@ -284,9 +284,9 @@ def study(
 @spoken
 def simulate(
     out: Annotated[Path, typer.Option(help="Folder to write the tables to.")],
-    healthy: Annotated[int, typer.Option(min=100)] = 9875,
-    patients: Annotated[int, typer.Option(min=4)] = 862,
-    seed: Annotated[int, typer.Option(min=0)] = 1,
+    healthy: Annotated[int, typer.Option(min=100, help="Healthy people.")] = 9875,
+    patients: Annotated[int, typer.Option(min=4, help="Patients.")] = 862,
+    seed: Annotated[int, typer.Option(min=0, help="Of the random numbers.")] = 1,
     kind: Annotated[
         str, typer.Option(help="poster: one study; ukb_adni: UK Biobank and ADNI, two studies with scanner shifts.")
     ] = "poster",

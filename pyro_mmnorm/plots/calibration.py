@@ -174,5 +174,6 @@ def group_forest(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
                         color=colour, markersize=5, capsize=3, linewidth=1.4)  # fmt: skip
     ax.set_yticks(y, [f"{short(f'{row.by}: {row.level}')} (n {row.n:,})" for row in table.itertuples()])
     ax.set(ylim=(len(table) - 0.4, -0.6), xlabel="mean of z (dots) and SD of z minus 1 (squares)")
+    ax.locator_params(axis="x", nbins=6)
     ax.set_title("Test controls by group, 0 when calibrated\n(orange: 95 % interval misses 0)")
     return ax

@@ -4,8 +4,11 @@ import io
 import logging
 import sys
 
+import numpy as np
+
 from pyro_mmnorm import progress
 from pyro_mmnorm.progress import LogAboveBars, bar, during, silent, track
+from pyro_mmnorm.statistics import between_modalities
 
 
 class Terminal(io.StringIO):
@@ -58,3 +61,10 @@ def test_a_log_line_stands_on_a_line_of_its_own(monkeypatch):
     with during("deviations"):
         handler.emit(logging.LogRecord("x", logging.INFO, "", 0, "train: 1.0 s", None, None))
     assert "train: 1.0 s\n" in stderr.getvalue()
+
+
+def test_permutations_tell_how_far_they_have_come(monkeypatch):
+    """The longest part of the findings of a run."""
+    stderr, rng = terminal(monkeypatch), np.random.default_rng(0)
+    between_modalities(rng.normal(size=(40, 4)), np.array(list("aabb")), rng=rng, permutations=3, repeats=3)
+    assert [word for word in ("permutations: ", "bootstrap: ") if word not in stderr.getvalue()] == []

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy import special
 from scipy.stats import rankdata
 
@@ -16,7 +16,7 @@ from pyro_mmnorm.comparison.runs import Run
 from pyro_mmnorm.errors import InputError
 from pyro_mmnorm.statistics import Estimate, correlation
 
-__all__ = ["PLANTED", "Truth", "over_cohorts", "person_auc"]
+__all__ = ["PLANTED", "Truth", "mean_over_cohorts", "over_cohorts", "person_auc"]
 
 type Floats = NDArray[np.float64]
 
@@ -144,15 +144,48 @@ class Truth:
                 yield name, method.capitalize(), correlation(severity, score, method=method)
 
 
-def over_cohorts(people: Sequence[pd.DataFrame], *, seed: int = 0) -> pd.DataFrame:
-    r"""Localisation of several cohorts, such as of several seeds, together; a bootstrap over cohorts and over people.
+def mean_over_cohorts(value: ArrayLike, drawn: ArrayLike, *, seed: int = 0) -> tuple[Floats, Floats, Floats, Floats]:
+    r"""A figure of several cohorts, such as of several seeds, together; a bootstrap over cohorts and over people.
 
     .. math:: \hat\theta = \frac1K \sum_k \hat\theta_k, \qquad
         \mathrm{se} = \sqrt{\tfrac{K}{K-1}}\ \mathrm{SD}(\hat\theta^*), \qquad
         \hat\theta \pm t_{K-1}(.975)\, \mathrm{se}
 
-    Each draw takes K cohorts, and in each as many people as it has, the same for all models. The factor and the t
-    quantile are for few cohorts: a plain bootstrap of 3 has two thirds of the variance.
+    Each draw takes K cohorts, and of each the figure of as many people as it has. The factor and the t quantile are for
+    few cohorts: a plain bootstrap of 3 has two thirds of the variance.
+
+    Args:
+        value: Of every cohort, [K, ...].
+        drawn: The same of people drawn anew, [K, draws, ...].
+        seed: Of the draws.
+
+    Returns:
+        Mean, low, high, and p that it is 0, [...].
+
+    Raises:
+        InputError: For fewer than two cohorts.
+
+    Examples:
+        >>> rng = np.random.default_rng(0)
+        >>> value, low, high, p = mean_over_cohorts([0.1, 0.2, 0.3], rng.normal([[0.1], [0.2], [0.3]], 0.01, (3, 200)))
+        >>> value.round(2).item(), bool(low < 0 < high)
+        (0.2, True)
+    """
+    each, again, rng = np.asarray(value, float), np.asarray(drawn, float), np.random.default_rng(seed)
+    k = len(each)
+    if k < 2:
+        raise InputError("mean_over_cohorts", f"{k} cohorts", "at least two", "give more, or the figure as it is")
+    cohorts = rng.integers(0, k, (REPEATS, k))
+    around = again[cohorts, rng.integers(0, again.shape[1], cohorts.shape)].mean(1)
+    se = around.std(0, ddof=1) * np.sqrt(k / (k - 1))
+    mean, reach = each.mean(0), special.stdtrit(k - 1, 0.975) * se
+    with np.errstate(invalid="ignore", divide="ignore"):
+        p = 2 * special.stdtr(k - 1, -np.abs(mean / se))
+    return mean, mean - reach, mean + reach, p
+
+
+def over_cohorts(people: Sequence[pd.DataFrame], *, seed: int = 0) -> pd.DataFrame:
+    """Localisation of several cohorts together, see `mean_over_cohorts`; the same people are drawn for all models.
 
     Args:
         people: One frame a cohort: a row a person, a column a model, the first model first: `compare(...,
@@ -175,33 +208,15 @@ def over_cohorts(people: Sequence[pd.DataFrame], *, seed: int = 0) -> pd.DataFra
     if len(people) < 2 or any(list(frame) != names for frame in people):
         got = f"{len(people)} cohorts with models {sorted({str(list(frame)) for frame in people})}"
         raise InputError("over_cohorts", got, "at least two with the same models", "compare the same runs in each")
-    tables, rng, k = [frame.dropna().to_numpy(float) for frame in people], np.random.default_rng(seed), len(people)
-    value = np.mean([table.mean(0) for table in tables], 0)
-    drawn = np.array([
-        np.mean([tables[c][rng.integers(0, len(tables[c]), len(tables[c]))].mean(0) for c in rng.integers(0, k, k)], 0)
-        for _ in range(REPEATS)
-    ])  # fmt: skip
-    reach = special.stdtrit(k - 1, 0.975)
-
-    def interval(x: Floats, around: Floats) -> tuple[Floats, Floats, Floats]:
-        se = around.std(0, ddof=1) * np.sqrt(k / (k - 1))
-        return x - reach * se, x + reach * se, se
-
-    low, high, _ = interval(value, drawn)
-    gain, around = value - value[0], drawn - drawn[:, :1]
-    gain_low, gain_high, se = interval(gain, around)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        p = 2 * special.stdtr(k - 1, -np.abs(gain / se))
-    table = {
-        "value": value,
-        "low": low,
-        "high": high,
-        "gain": gain,
-        "gain_low": gain_low,
-        "gain_high": gain_high,
-        "p": p,
-    }
-    frame = pd.DataFrame(table, index=pd.Index(names, name="model")).assign(cohorts=k, n=sum(map(len, tables)))
+    tables, rng = [frame.dropna().to_numpy(float) for frame in people], np.random.default_rng(seed)
+    value = np.stack([table.mean(0) for table in tables])
+    drawn = np.stack([table[rng.integers(0, len(table), (REPEATS, len(table)))].mean(1) for table in tables])
+    own = mean_over_cohorts(value, drawn, seed=seed)
+    gain = mean_over_cohorts(value - value[:, :1], drawn - drawn[..., :1], seed=seed)
+    columns = dict(zip(("value", "low", "high"), own, strict=False))
+    columns |= dict(zip(("gain", "gain_low", "gain_high", "p"), gain, strict=True))
+    frame = pd.DataFrame(columns, index=pd.Index(names, name="model"))
+    frame = frame.assign(cohorts=len(people), n=sum(map(len, tables)))
     frame.iloc[0, 3:7] = np.nan
     return frame
 

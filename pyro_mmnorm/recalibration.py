@@ -2,43 +2,64 @@
 
 import numpy as np
 import xarray as xr
+from numpy.typing import ArrayLike, NDArray
 
+from pyro_mmnorm.calibration import Calibrator
 from pyro_mmnorm.cohort import Cohort
 from pyro_mmnorm.deviations import NormativeModel
-from pyro_mmnorm.progress import bar
 
-__all__ = ["refitted"]
+__all__ = ["REFITS", "calibration_controls", "refitted"]
+
+REFITS = 20
+"""Refits, if nothing else is said; the SD of n of them is off by a share of 1 / sqrt(2 n - 2)."""
 
 
-def refitted(
-    norm: NormativeModel, dev: xr.Dataset, calibrate: Cohort, everyone: Cohort, *, repeats: int = 20, seed: int = 0
-) -> xr.Dataset:
-    """Deviations with `z_refit` (refit, subject, region): z by calibrators fitted to resampled calibration people.
-
-    No network runs again: raw z stay, and a calibrator is refitted with its strengths of shrinkage kept. So 20 refits
-    cost less than one inference. The spread of a figure over them is what it owes to who was calibrated on.
+def calibration_controls(norm: NormativeModel, kind: str, calibrate: Cohort, everyone: Cohort) -> xr.Dataset:
+    """What a calibrator is refitted on, and what the refitted one must know of the people who were scored.
 
     Args:
         norm: Calibrated on `calibrate`.
-        dev: Its deviations of one kind, dims (subject, region), of `everyone`; the coordinate `kind` says which.
+        kind: Of deviation.
         calibrate: The calibration controls.
         everyone: Who was scored.
-        repeats: Number of refits; the SD of n of them is off by a share of 1 / sqrt(2 n - 2).
-        seed: Of the resampling.
+
+    Returns:
+        z_raw (control, region) and design (control, column) of the controls; scored_design (subject, column).
+    """
+    design = norm.preprocess.design
+    return xr.Dataset(
+        {
+            "z_raw": norm.raw(calibrate, kind)["z_raw"].rename(subject="control").reset_coords(drop=True),
+            "design": (("control", "column"), design(calibrate)),
+            "scored_design": (("subject", "column"), design(everyone)),
+        },
+        {"subject": everyone.ids.to_numpy(str)},
+    )
+
+
+def refitted(calibrator: Calibrator, controls: xr.Dataset, z_raw: ArrayLike, refit: int) -> NDArray[np.float64]:
+    """z [n, d] by a calibrator that is refitted to calibration controls drawn anew.
+
+    No network runs again: raw z stay, and the calibrator keeps its strengths of shrinkage. So 20 refits cost less than
+    one inference. The spread of a figure over them is what it owes to who was calibrated on.
+
+    Args:
+        calibrator: Fitted on `controls`.
+        controls: See `calibration_controls`.
+        z_raw: Of who was scored, in the order of the controls' `subject`, [n, d].
+        refit: Which; the same number draws the same controls for every calibrator of as many.
 
     Examples:
         >>> import pyro_mmnorm as mm
         >>> cohort = mm.simulate(healthy=300, patients=20, seed=1).to_cohort()
         >>> norm = mm.NormativeModel(mm.LinearGaussian.for_cohort(cohort, "regression")).calibrate(cohort.calibrate)
-        >>> dev = norm.deviations(cohort.target).assign_coords(kind="reconstruction")
-        >>> again = refitted(norm, dev, cohort.calibrate, cohort.target, repeats=5)
-        >>> again["z_refit"].sizes["refit"], 0 < float(again["z_refit"].std("refit").mean()) < 0.3
-        (5, True)
+        >>> controls = calibration_controls(norm, "reconstruction", cohort.calibrate, cohort.target)
+        >>> raw = norm.raw(cohort.target, "reconstruction")["z_raw"]
+        >>> again = [refitted(norm.calibrators["reconstruction"], controls, raw, i) for i in range(5)]
+        >>> bool(0 < np.std(again, axis=0).mean() < 0.3)
+        True
     """
-    kind = str(dev["kind"].item())
-    calibrator, rng = norm.calibrators[kind], np.random.default_rng(seed)
-    raw, design = norm.raw(calibrate, kind)["z_raw"].to_numpy(), norm.preprocess.design(calibrate)
-    scored, of = dev["z_raw"].to_numpy(), norm.preprocess.design(everyone)
-    rows = rng.integers(0, len(raw), (repeats, len(raw)))
-    again = [calibrator.refit(raw[row], design[row])(scored, of) for row in bar(rows, "refits", unit="refit")]
-    return dev.assign(z_refit=(("refit", "subject", "region"), np.stack(again)))
+    raw, design = controls["z_raw"].to_numpy(), controls["design"].to_numpy()
+    rows = np.random.default_rng((refit, 0)).integers(0, len(raw), len(raw))
+    again = calibrator.refit(raw[rows], design[rows])
+    return np.asarray(again(np.asarray(z_raw, float), controls["scored_design"].to_numpy()))

@@ -32,6 +32,7 @@ CONTENT = {
     "calibration.json": "is z right about healthy people?",
     "findings.json": "trends, contrasts and correlations",
     "deviations.nc": "z, p, q, expected value and SD, of every kind",
+    "calibration_controls.nc": "what calibrators are refitted on",
     "posterior.nc": "draws, for arviz.from_netcdf",
     "study.csv": "a row a figure and model",
     "runs": "a run folder a model and training",

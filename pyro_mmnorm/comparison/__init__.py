@@ -2,14 +2,17 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from pyro_mmnorm.comparison.page import page
 from pyro_mmnorm.comparison.questions import PRIMARY, Question, questions
+from pyro_mmnorm.comparison.refits import can_refit, refits
 from pyro_mmnorm.comparison.runs import Model, Run, models_of, read_runs
 from pyro_mmnorm.comparison.truth import Truth, over_cohorts
 from pyro_mmnorm.comparison.words import sentence
@@ -54,9 +57,10 @@ def compare(
     models = models_of(runs)
     notes = list(_notes(models, planted))
     rows: list[dict[str, Any]] = []
+    again = _under_refits(models, planted)
     for question in questions(models, planted):
         try:
-            rows += _rows(question)
+            rows += _rows(question, again.get(question[:3]))
         except InputError as error:
             about = f"{question.measure}, {question.about}"
             notes.append(f"Left out: {about}: {error.got}; {error.expected} needed.")
@@ -107,8 +111,20 @@ def _by_person(truth: Truth, models: Sequence[Model]) -> dict[str, pd.DataFrame]
     }
 
 
-def _rows(question: Question) -> list[dict[str, Any]]:
+def _under_refits(models: Sequence[Model], truth: Truth | None) -> dict[tuple[str, str, str], NDArray[np.float64]]:
+    """(part, measure, about) -> the figures of all models under each refit, [refits, models]."""
+    found: dict[tuple[str, str, str], list[NDArray[np.float64]]] = {}
+    for them in refits(models):
+        for question in questions(them, truth):
+            with suppress(InputError):  # left out, as `compare` says
+                found.setdefault(question[:3], []).append(question.values())
+    return {key: np.stack(values) for key, values in found.items()}
+
+
+def _rows(question: Question, again: NDArray[np.float64] | None) -> list[dict[str, Any]]:
     answer = question.answer()
+    if again is not None:
+        answer = answer.widened(again, question.ideal, question.limits)
     head = {name: getattr(question, name) for name in ("part", "measure", "about")}
     head["ideal"] = np.nan if question.ideal is None else question.ideal
     parts = zip(question.models, answer.figures, answer.by_seed, [None, *answer.gains], strict=True)
@@ -136,8 +152,12 @@ def _notes(models: Sequence[Model], truth: Truth | None) -> Iterator[str]:
     first = models[0].runs[0]
     yield (
         "Gains are over the first run, and positive where a run is better. Intervals hold the chance of who was "
-        "scored, test controls and patients alike; models and calibration stay as they are."
+        "scored, test controls and patients alike; models are not trained anew."
     )
+    if unable := [run.name for model in models for run in model.runs if not can_refit(run)]:
+        yield f"Intervals do not hold who was calibrated on, which the folder of {unable[0]} does not tell."
+    else:
+        yield "Intervals of figures of z also hold who was calibrated on: p and omnibus p are given the calibration."
     for model in models:
         if len(model.runs) > 1:
             yield (

@@ -1,10 +1,25 @@
 """Batched: figures of tables [..., n, k], one number a table, for the bootstrap."""
 
+from collections.abc import Callable
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-__all__ = ["area", "first_stage", "log_ratio", "mean", "pearson", "quotient", "sd", "slope", "spearman", "staged"]
+__all__ = [
+    "LIMITS",
+    "area",
+    "first_stage",
+    "log_ratio",
+    "mean",
+    "pearson",
+    "quotient",
+    "sd",
+    "share",
+    "slope",
+    "spearman",
+    "staged",
+]
 
 type Floats = NDArray[np.float64]
 
@@ -13,6 +28,11 @@ def mean(table: Floats) -> Floats:
     """Mean of all cells."""
     out: Floats = table.mean((-2, -1))
     return out
+
+
+def share(table: Floats) -> Floats:
+    """Share of people with a flag of 1."""
+    return mean(table)
 
 
 def quotient(table: Floats) -> Floats:
@@ -115,3 +135,11 @@ def _average(x: Floats, rows: NDArray[np.bool_]) -> Floats:
     """Mean over some of the people, [..., 1]."""
     average: Floats = np.where(rows, x, 0.0).sum(-1, keepdims=True) / rows.sum(-1, keepdims=True)
     return average
+
+
+LIMITS: dict[Callable[[Floats], Floats], tuple[float, float]] = {
+    **dict.fromkeys((area, quotient, share, staged), (0.0, 1.0)),
+    **dict.fromkeys((pearson, spearman), (-1.0, 1.0)),
+    sd: (0.0, np.inf),
+}
+"""What a figure cannot lie beyond."""

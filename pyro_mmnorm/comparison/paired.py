@@ -12,7 +12,7 @@ from pyro_mmnorm.comparison.batched import area, pearson
 from pyro_mmnorm.errors import InputError
 from pyro_mmnorm.statistics import FEWEST, Estimate, auc, correlation, delong_test, steiger_test
 
-__all__ = ["Answer"]
+__all__ = ["Answer", "by_model"]
 
 type Floats = NDArray[np.float64]
 type Table = Floats | list[Floats]
@@ -22,7 +22,7 @@ type Statistic = Callable[[Floats], Floats]
 
 REPEATS, CHUNK = 1000, 50
 SEED = 0
-ALIKE = 1e-12
+ALIKE, TINY = 1e-12, 1e-300
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +90,21 @@ class Answer:
         worth, around = (_means(x if ideal is None else -np.abs(x - ideal), model) for x in (values, drawn))
         gains = [_normal(float(v - worth[0]), around[i] - around[0], n) for i, v in enumerate(worth) if i]
         return cls(figures=figures, gains=gains, by_seed=[values[model == k].tolist() for k in range(len(figures))])
+
+    def widened(self, again: Floats, ideal: float | None, limits: tuple[float, float] = (-np.inf, np.inf)) -> Self:
+        """With what it owes to who was calibrated on, see `Estimate.widened`; also the p of gains.
+
+        Models have calibrators of their own, so the p of a gain is that of its wider interval.
+
+        Args:
+            again: The figures under refitted calibrators, the same people drawn for all models, [refits, models].
+            ideal: As before.
+            limits: Of the figure.
+        """
+        worth = again if ideal is None else -np.abs(again - ideal)
+        figures = [figure.widened(x, limits) for figure, x in zip(self.figures, again.T, strict=True)]
+        gains = [_wider(gain, x - worth[:, 0]) for gain, x in zip(self.gains, worth.T[1:], strict=True)]
+        return replace(self, figures=figures, gains=gains)
 
     @classmethod
     def of_auc(cls, scores: Sequence[Table], case: NDArray[np.bool_]) -> Self:
@@ -166,6 +181,30 @@ class Answer:
             for k in range(1, len(several))
         ]
         return cls(figures=figures, gains=gains, by_seed=drawn.by_seed if drawn else [[f.value] for f in figures])
+
+
+def by_model(statistic: Statistic, tables: Sequence[Table], other: NDArray[np.generic]) -> Floats:
+    """The figures of `Answer.by_bootstrap` alone, [models].
+
+    Args:
+        statistic, tables: As there.
+        other: Group or outcome of each person; who has NaN is left out, [n].
+    """
+    runs, model = _flat(tables)
+    return _means(np.array([statistic(table) for table in _complete(runs, other)[0]]), model)
+
+
+def _wider(gain: Estimate, again: Floats) -> Estimate:
+    """A gain with the interval and the p that also hold who was calibrated on."""
+    if not again.std() > ALIKE:
+        return gain
+    wide = gain.widened(again)
+    before, after = gain.high - gain.low, wide.high - wide.low
+    if before > 0:
+        z = special.ndtri(1 - (gain.p or TINY) / 2) * before / after
+    else:
+        z = 2 * special.ndtri(0.975) * abs(gain.value) / after
+    return replace(wide, p=float(2 * special.ndtr(-abs(z))))
 
 
 def _flat(tables: Sequence[Table]) -> tuple[list[Floats], NDArray[np.int64]]:

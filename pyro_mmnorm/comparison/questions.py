@@ -10,8 +10,21 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from pyro_mmnorm.comparison.batched import first_stage, log_ratio, mean, pearson, quotient, sd, slope, spearman, staged
-from pyro_mmnorm.comparison.paired import Answer, Table
+from pyro_mmnorm.comparison.batched import (
+    LIMITS,
+    area,
+    first_stage,
+    log_ratio,
+    mean,
+    pearson,
+    quotient,
+    sd,
+    share,
+    slope,
+    spearman,
+    staged,
+)
+from pyro_mmnorm.comparison.paired import Answer, Table, by_model
 from pyro_mmnorm.comparison.runs import Model, Run
 from pyro_mmnorm.comparison.truth import Truth
 from pyro_mmnorm.errors import InputError
@@ -19,7 +32,7 @@ from pyro_mmnorm.findings import TEST_CONTROLS, poster_rule
 from pyro_mmnorm.findings.tables import LEVEL
 from pyro_mmnorm.statistics import adjusted, indicators, residuals
 
-__all__ = ["PRIMARY", "SIGNIFICANCE", "Question", "questions"]
+__all__ = ["MATCHED", "PLANTED", "PRIMARY", "SIGNIFICANCE", "Question", "questions"]
 
 type Floats = NDArray[np.float64]
 type Labels = NDArray[np.str_]
@@ -30,6 +43,12 @@ PRIMARY = "Primary endpoint"
 
 SIGNIFICANCE = "Regions with p < .05"
 """Part of the table on how often regions are significant; no result by itself, since z that are too wide have more."""
+
+MATCHED = "At a matched rate among healthy people"
+"""Part of the table on people and regions beyond thresholds that the calibration controls set."""
+
+PLANTED = "Planted regions"
+"""Part of the table on who finds what was planted."""
 
 COVERAGE = {50: 0.6744897501960817, 95: 1.959963984540054}
 
@@ -43,7 +62,9 @@ class Question(NamedTuple):
         about: Of which group or score.
         ideal: Where it should be; None: the more the better.
         models: Who is asked.
-        answer: Computes it.
+        answer: Computes it, with intervals and gains.
+        statistic: The figure of a table alone.
+        tables: Of the runs of each model, for `statistic`.
     """
 
     part: str
@@ -52,6 +73,19 @@ class Question(NamedTuple):
     ideal: float | None
     models: Sequence[Model]
     answer: Callable[[], Answer]
+    statistic: Callable[[Floats], Floats]
+    tables: Sequence[Table]
+
+    def values(self) -> Floats:
+        """The figure of every model alone, [models]."""
+        if not self.tables:
+            self.answer()  # tells why there is none
+        return by_model(self.statistic, self.tables, np.zeros(len(self.tables[0][0])))
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """What the figure cannot lie beyond."""
+        return LIMITS.get(self.statistic, (-np.inf, np.inf))
 
 
 def questions(models: Sequence[Model], truth: Truth | None = None) -> Iterator[Question]:
@@ -118,18 +152,19 @@ def _areas(models: Sequence[Model], label: Labels, groups: list[str]) -> Iterato
 
 
 def _matched(models: Sequence[Model], label: Labels, groups: list[str]) -> Iterator[Question]:
-    part = "At a matched rate among healthy people"
     flags = _of(models, _stands_out)
     for name in groups:
         rows, ideal = label == name, LEVEL if name == TEST_CONTROLS else None
         own: list[Table] = [[x[rows, None] for x in model] for model in flags]
-        yield _boot(models, (part, "share of people, omnibus p ≤ .05", name), mean, own, label[rows], ideal)
+        yield _boot(models, (MATCHED, "share of people, omnibus p ≤ .05", name), share, own, label[rows], ideal)
         cells = _of(models, lambda run, r=rows: _counted(run.p[r] <= LEVEL, np.isfinite(run.p[r])))  # type: ignore[misc]
-        yield _boot(models, (part, "share of regions, conformal p ≤ .05", name), quotient, cells, label[rows], ideal)
+        yield _boot(models, (MATCHED, "share of regions, conformal p ≤ .05", name), quotient, cells, label[rows], ideal)
         if TEST_CONTROLS in groups and name != TEST_CONTROLS:
             both = rows | (label == TEST_CONTROLS)
             tables: list[Table] = [[np.stack([x, rows], 1)[both].astype(float) for x in model] for model in flags]
-            yield _boot(models, (part, "log likelihood ratio, omnibus p ≤ .05", name), log_ratio, tables, label[both])
+            yield _boot(
+                models, (MATCHED, "log likelihood ratio, omnibus p ≤ .05", name), log_ratio, tables, label[both]
+            )
 
 
 def _significance(models: Sequence[Model], label: Labels, groups: list[str]) -> Iterator[Question]:
@@ -148,7 +183,7 @@ def _scores(models: Sequence[Model], label: Labels, given: Given) -> Iterator[Qu
     deviation, same = _of(models, lambda run: run.score), np.zeros(len(label))
     for name in first.named("scores"):
         outcome = first.subjects[name].to_numpy(float) * (-1 if told[name] == "higher_is_better" else 1)
-        yield Question("Scores", "Pearson", name, None, models, partial(Answer.of_pearson, deviation, outcome))
+        yield _pearson(models, name, "", deviation, outcome)
         tables: list[Table] = [[np.stack([x, outcome], 1) for x in model] for model in deviation]
         yield _boot(models, ("Scores", "Spearman", name), spearman, tables, same)
         for how, columns in {", adjusted": given, " within groups": {"group": indicators(label)}}.items():
@@ -173,11 +208,17 @@ def _partial(
     try:
         (y, scores), (of_y, of_scores) = rest(table), rest(ranks)
     except InputError as error:
-        yield Question("Scores", f"Pearson{how}", name, None, models, partial(_refused, error))
+        yield Question("Scores", f"Pearson{how}", name, None, models, partial(_refused, error), pearson, [])
         return
-    yield Question("Scores", f"Pearson{how}", name, None, models, partial(Answer.of_pearson, scores, y))
+    yield _pearson(models, name, how, scores, y)
     tables: list[Table] = [[np.stack([x, of_y], 1) for x in model] for model in of_scores]
     yield _boot(models, ("Scores", f"Spearman{how}", name), pearson, tables, np.zeros(len(y)))
+
+
+def _pearson(models: Sequence[Model], name: str, how: str, scores: list[list[Floats]], outcome: Floats) -> Question:
+    tables: list[Table] = [[np.stack([x, outcome], 1) for x in model] for model in scores]
+    answer = partial(Answer.of_pearson, scores, outcome)
+    return Question("Scores", f"Pearson{how}", name, None, models, answer, pearson, tables)
 
 
 def _refused(error: InputError) -> Answer:
@@ -196,7 +237,7 @@ def _calibration(models: Sequence[Model], controls: NDArray[np.bool_]) -> Iterat
         cells: list[Table] = [[_counted(np.abs(x) <= edge, np.isfinite(x)) for x in model] for model in z]
         yield _boot(models, (part, f"coverage {level} %", TEST_CONTROLS), quotient, cells, same, level / 100)
     flags = _of(models, lambda run: (_column(run, "n_significant")[controls, None] > 0).astype(float))
-    yield _boot(models, (part, "share of people with any q < .05", TEST_CONTROLS), mean, flags, same, LEVEL)
+    yield _boot(models, (part, "share of people with any q < .05", TEST_CONTROLS), share, flags, same, LEVEL)
     able = [m for i, m in enumerate(models) if not i or m.runs[0].has_evidence_like(models[0].runs[0])]
     if len(able) > 1:
         nats = _of(able, lambda run: _column(run, "log_evidence")[controls, None])
@@ -208,7 +249,7 @@ def _planted(models: Sequence[Model], label: Labels, truth: Truth) -> Iterator[Q
     able = [m for m in models if list(m.runs[0].results.z) == list(models[0].runs[0].results.z)]
     for about, people in truth.classes(models[0].runs[0].results.z.index).items():
         tables = _of(able, lambda run, who=people: truth.found(run.results.z, who)[:, None])  # type: ignore[misc]
-        yield _boot(able, ("Planted regions", truth.measure, about), mean, tables, label)
+        yield _boot(able, (PLANTED, truth.measure, about), share, tables, label)
 
 
 def _of(models: Sequence[Model], figure: Callable[[Run], Floats]) -> list[list[Floats]]:
@@ -220,8 +261,9 @@ def _area(
     models: Sequence[Model], names: tuple[str, str, str], scores: list[list[Floats]], label: Labels, name: str
 ) -> Question:
     rows = (label == name) | (label == TEST_CONTROLS)
-    own: list[Table] = [[x[rows] for x in model] for model in scores]
-    return Question(*names, None, models, partial(Answer.of_auc, own, label[rows] == name))
+    own, case = [[x[rows] for x in model] for model in scores], label[rows] == name
+    tables: list[Table] = [[np.stack([x, case], 1) for x in model] for model in own]
+    return Question(*names, None, models, partial(Answer.of_auc, own, case), area, tables)
 
 
 def _boot(
@@ -233,7 +275,7 @@ def _boot(
     ideal: float | None = None,
 ) -> Question:
     answer = partial(Answer.by_bootstrap, statistic, tables, strata, ideal=ideal)
-    return Question(*names, ideal, models, answer)
+    return Question(*names, ideal, models, answer, statistic, tables)
 
 
 def _column(run: Run, name: str) -> Floats:

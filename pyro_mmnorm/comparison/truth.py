@@ -11,7 +11,6 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special
 from scipy.stats import rankdata
 
-from pyro_mmnorm.comparison.paired import Answer
 from pyro_mmnorm.comparison.runs import Run
 from pyro_mmnorm.errors import InputError
 from pyro_mmnorm.statistics import Estimate, correlation
@@ -118,19 +117,6 @@ class Truth:
         """
         planted = self.effect.reindex(index=z.index, columns=z.columns).to_numpy(float)
         return np.where(who, person_auc(z.to_numpy(float), planted), np.nan)
-
-    def localisation(self, runs: Sequence[Run]) -> list[tuple[Run, Estimate, Estimate | None]]:
-        """Mean AUC over people of every run of all regions, and its gain over the first; paired bootstrap over people.
-
-        Raises:
-            InputError: When fewer than 3 people have both changed and unchanged regions.
-        """
-        first = runs[0].results
-        able = [run for run in runs if list(run.results.z) == list(first.z)]
-        everyone = np.ones(len(first.z), bool)
-        tables = [self.found(run.results.z, everyone)[:, None] for run in able]
-        answer = Answer.by_bootstrap(lambda table: table.mean((-2, -1)), tables, runs[0].label.to_numpy(str))
-        return list(zip(able, answer.figures, [None, *answer.gains], strict=True))
 
     def ceilings(self, run: Run) -> Iterator[tuple[str, str, Estimate]]:
         """(score, method, correlation of the true severity with it): what no deviation can be expected to pass."""

@@ -79,7 +79,7 @@ def study(
             processes = processes or min(4, os.cpu_count() or 1)
             found, notes = run_models(config, cohort, models, seeds=seeds, out=runs, processes=processes)
         with folder.step("table"):
-            table = study_table(found, truth)
+            table = study_table(found, Path(config.data.root) if truth else None)
             folder.write_table("study.csv", table, index=False)
         with folder.step("page"):
             _page(folder.path, table, [model for model in models if model.name in found], found, truth, notes)

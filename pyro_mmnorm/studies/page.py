@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pyro_mmnorm.comparison.questions import PRIMARY, SIGNIFICANCE
+from pyro_mmnorm.comparison.questions import MATCHED, PLANTED, PRIMARY, SIGNIFICANCE
 from pyro_mmnorm.comparison.runs import Run
 from pyro_mmnorm.comparison.truth import Truth
 from pyro_mmnorm.findings import TEST_CONTROLS
@@ -14,7 +14,7 @@ from pyro_mmnorm.report.figures import Picture
 from pyro_mmnorm.report.page import Note, Section, page_of
 from pyro_mmnorm.report.tables import Cell, Table, interval, number, pairs
 from pyro_mmnorm.studies.models import Variant
-from pyro_mmnorm.studies.table import FREQUENCY, ON_ITS_SCALE, TRUTH
+from pyro_mmnorm.studies.table import ON_ITS_SCALE
 
 __all__ = ["study_page"]
 
@@ -24,10 +24,10 @@ PLACES = {
     "maps": ("Where: deviation maps", ()),
     "frequency": (
         "How often: frequency of significance",
-        (FREQUENCY, SIGNIFICANCE, "At a matched rate among healthy people"),
+        (SIGNIFICANCE, MATCHED),
     ),
     "scores": ("Cognition", ("Scores",)),
-    "truth": ("Against the known truth", (TRUTH,)),
+    "truth": ("Against the known truth", (PLANTED,)),
     "healthy": ("Healthy people nothing was fitted on", ("Calibration", "Held-out evidence")),
 }
 """Part of the page -> heading and the parts of the table that stand there."""
@@ -37,8 +37,7 @@ HOLDS = (
     "that of who was calibrated on. Networks are not trained anew for them: 'over trainings' shows the lowest and "
     "highest value of all training seeds instead, and the value itself is that of the first seed. Gains are paired, "
     "over the first model; Holm's correction is over all gains of this page but those of the "
-    "primary endpoint. Where models are compared, it is over the "
-    "people whom all of them could score."
+    "primary endpoint. Where models are compared, it is over the people whom all of them could score."
 )
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from tests.benchmarks import ablations
-from tests.benchmarks.ablated import CEILING, DEFAULT, Row, document
+from tests.benchmarks.ablated import CEILING, DEFAULT, LINEAR, Row, document
 
 SIZES = {"healthy": 300, "controls": 120, "patients": 90}
 QUICK = [
@@ -63,9 +63,18 @@ def row(name, healthy=0.05, active=16.0, shift=0.0):
 )
 def test_words_say_what_the_numbers_say(changed, words):
     told = document([row(DEFAULT), row("other", **changed)], SIZES, 200, 1)
+    assert "figures of ADAS13 and place" not in told
     line = told.splitlines()[-1]
     assert line.startswith("* **other**.")
     assert words in line
     assert ("Inflated" in line, "Flattened" in line, "collapsed" in line) == tuple(
         word in words for word in ("Inflated", "Flattened", "collapsed")
     )
+
+
+@pytest.mark.parametrize(("better", "held"), [(0.0, 4), (0.03, 0)])
+def test_depth_is_held_against_factor_analysis_with_a_margin(better, held):
+    other = row(LINEAR)
+    figures = {name: [x + better for x in column] for name, column in other.figures.items()}
+    told = document([row(DEFAULT), Row(**{**vars(other), "figures": figures})], SIZES, 200, 1)
+    assert f"Not inferior by more than 0.02, the margin for depth, in {held} of the 4 figures" in told

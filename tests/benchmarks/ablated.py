@@ -2,19 +2,25 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from pyro_mmnorm.comparison.truth import mean_over_cohorts, over_cohorts
 
-__all__ = ["CEILING", "CLASSES", "DEFAULT", "Row", "document"]
+__all__ = ["CEILING", "CLASSES", "DEFAULT", "LINEAR", "Row", "document"]
 
 CLASSES = {"local": "local", "along": "along normal variation"}
-DEFAULT, CEILING = "default", "ceiling: the true severity itself"
+DEFAULT, LINEAR, CEILING = "default", "factor analysis", "ceiling: the true severity itself"
 ASKED = ("slope", "SMC", "ADAS13", "place")
 COLLAPSED = 1.0
 """Active latents (mean over members) at or below which a posterior has collapsed."""
+SHOWN = 0.005
+"""A difference that is not 0 in two digits."""
+MARGIN = 0.02
+"""Of non-inferiority to factor analysis."""
 USUAL = 0.03, 0.07
 """Share of p < .05 among healthy people that is taken for calibrated."""
 
@@ -64,7 +70,10 @@ def document(rows: Sequence[Row], sizes: dict[str, int], repeats: int, latent_dr
     """The whole of docs/ablations.md."""
     first, names = rows[0], dict.fromkeys(row.name for row in rows if row.name not in (DEFAULT, CEILING))
     gains = {name: gained(rows, name) for name in names}
-    cells = [(f"{name} ({cohorts(rows, name)})", *(told for told, _ in line.values())) for name, line in gains.items()]
+    cells = [
+        (f"{name} ({cohorts(rows, name)})", *(spoken(*line[key]) if key in line else "–" for key in COLUMNS))
+        for name, line in gains.items()
+    ]
     return TEXT.format(
         **sizes, **first.people, repeats=repeats, latent_draws=latent_draws,
         minutes=sum(row.seconds for row in rows) / 60, seeds=", ".join(dict.fromkeys(str(row.seed) for row in rows)),
@@ -77,32 +86,41 @@ def cohorts(rows: Sequence[Row], name: str) -> int:
     return sum(row.name == name for row in rows)
 
 
-def gained(rows: Sequence[Row], name: str) -> dict[str, tuple[str, int]]:
-    """Figure -> default less this model, told; and 1 where that is a gain for sure, -1 a loss, 0 not known."""
+class Gain(NamedTuple):
+    """The default less another model, with its interval."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def sure(self) -> int:
+        """1 for a gain of the default, -1 for a loss, 0 where that is not known or too small to be seen."""
+        return 0 if abs(self.value) < SHOWN else int(self.low > 0) - int(self.high < 0)
+
+
+def gained(rows: Sequence[Row], name: str) -> dict[str, Gain]:
+    """Figure -> the default less this model, on the cohorts that both have; figures that both have."""
     found = [(one, row) for row in rows if row.name == name for one in rows if one.name == DEFAULT]
     pairs = [(one, row) for one, row in found if one.seed == row.seed]
     out = {}
-    for figure in ASKED:
-        for effect in CLASSES:
-            column = f"{effect} {figure}"
-            x = np.array([np.subtract(one.figures[column], row.figures[column]) for one, row in pairs])
-            if not np.isfinite(x).all():
-                out[f"{figure}, {effect}"] = "–", 0
-                continue
-            if len(x) == 1:
-                ends = float(x[0, 0]), *np.quantile(x[0, 1:], [0.025, 0.975])
-            elif figure == "place":
-                frames = [pd.DataFrame({"b": row.places[effect], "a": one.places[effect]}) for one, row in pairs]
-                gain = over_cohorts(frames).loc["a"]
-                ends = gain["gain"], gain["gain_low"], gain["gain_high"]
-            else:
-                value, low, high, _ = mean_over_cohorts(x[:, 0], x[:, 1:])
-                ends = float(value), float(low), float(high)
-            out[f"{figure}, {effect}"] = spoken(*ends), int(ends[1] > 0) - int(ends[2] < 0)
+    for figure, effect in product(ASKED, CLASSES):
+        column = f"{effect} {figure}"
+        x = np.array([np.subtract(one.figures[column], row.figures[column]) for one, row in pairs])
+        if not np.isfinite(x).all():
+            continue
+        if len(x) == 1:
+            ends = x[0, 0], *np.quantile(x[0, 1:], [0.025, 0.975])
+        elif figure == "place":
+            frames = [pd.DataFrame({"other": row.places[effect], "one": one.places[effect]}) for one, row in pairs]
+            ends = over_cohorts(frames).loc["one", ["gain", "gain_low", "gain_high"]]
+        else:
+            ends = mean_over_cohorts(x[:, 0], x[:, 1:])[:3]
+        out[f"{figure}, {effect}"] = Gain(*map(float, ends))
     return out
 
 
-def in_words(rows: Sequence[Row], name: str, gain: dict[str, tuple[str, int]]) -> str:
+def in_words(rows: Sequence[Row], name: str, gain: dict[str, Gain]) -> str:
     """What there is to say of a model beside the default."""
     own, told = next(row for row in rows if row.name == name), []
     if own.active <= COLLAPSED:
@@ -118,10 +136,15 @@ def in_words(rows: Sequence[Row], name: str, gain: dict[str, tuple[str, int]]) -
     if share > USUAL[1] and low > 0.05:
         told.append(f"Inflated: {shares}.")
     for sign, words in ((-1, "The default loses"), (1, "The default gains")):
-        if there := [f"{figure} {ends}" for figure, (ends, sure) in gain.items() if sure == sign]:
+        if there := [f"{figure} {spoken(*one)}" for figure, one in gain.items() if one.sure == sign]:
             told.append(f"{words}: {'; '.join(there)}.")
-    known = [sure for ends, sure in gain.values() if ends != "–"]
-    told.append(f"Not told apart: {known.count(0)} of {len(known)} figures.")
+    told.append(f"Not told apart: {sum(one.sure == 0 for one in gain.values())} of {len(gain)} figures.")
+    if name == LINEAR:
+        held = {figure: one.low > -MARGIN for figure, one in gain.items() if figure.startswith(("ADAS13", "place"))}
+        told.append(
+            f"Not inferior by more than {MARGIN:g}, the margin for depth, in {sum(held.values())} of the {len(held)} "
+            "figures of ADAS13 and place."
+        )
     return f"* **{name}**. {' '.join(told)}"
 
 
@@ -170,6 +193,12 @@ chance.
 {gains}
 
 ## In words
+
+`reconstruction` z, those of the default, ask whether a region fits the rest of the same brain. They cannot see an
+effect along normal variation, and less of one that half a brain shares; z that know the covariates alone can
+(regression, normative z, a posterior that has collapsed). So a model that learned nothing may look better here than
+one that learned, which is why a table like the poster's needs such rows. Where early stopping goes back to the linear
+start that networks begin at, ways to train them and rules that agree there cannot differ.
 
 Whatever interval above does not hold 0 is named, losses first; *collapsed*: at most one latent is active; *flattened*
 and *inflated*: the healthy share is below 3 % or above 7 %, and its interval does not hold 5 %.

@@ -25,7 +25,7 @@ from pyro_mmnorm.cohort import Cohort
 from pyro_mmnorm.comparison.truth import person_auc
 from pyro_mmnorm.linear_gaussian import seen_by
 from pyro_mmnorm.threads import one_thread
-from tests.benchmarks.ablated import CEILING, CLASSES, DEFAULT, Row, document
+from tests.benchmarks.ablated import CEILING, CLASSES, DEFAULT, LINEAR, Row, document
 
 __all__ = ["ABLATIONS", "MODELS", "Ablation", "measured", "rows"]
 
@@ -70,7 +70,7 @@ def calibrated_at_home(cohort: Cohort) -> Cohort:
 
 MODELS = [
     Ablation(name=DEFAULT),
-    Ablation(name="factor analysis", baseline="factor_analysis"),
+    Ablation(name=LINEAR, baseline="factor_analysis"),
     Ablation(name="regression", baseline="regression"),
     Ablation(name="unimodal VAEs", parts={"latent_dim": 0, "private_dim": 16}),
     Ablation(name="concatenated VAE", parts={"experts": "joint"}),

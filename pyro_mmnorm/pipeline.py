@@ -33,7 +33,7 @@ from pyro_mmnorm.io.tables import cohort_of, read_frames
 from pyro_mmnorm.linear_gaussian import LinearGaussian, seen_by
 from pyro_mmnorm.loading import load
 from pyro_mmnorm.progress import silent
-from pyro_mmnorm.recalibration import REFITS, calibration_controls, refitted
+from pyro_mmnorm.recalibration import calibration_controls, with_refits
 from pyro_mmnorm.report import build_report
 from pyro_mmnorm.run_folder import RunFolder
 from pyro_mmnorm.splits import split_by_column
@@ -113,9 +113,11 @@ def _run(
     with folder.step("calibration"):
         folder.write_json("calibration.json", calibration_report(norm, cohort, seed=config.seed))
     with folder.step("findings"):
-        evidence = norm.log_evidence(cohort.test)
-        one = _with_refits(norm, config.deviations.primary, dev, cohort.calibrate, everyone, folder)
-        _write_findings(folder, one, everyone, evidence, config.seed)
+        kind = config.deviations.primary
+        controls = calibration_controls(norm, kind, cohort.calibrate, everyone)
+        folder.write_netcdf("calibration_controls.nc", controls)
+        one = with_refits(norm.calibrators[kind], controls, dev.sel(kind=kind))
+        _write_findings(folder, one, everyone, norm.log_evidence(cohort.test), config.seed)
     if not brief:
         with folder.step("centiles"):
             folder.write_netcdf("centiles.nc", profile_centiles(norm, cohort.calibrate, everyone))
@@ -310,16 +312,6 @@ def _subjects(dev: xr.Dataset, cohort: Cohort) -> pd.DataFrame:
     subjects = subjects.assign(**{name: dev[name].to_numpy() for name in told if name in dev.variables})
     columns = cohort.nuisance.join(cohort.scores.drop(columns=cohort.nuisance.columns, errors="ignore"))
     return subjects.join(columns.drop(columns=subjects.columns, errors="ignore"))
-
-
-def _with_refits(
-    norm: NormativeModel, kind: str, dev: xr.Dataset, calibrate: Cohort, everyone: Cohort, folder: RunFolder
-) -> xr.Dataset:
-    """Deviations of one kind with those of refitted calibrators, and the file that `compare` refits from."""
-    controls, one = calibration_controls(norm, kind, calibrate, everyone), dev.sel(kind=kind)
-    folder.write_netcdf("calibration_controls.nc", controls)
-    again = [refitted(norm.calibrators[kind], controls, one["z_raw"], i) for i in range(REFITS)]
-    return one.assign(z_refit=(("refit", "subject", "region"), np.stack(again)))
 
 
 def _write_findings(folder: RunFolder, dev: xr.Dataset, cohort: Cohort, evidence: pd.Series, seed: int) -> None:

@@ -8,7 +8,7 @@ from pyro_mmnorm.calibration import Calibrator
 from pyro_mmnorm.cohort import Cohort
 from pyro_mmnorm.deviations import NormativeModel
 
-__all__ = ["REFITS", "calibration_controls", "refitted"]
+__all__ = ["REFITS", "calibration_controls", "refitted", "with_refits"]
 
 REFITS = 20
 """Refits, if nothing else is said; the SD of n of them is off by a share of 1 / sqrt(2 n - 2)."""
@@ -63,3 +63,14 @@ def refitted(calibrator: Calibrator, controls: xr.Dataset, z_raw: ArrayLike, ref
     rows = np.random.default_rng((refit, 0)).integers(0, len(raw), len(raw))
     again = calibrator.refit(raw[rows], design[rows])
     return np.asarray(again(np.asarray(z_raw, float), controls["scored_design"].to_numpy()))
+
+
+def with_refits(calibrator: Calibrator, controls: xr.Dataset, dev: xr.Dataset) -> xr.Dataset:
+    """Deviations of one kind with `z_refit` (refit, subject, region), for `findings`.
+
+    Args:
+        calibrator, controls: As `refitted`.
+        dev: With z_raw, people in the order of the controls' `subject`.
+    """
+    again = [refitted(calibrator, controls, dev["z_raw"], i) for i in range(REFITS)]
+    return dev.assign(z_refit=(("refit", "subject", "region"), np.stack(again)))

@@ -141,7 +141,8 @@ def test_every_figure_is_that_of_the_files(runs, table):
     pearson = stats.pearsonr(subjects[score], subjects["ADAS13"]).statistic
     assert one(told, "regression", "Pearson", "ADAS13")["value"] == pytest.approx(pearson)
     first = (subjects.loc[subjects["group"] == "MCI", score].mean() - controls[score].mean()) / controls[score].std()
-    assert one(told, "regression", "first stage, in SDs of test controls")["value"] == pytest.approx(first)
+    row = one(told, "regression", "first stage, in SDs of test controls")
+    assert (row["value"], row["n"]) == pytest.approx((first, len(controls) + (subjects["group"] == "MCI").sum()))
 
 
 def test_three_findings_by_hand_from_the_tables(runs):
@@ -410,4 +411,4 @@ def test_intervals_hold_who_was_calibrated_on(runs, table, tmp_path):
     # what no calibrator moves stays as it was
     for measure, about in (("nats per person", None), ("AUC of reconstruction error", "AD")):
         before, after = (one(t, "regression", measure, about) for t in (alone, told))
-        assert before[["low", "high", "p"]].tolist() == after[["low", "high", "p"]].tolist()
+        assert before[["low", "high", "p", "test"]].tolist() == after[["low", "high", "p", "test"]].tolist()

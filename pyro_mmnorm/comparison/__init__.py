@@ -40,7 +40,8 @@ def compare(
         spread_high (the least and the largest figure of one training; value is the mean); for every model but the
         first also gain over the first (positive: better), gain_low, gain_high, gain_test, p, p_holm (over all rows
         but those of the primary endpoint, where it is p) and a sentence.
-        `attrs["notes"]` says what was left out and why; with a truth, `attrs["planted"]` holds, by class of planted
+        `attrs["notes"]` says what a reader must know, `attrs["apart"]` of it what sets the runs apart and what was left
+        out; with a truth, `attrs["planted"]` holds, by class of planted
         effect, a frame of the localisation of every person by every model, for `over_cohorts`.
 
     Raises:
@@ -55,7 +56,7 @@ def compare(
     """
     runs, planted = read_runs(folders), None if truth is None else _truth(truth)
     models = models_of(runs)
-    notes = list(_notes(models, planted))
+    apart = list(_apart(models))
     rows: list[dict[str, Any]] = []
     again = _under_refits(models, planted)
     for question in questions(models, planted):
@@ -63,13 +64,14 @@ def compare(
             rows += _rows(question, again.get(question[:3]))
         except InputError as error:
             about = f"{question.measure}, {question.about}"
-            notes.append(f"Left out: {about}: {error.got}; {error.expected} needed.")
+            apart.append(f"Left out: {about}: {error.got}; {error.expected} needed.")
     table = pd.DataFrame(rows)
     table["p_holm"] = corrected(table)
     table["sentence"] = [
         sentence({str(key): x for key, x in row.items()}, models[0].name) for row in table.to_dict("records")
     ]
-    table.attrs["notes"] = notes
+    table.attrs["apart"] = apart
+    table.attrs["notes"] = [*_notes(models), *apart, *_of_truth(planted, models[0].runs[0])]
     if planted is not None:
         table.attrs["planted"] = _by_person(planted, models)
     if out is not None:
@@ -147,9 +149,8 @@ def _rows(question: Question, again: NDArray[np.float64] | None) -> list[dict[st
     ]
 
 
-def _notes(models: Sequence[Model], truth: Truth | None) -> Iterator[str]:
-    """What a reader must know of these runs."""
-    first = models[0].runs[0]
+def _notes(models: Sequence[Model]) -> Iterator[str]:
+    """What a reader must know of the figures."""
     yield (
         "Gains are over the first run, and positive where a run is better. Intervals hold the chance of who was "
         "scored, test controls and patients alike; models are not trained anew."
@@ -164,6 +165,11 @@ def _notes(models: Sequence[Model], truth: Truth | None) -> Iterator[str]:
                 f"{model.name} was trained {len(model.runs)} times: its figures are means over these. The range of "
                 "trainings tells how much training matters, and nothing about people."
             )
+
+
+def _apart(models: Sequence[Model]) -> Iterator[str]:
+    """In what runs differ from the first."""
+    first = models[0].runs[0]
     for run in (model.runs[0] for model in models[1:]):
         if list(run.results.z) != list(first.results.z):
             yield f"{run.name} has other regions than {first.name}: figures over regions are of different regions."
@@ -171,6 +177,10 @@ def _notes(models: Sequence[Model], truth: Truth | None) -> Iterator[str]:
             yield f"{run.name} and {first.name} have no evidence of the same values in the same units."
         if run.results.primary != first.results.primary:
             yield f"{run.name} is of kind {run.results.primary}, {first.name} of {first.results.primary}."
+
+
+def _of_truth(truth: Truth | None, first: Run) -> Iterator[str]:
+    """What can be expected of a planted effect."""
     if truth is not None:
         yield f"The planted effect is {truth.about}; classes of effects are never averaged."
         for score, method, one in truth.ceilings(first):

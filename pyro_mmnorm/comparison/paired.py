@@ -102,7 +102,10 @@ class Answer:
             limits: Of the figure.
         """
         worth = again if ideal is None else -np.abs(again - ideal)
-        figures = [figure.widened(x, limits) for figure, x in zip(self.figures, again.T, strict=True)]
+        figures = [
+            figure.widened(x, limits) if x.std() > ALIKE else figure
+            for figure, x in zip(self.figures, again.T, strict=True)
+        ]
         gains = [_wider(gain, x - worth[:, 0]) for gain, x in zip(self.gains, worth.T[1:], strict=True)]
         return replace(self, figures=figures, gains=gains)
 

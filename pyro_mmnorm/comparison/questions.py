@@ -129,7 +129,8 @@ def _stages(models: Sequence[Model], label: Labels, groups: list[str], given: Gi
             yield _boot(models, (part, f"concordance with stage{how}", about), staged, tables, label)
             yield _boot(models, ("Groups", f"slope per stage{how}", about), slope, tables, label)
         names = ("Groups", f"first stage, in SDs of test controls{how}", groups[1])
-        yield _boot(models, names, first_stage, tables, label)
+        two = stage <= 1
+        yield _boot(models, names, first_stage, [[x[two] for x in model] for model in tables], label[two])
         for name in groups[1:]:
             part = PRIMARY if len(groups) == 2 and not how else "Groups"
             yield _area(models, (part, f"AUC{how}", name), scores, label, name)

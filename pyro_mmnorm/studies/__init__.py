@@ -99,5 +99,5 @@ def _page(
     runs = dict(zip([model.label for model in models], read, strict=True))
     pictures, left_out = draw(runs, path / "figures")
     told = [*notes, *table.attrs["notes"], *left_out]
-    page = study_page(f"The poster's study: {path.resolve().name}", table, models, runs, truth, pictures, told)
+    page = study_page("The poster's study", table, models, runs, truth, pictures, told)
     atomic_write(path / "study.html", page)

@@ -114,6 +114,7 @@ def _frequencies(runs: Mapping[str, Run]) -> Iterator[_Plan]:
         "All models at the same healthy rate: see how far the test controls of each keep to 5 % in the table.",
         partial(_maps, by_model, list(whole), "share_significant", f"Frequency of significance, {last}"),
     )
+    healthy = int(_of(regions, TEST_CONTROLS)["n"].max())
     stages = {name: _subfields(_of(regions, name)) for name in groups}
     models = {name: _subfields(_of(run.results.regions, last)) for name, run in whole.items()}
     for name, tables, title, ordered in (
@@ -124,7 +125,7 @@ def _frequencies(runs: Mapping[str, Run]) -> Iterator[_Plan]:
             "frequency",
             name,
             f"{title}: share of people with p < 0.05",
-            "Dark ticks: the same share among test controls. Bars with exact 95 % intervals.",
+            f"Dark ticks: the same share among test controls (n {healthy}). Bars with exact 95 % intervals.",
             partial(_bars, tables, title, ordered),
         )
 
@@ -194,7 +195,8 @@ def _scatters(runs: Mapping[str, Run], score: str) -> Figure:
         ax.set_title(f"{short(name, 28)}\n{told}", loc="left")
         small = run.results.config.get("baseline") == "hippocampal_volume"
         ax.set_xlabel("−z of hippocampal volume" if small else "mean |z| over regions")
-        handles, labels = ax.get_legend_handles_labels()
+        if ax is axes[0]:
+            handles, labels = ax.get_legend_handles_labels()
         ax.get_legend().remove()
         _trim(ax, people["score"].to_numpy(float), people[score].to_numpy(float))
     figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))

@@ -178,6 +178,7 @@ def _blocks(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
 def _table(caption: str, rows: pd.DataFrame, labels: Mapping[str, str]) -> Table:
     head = HEAD if rows["gain"].notna().any() else HEAD[:4]
     tests = "; ".join(dict.fromkeys(rows["test"].dropna()))
+    tests = f"{tests[:1].upper()}{tests[1:]}"
     lines = [_line(row, labels)[: len(head)] for row in rows.to_dict("records")]
     return Table(f"{caption[:1].upper()}{caption[1:]}. {tests}", head, lines)
 

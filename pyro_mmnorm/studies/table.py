@@ -44,7 +44,7 @@ def study_table(folders: Mapping[str, Sequence[Path]], truth: Path | None) -> pd
     of_run = {folder.name: model for model, runs in folders.items() for folder in runs}
     first = [runs[0] for runs in folders.values()]
     table = _first_seed(first, truth)
-    notes = table.attrs["notes"]
+    notes = table.attrs["apart"]
     later = [pd.DataFrame(_values(_runs(runs), truth)) for runs in _later(folders)]
     everything = pd.concat([table[[*KEYS, "run", "value"]], *later], ignore_index=True)
     everything["model"] = everything["run"].map(of_run)

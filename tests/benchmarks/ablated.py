@@ -177,7 +177,7 @@ part is changed on the first.
 * *published*: networks 512-256-128 without a linear path, 64 latents, variance fixed at .5, features in 0..1, from
   random weights, Adam at 1e-5, 500 epochs (fewer steps than the poster's, whose cohort is larger). *rate 1e-3* is a
   hundred times that for 40 epochs, so that nobody can say it was trained too little. *not calibrated* takes z as the
-  fixed variance gives them.
+  fixed variance gives them. *20 members*: an ensemble, each member trained on a bootstrap sample of the people.
 
 {rows}
 

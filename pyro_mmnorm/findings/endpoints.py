@@ -35,9 +35,9 @@ def findings(
 ) -> dict[str, Any]:
     """What the deviations say about groups, stages and scores; each figure with its 95 % interval, n and test.
 
-    The person is the unit. Where `dev` holds `z_refit` (see `with_refits`), intervals of figures of z also hold the chance
-    of who was calibrated on, see `Estimate.widened`; without it, only that of who was scored. Exact intervals and those
-    of Hamming distances are given the calibration.
+    The person is the unit. Where `dev` holds `z_refit` (see `with_refits`), intervals of figures of z also hold the
+    chance of who was calibrated on, see `Estimate.widened`; without it, only that of who was scored. Exact intervals
+    and those of Hamming distances are given the calibration.
 
     Args:
         dev: Deviations of one kind, dims (subject, region): z, q, and if there z_refit (refit, subject, region).

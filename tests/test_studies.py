@@ -71,9 +71,7 @@ def test_a_study_is_whole(folder, config):
     own = json.loads((folder / "runs" / "unimodal" / "findings.json").read_text())["trend"]["mean_abs_z"]["raw"][
         "slope"
     ]
-    row = table[
-        (table["model"] == "unimodal") & (table["measure"] == "slope per stage") & table["part"].str.contains("own")
-    ]
+    row = table[(table["model"] == "unimodal") & (table["measure"] == "slope per stage of mean |z|")]
     assert row[["value", "low", "high", "n"]].to_numpy().ravel() == pytest.approx(
         [own[k] for k in ("value", "low", "high", "n")]
     )

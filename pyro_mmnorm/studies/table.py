@@ -100,11 +100,11 @@ def _own(run: Run) -> Iterator[dict[str, Any]]:
     trend = findings.get("trend", {}).get("mean_abs_z", {}).get("raw", {})
     stages = ", ".join([TEST_CONTROLS, *groups])
     asked = [
-        ("slope per stage", stages, trend.get("slope", {})),
-        ("difference from test controls", groups[0], trend.get("first_stage", {})),
+        ("slope per stage of mean |z|", stages, trend.get("slope", {})),
+        ("mean |z| less that of test controls", groups[0], trend.get("first_stage", {})),
     ]
     for name, figures in findings.get("groups", {}).items():
-        asked.append(("mean", name, figures.get("mean_abs_z", {})))
+        asked.append(("mean |z|", name, figures.get("mean_abs_z", {})))
     for measure, about, figure in asked:
         if "value" in figure:
             told = {name: figure[name] for name in ("value", "low", "high", "n", "test")}

@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 from pyro_mmnorm.calibration import Calibrator
 from pyro_mmnorm.cohort import Cohort
 from pyro_mmnorm.deviations import NormativeModel
+from pyro_mmnorm.progress import bar
 
 __all__ = ["REFITS", "calibration_controls", "refitted", "with_refits"]
 
@@ -72,5 +73,5 @@ def with_refits(calibrator: Calibrator, controls: xr.Dataset, dev: xr.Dataset) -
         calibrator, controls: As `refitted`.
         dev: With z_raw, people in the order of the controls' `subject`.
     """
-    again = [refitted(calibrator, controls, dev["z_raw"], i) for i in range(REFITS)]
+    again = [refitted(calibrator, controls, dev["z_raw"], i) for i in bar(range(REFITS), "refits", unit="refit")]
     return dev.assign(z_refit=(("refit", "subject", "region"), np.stack(again)))

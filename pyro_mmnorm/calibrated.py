@@ -17,7 +17,7 @@ from pyro_mmnorm.errors import InputError
 from pyro_mmnorm.mahalanobis import LatentNorm
 from pyro_mmnorm.statistics import benjamini_hochberg
 
-__all__ = ["PATTERN", "Calibrated", "conformal_groups"]
+__all__ = ["PATTERN", "Calibrated", "conformal_groups", "joined"]
 
 type Floats = NDArray[np.float64]
 
@@ -29,6 +29,27 @@ PATTERN = "pattern"
 """Groups by which modalities a person has."""
 
 logger = logging.getLogger("pyro_mmnorm")
+
+
+def joined(parts: list[xr.Dataset]) -> xr.Dataset:
+    """Deviations of some people after those of others. A variable is let go once it is joined: nothing is held twice.
+
+    Args:
+        parts: With the same variables; the list is emptied of them.
+
+    Examples:
+        >>> one = xr.Dataset({"z": ("subject", [1.0, 2.0])}, {"subject": ["a", "b"]})
+        >>> joined([one, one.assign_coords(subject=["c", "d"])])["z"].to_series().to_dict()
+        {'a': 1.0, 'b': 2.0, 'c': 1.0, 'd': 2.0}
+    """
+    if len(parts) == 1:
+        return parts[0]
+    names = [str(name) for name in parts[0].data_vars]
+    whole = xr.concat([part.drop_vars(names) for part in parts], "subject", join="exact")
+    for name in names:
+        whole[name] = xr.concat([part[name] for part in parts], "subject", join="exact")
+        parts[:] = [part.drop_vars(name) for part in parts]
+    return whole
 
 
 def conformal_groups(cohort: Cohort, by: str) -> NDArray[np.str_]:

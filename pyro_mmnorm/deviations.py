@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from pyro_mmnorm import checkpoint
-from pyro_mmnorm.calibrated import Calibrated, conformal_groups
+from pyro_mmnorm.calibrated import Calibrated, conformal_groups, joined
 from pyro_mmnorm.calibration import CALIBRATORS, Calibrator, Fit, mean_square
 from pyro_mmnorm.cohort import Cohort
 from pyro_mmnorm.errors import InputError
@@ -35,8 +35,8 @@ KINDS = (*REGIONAL, "latent")
 REFINE = 5
 """Local steps on each person's posterior where it can be refined, if nothing else is said."""
 FEWEST, SMALLEST_SPREAD = 10, 1e-3
-MEMBER_CELLS = 2**21
-"""People x regions whose deviations by one member are held at once: 16 MiB a variable, of which there are about 20."""
+CELLS = 2**19
+"""People x regions whose deviations are worked out at once: 4 MiB a variable, of which there are about 20."""
 
 
 class NormativeModel:
@@ -243,14 +243,13 @@ class NormativeModel:
         if kind == "latent":
             mean = (("subject", "latent"), self.predictive.posterior_mean(self.preprocess(cohort)))
             return self._calibrated(xr.Dataset({"mean": mean}, self._people(cohort)), cohort, kind)
-        dev = self._of_member(cohort, kind, None)
-        if self.model.members == 1:
-            return dev
-        step = max(1, MEMBER_CELLS // len(self.preprocess.names))
-        groups = [cohort[list(cohort.ids[begin : begin + step])] for begin in range(0, len(cohort), step)]
-        members = range(self.model.members)
-        spread = [member_spread(self._of_member(people, kind, e) for e in members) for people in groups]
-        return dev.assign((spread[0] if len(spread) == 1 else xr.concat(spread, "subject", join="exact")).data_vars)
+        step = max(1, CELLS // len(self.preprocess.names))
+        groups = [cohort[list(cohort.ids[begin : begin + step])] for begin in range(0, len(cohort), step)] or [cohort]
+        parts, members = [self._of_member(people, kind, None) for people in groups], range(self.model.members)
+        if len(members) > 1:
+            spread = (member_spread(self._of_member(people, kind, e) for e in members) for people in groups)
+            parts = [part.assign(own.data_vars) for part, own in zip(parts, spread, strict=True)]
+        return joined(parts)
 
     def _of_member(self, cohort: Cohort, kind: str, member: int | None) -> xr.Dataset:
         """Calibrated regional deviations by one ensemble member, or by all."""
@@ -265,7 +264,7 @@ class NormativeModel:
         parts = [
             self.at_site(site)(raw.isel(subject=own == site), design[own == site], kind) for site in sorted(set(own))
         ]
-        return parts[0] if len(parts) == 1 else xr.concat(parts, "subject", join="exact").sel(subject=raw["subject"])
+        return joined(parts).sel(subject=raw["subject"])
 
     def observed(self, cohort: Cohort) -> Floats:
         """Values in the units of the tables and the model's order of regions, [n, D], NaN where not observed."""

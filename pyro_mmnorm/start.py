@@ -19,6 +19,7 @@ from pyro_mmnorm.vae import MMVAE
 __all__ = ["Start", "start_linear", "started", "starts"]
 
 type Start = Literal["linear", "nonlinear", "random"]
+"""Factor analysis; perceptrons at random and no linear paths; or as the model was built."""
 type Floats = NDArray[np.float64]
 
 LEAST_PRECISION = 1e-3

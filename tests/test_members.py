@@ -140,7 +140,7 @@ def test_groups_of_people_and_missing_cells_matter_to_nobody_else(crowd_norm, co
     values["hippocampal"].loc[cohort.target.ids[0]] = np.nan
     holes = mm.Cohort(**{**vars(cohort), "values": values}).target[list(cohort.target.ids[:12])]
     whole = crowd_norm.deviations(holes)
-    monkeypatch.setattr("pyro_mmnorm.deviations.MEMBER_CELLS", 5 * 17)  # five people at a time
+    monkeypatch.setattr("pyro_mmnorm.deviations.CELLS", 5 * 17)  # five people at a time
     few = crowd_norm.deviations(holes)
     xr.testing.assert_allclose(few, whole)
     assert np.isnan(whole["z_member_sd"].to_numpy()).sum() == 5

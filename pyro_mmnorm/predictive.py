@@ -27,6 +27,7 @@ type Floats = NDArray[np.float64]
 REGIONAL = ("reconstruction", "cross_modal", "normative", "local")
 """Kinds of deviation that give a score per region."""
 BUDGET_CELLS = 2**20  # draws x members x subjects x regions held at once: 8 MiB an array of float64
+REFINING = 64  # draws that hold as much as refining does, with its points and their gradients
 FLAGGED, READMITTED = 2.8, 2.0
 ROUNDS = 8
 """Rounds of `local` after the first."""
@@ -215,5 +216,5 @@ def _marginal(predictive: TorchDistributionMixin, seen: Tensor, given: bool) -> 
 def _chunks(batch: Batch, draws: int) -> Iterator[Batch]:
     """The batch in float64, in pieces that keep the widest array within the budget."""
     widest = max(x.shape[-1] for x in batch.values.values())
-    size = max(1, BUDGET_CELLS // (draws * widest))
+    size = max(1, BUDGET_CELLS // (max(draws, REFINING) * widest))
     return (batch[slice(begin, begin + size)].double() for begin in range(0, len(batch), size))

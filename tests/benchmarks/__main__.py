@@ -122,12 +122,11 @@ def sizes() -> list[Figure]:
     ]
 
 
-def trusted(first: int = FRESH, seeds: int = 5, keep: Path | None = None) -> list[Figure]:
-    """Deviations on simulated cohorts; scoring of many people, with few draws where memory and growth are asked."""
+def scored() -> list[Figure]:
+    """Scoring of many people, with few draws where memory and growth are asked."""
     small, large = (scoring.scoring(n, draws=16, normative=64) for n in (25_000, 100_000))
     usual = scoring.scoring(1000)
     return [
-        *trust.main(first, seeds, keep=keep),
         Figure("scoring 100,000 x 115 by all kinds: peak memory, MiB", None, 2048, large.peak),
         Figure("  CPU time a person at 100,000 / at 25,000, few draws", None, 1.15, large.seconds / small.seconds / 4),
         *(Figure(f"  people a second, {kind}", None, None, 1000 / s) for kind, s in usual.parts.items()),
@@ -148,7 +147,7 @@ def pages() -> list[Figure]:
     ]
 
 
-PARTS: dict[str, Callable[[], list[Figure]]] = {
+PARTS: dict[str, Callable[..., list[Figure]]] = {
     "speed": speed,
     "commands": commands,
     "newcomer": newcomer,
@@ -156,7 +155,8 @@ PARTS: dict[str, Callable[[], list[Figure]]] = {
     "simulated": simulated,
     "sizes": sizes,
     "page": pages,
-    "trust": trusted,
+    "scoring": scored,
+    "trust": trust.main,
 }
 
 
@@ -169,7 +169,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5, help="how many seeds `trust` takes the mean over")
     parser.add_argument("--keep", type=Path, help="folder for what each cohort of `trust` gave; reused when there")
     chosen = parser.parse_args()
-    PARTS["trust"] = partial(trusted, chosen.seed, chosen.seeds, chosen.keep)
+    PARTS["trust"] = partial(trust.main, chosen.seed, chosen.seeds, keep=chosen.keep)
     for name in chosen.parts or PARTS:
         rows = [(f.name, f.asked, f"{f.reached:.3f}", f.met) for f in PARTS[name]()]
         table = Table("figure", "asked", "reached", "met", title=name)

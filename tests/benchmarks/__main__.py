@@ -180,12 +180,17 @@ def main() -> None:
             _keep(name, rows)
 
 
+def _row(cells: tuple[str, ...]) -> str:
+    """A row of a Markdown table."""
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
 def _keep(name: str, rows: list[tuple[str, str, str, str]]) -> None:
     """Replace the section of this part in the document."""
     text = DOCUMENT.read_text() if DOCUMENT.is_file() else HEAD
     sections = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", text, flags=re.DOTALL | re.MULTILINE))
     machine = f"{platform.system()} {platform.machine()}, Python {platform.python_version()}, torch {torch.__version__}"
-    lines = ["| figure | asked | reached | met |", "|---|---|---|---|", *(f"| {' | '.join(row)} |" for row in rows)]
+    lines = ["| figure | asked | reached | met |", "|---|---|---|---|", *(_row(row) for row in rows)]
     sections[name] = f"\n{datetime.now(UTC).date()}; {machine}\n\n" + "\n".join(lines) + "\n\n"
     parts = [f"## {part}\n\n{sections[part].strip()}\n\n" for part in PARTS if part in sections]
     DOCUMENT.write_text((HEAD + "".join(parts)).rstrip() + "\n")

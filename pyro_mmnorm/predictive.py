@@ -107,9 +107,11 @@ class Predictive:
 
     def posterior_mean(self, batch: Batch) -> Floats:
         """Mean of q(z | X, c), over members one after the other, [n, members * k]."""
+        model = copy.deepcopy(self.model).double().eval()
         with torch.no_grad(), one_thread():
-            mean = self.posterior(self.model, batch).mean
-        table: Floats = (mean.movedim(0, 1).flatten(1) if self.model.members > 1 else mean).double().numpy()
+            parts = track(_chunks(batch, model.members), "latent", len(batch))
+            mean = torch.cat([self.posterior(model, part).mean for part in parts], -2)
+        table: Floats = (mean.movedim(0, 1).flatten(1) if model.members > 1 else mean).numpy()
         return table
 
     def quantile(self, batch: Batch, z: Floats, modality: str, regions: Sequence[int]) -> Floats:

@@ -32,7 +32,7 @@ def few_cells(cohort):
 def test_neither_order_nor_chunks_matter(every, cohort, kind, monkeypatch):
     people = few_cells(cohort)
     whole = every.deviations(people, kind)
-    monkeypatch.setattr(predictive, "BUDGET_CELLS", 12 * (64 if kind == "normative" else 16) * 3)  # three at a time
+    monkeypatch.setattr(predictive, "BUDGET_CELLS", 12 * 64 * 3)  # three people at a time
     turned = every.deviations(people[people.ids[::-1]], kind).sel(subject=whole["subject"])
     for name, found in whole.data_vars.items():
         np.testing.assert_allclose(turned[name], found, atol=1e-6, rtol=1e-6, err_msg=str(name))

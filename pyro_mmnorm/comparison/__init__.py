@@ -119,7 +119,8 @@ def _under_refits(models: Sequence[Model], truth: Truth | None) -> dict[tuple[st
     for them in refits(models):
         for question in questions(them, truth):
             with suppress(InputError):  # left out, as `compare` says
-                found.setdefault(question[:3], []).append(question.values())
+                values = question.values()
+                found.setdefault(question[:3], []).append(values)
     return {key: np.stack(values) for key, values in found.items()}
 
 

@@ -109,7 +109,7 @@ class Predictive:
         """Mean of q(z | X, c), over members one after the other, [n, members * k]."""
         model = copy.deepcopy(self.model).double().eval()
         with torch.no_grad(), one_thread():
-            parts = track(_chunks(batch, model.members), "latent", len(batch))
+            parts = track(_chunks(batch, REFINING * model.members), "latent", len(batch))
             mean = torch.cat([self.posterior(model, part).mean for part in parts], -2)
         table: Floats = (mean.movedim(0, 1).flatten(1) if model.members > 1 else mean).numpy()
         return table

@@ -14,16 +14,13 @@ from pyro_mmnorm.calibration import Calibrator, Conformal, adapt, load_calibrato
 from pyro_mmnorm.calibration.site import FEWEST_CONTROLS
 from pyro_mmnorm.cohort import Cohort
 from pyro_mmnorm.errors import InputError
-from pyro_mmnorm.mahalanobis import LatentNorm
+from pyro_mmnorm.mahalanobis import FIGURES, LatentNorm
+from pyro_mmnorm.members import MEMBER_SD
 from pyro_mmnorm.statistics import benjamini_hochberg
 
 __all__ = ["PATTERN", "Calibrated", "conformal_groups", "joined"]
 
 type Floats = NDArray[np.float64]
-
-LATENT = {"latent_z": ("subject", "latent")} | dict.fromkeys(
-    ("latent_distance", "latent_p", "latent_conformal_p"), ("subject",)
-)
 
 PATTERN = "pattern"
 """Groups by which modalities a person has."""
@@ -64,13 +61,12 @@ def conformal_groups(cohort: Cohort, by: str) -> NDArray[np.str_]:
 
     Examples:
         >>> import pyro_mmnorm as mm
-        >>> cohort = mm.simulate(healthy=60, patients=2, missing_modalities=0.2, seed=1).to_cohort()
-        >>> conformal_groups(cohort, "pattern")[:2].tolist()
-        ['cortical + subcortical + hippocampal', 'cortical + subcortical']
+        >>> cohort = mm.simulate(healthy=60, patients=2, sites=2, seed=1).to_cohort()
+        >>> conformal_groups(cohort, "site")[:2].tolist()
+        ['site-1', 'site-1']
     """
     if by == PATTERN:
-        seen = {m: frame.notna().any(axis=1).to_numpy() for m, frame in cohort.values.items()}
-        return np.array([" + ".join(m for m in seen if seen[m][i]) or "nothing" for i in range(len(cohort))], dtype=str)
+        return cohort.modalities_present
     known = [name for name, kind in cohort.kinds.items() if kind == "category"]
     if by not in known:
         want = f"{PATTERN!r} or a covariate by category, {known}"
@@ -96,7 +92,8 @@ class Calibrated:
         """Deviations of people from their raw ones.
 
         Args:
-            raw: z_raw, expected and sd (subject, region); for kind `latent` the posterior `mean` (subject, latent).
+            raw: z_raw, expected and sd (subject, region); for kind `latent` the posterior `mean` (subject, latent)
+                and how many `members` it is of among its attributes.
                 Where there are `groups`, its coordinate conformal_group tells those of these people.
             design: Encoded covariates, [n, c].
             kind: One that is calibrated.
@@ -146,8 +143,10 @@ class Calibrated:
         mean = raw["mean"].to_numpy()
         if self.latent:
             return self.latent(mean, design).assign_coords(raw.coords)
-        empty = {name: (dims, np.full(mean.shape[: len(dims)], np.nan)) for name, dims in LATENT.items()}
-        return xr.Dataset(empty, {**raw.coords, "latent": np.arange(mean.shape[1])})
+        names = [*FIGURES, *(f"{name}{MEMBER_SD}" for name in FIGURES if raw.attrs["members"] > 1)]
+        empty = {name: ("subject", np.full(len(mean), np.nan)) for name in names}
+        z = (("subject", "latent"), np.full(mean.shape, np.nan))
+        return xr.Dataset({"latent_z": z, **empty}, {**raw.coords, "latent": np.arange(mean.shape[1])})
 
     def to_site(
         self,
@@ -178,10 +177,11 @@ class Calibrated:
             raise InputError(where, f"{known} controls", f"at least {FEWEST_CONTROLS} to adapt to it", todo)
         calibrators = {kind: adapt(self.calibrators[kind], z, design) for kind, z in raw.items()}
         compared = None if self.groups is None else np.concatenate([self.groups, conformal])
-        if latents is None:
+        if latents is None or self.latent is None:
             return Calibrated(calibrators, groups=compared)
         try:
-            return Calibrated(calibrators, LatentNorm.fit(latents, design, groups), compared)
+            own = LatentNorm.fit(latents, design, groups, max(1, len(self.latent.members)))
+            return Calibrated(calibrators, own, compared)
         except InputError as error:
             logger.info("%s: kind latent left out: %s", where, error)
             return Calibrated(calibrators, groups=compared)

@@ -37,7 +37,7 @@ def calibration_report(norm: NormativeModel, cohort: Cohort, *, seed: int = 0) -
         >>> list(calibration_report(norm, cohort))
         ['reconstruction']
     """
-    design, observed = norm.preprocess.design(cohort.train), norm.observed(cohort.train)
+    design, observed = norm.preprocess.design(cohort.train), norm.preprocess.observed(cohort.train)
     covariates = ShrunkRegression.fit(design, observed, norm.preprocess.groups)
     reports = {kind: _assessment(norm, cohort, kind, covariates, seed) for kind in norm.calibrators}
     if "latent" not in norm.kinds:
@@ -57,9 +57,9 @@ def _assessment(
         (raw["z_raw"].to_numpy(), norm.preprocess.design(part))
         for raw, part in zip(raws, (cohort.calibrate, cohort.test), strict=True)
     )
-    train = norm.observed(cohort.train)
+    train = norm.preprocess.observed(cohort.train)
     prediction = Prediction(
-        observed=norm.observed(cohort.test),
+        observed=norm.preprocess.observed(cohort.test),
         expected=raws[1]["expected"].to_numpy(),
         sd=raws[1]["sd"].to_numpy(),
         mean=np.nanmean(train, 0),

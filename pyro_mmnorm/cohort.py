@@ -142,19 +142,12 @@ class Cohort:
     def __post_init__(self) -> None:
         if not len(self.adjust.columns):
             object.__setattr__(self, "adjust", pd.DataFrame(index=self.ids))
-        parts: dict[str, Any] = {
-            **self.values,
-            "split": self.split,
-            "group": self.group,
-            "scores": self.scores,
-            "adjust": self.adjust,
-        }
+        own = {name: getattr(self, name) for name in ("split", "group", "scores", "adjust")}
+        parts: dict[str, Any] = {**self.values, **own}
         for name, part in parts.items():
             if not part.index.equals(self.ids):
-                todo = "build it with Cohort.from_frames"
-                raise InputError(
-                    f"cohort: {name}", "other rows than the covariates", "the same ids in the same order", todo
-                )
+                got, want = "other rows than the covariates", "the same ids in the same order"
+                raise InputError(f"cohort: {name}", got, want, "build it with Cohort.from_frames")
 
     @property
     def ids(self) -> pd.Index:
@@ -170,6 +163,29 @@ class Cohort:
     def nuisance(self) -> pd.DataFrame:
         """What findings are adjusted for: the covariates, and `adjust`."""
         return self.covariates.join(self.adjust.drop(columns=self.covariates.columns, errors="ignore"))
+
+    @property
+    def present(self) -> pd.DataFrame:
+        """Whether any region of a modality was observed, [n, modalities]."""
+        return pd.DataFrame({m: frame.notna().any(axis=1) for m, frame in self.values.items()}, index=self.ids)
+
+    @property
+    def modalities_present(self) -> NDArray[np.str_]:
+        """The same in words, such as `thickness + volume`, [n]."""
+        names = self.present.columns.to_numpy(str)
+        return np.array([" + ".join(names[row]) or "nothing" for row in self.present.to_numpy()], dtype=str)
+
+    def hiding(self, hidden: pd.DataFrame) -> Self:
+        """The same people without some of their modalities.
+
+        Args:
+            hidden: True where all regions of a modality are taken away, [n, modalities].
+        """
+        values = {}
+        for m, frame in self.values.items():
+            values[m] = frame.copy()
+            values[m].loc[hidden[m]] = np.nan
+        return replace(self, values=values)
 
     def __len__(self) -> int:
         return len(self.covariates)

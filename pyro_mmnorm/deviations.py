@@ -22,6 +22,7 @@ from pyro_mmnorm.findings import member_spread
 from pyro_mmnorm.latents import DiagonalNormal
 from pyro_mmnorm.linear_gaussian import Exact, LinearGaussian
 from pyro_mmnorm.mahalanobis import LatentNorm
+from pyro_mmnorm.pattern_width import calibrated_by_pattern, widths_of
 from pyro_mmnorm.predictive import REGIONAL, Predictive
 from pyro_mmnorm.preprocess import LOCAL, SITE, Preprocess, SiteUnits
 from pyro_mmnorm.vae import MMVAE
@@ -87,8 +88,8 @@ class NormativeModel:
         conformal_within: str | None = None,
     ) -> None:
         if model.preprocess is None:
-            got = "a model without preprocessing"
-            raise InputError("NormativeModel", got, "one of MMVAE.for_cohort", "build it so")
+            todo = "build it so"
+            raise InputError("NormativeModel", "a model without preprocessing", "one of MMVAE.for_cohort", todo)
         if isinstance(calibrator, str) and calibrator not in CALIBRATORS:
             want, todo = f"one of {sorted(CALIBRATORS)}", "use one of these, or put your own in CALIBRATORS"
             raise InputError("deviations.calibrator", repr(calibrator), want, todo)
@@ -97,6 +98,7 @@ class NormativeModel:
         self.unseen_site, self.outside_range, self.conformal_within = unseen_site, outside_range, conformal_within
         self.calibrators: dict[str, Calibrator] = {}
         self.spread: Floats | None = None
+        self.widths: dict[str, dict[str, float]] = {}
         self.groups: NDArray[np.str_] | None = None
         self.latent: LatentNorm | None = None
         self.sites: dict[str, Calibrated] = {}
@@ -113,24 +115,36 @@ class NormativeModel:
             cohort: Controls that the model was not trained on (`cohort.calibrate`), at least 10.
             kinds: Some of `KINDS`.
         """
-        if len(cohort) < FEWEST:
-            got, want = f"{len(cohort)} controls", f"at least {FEWEST}"
-            raise InputError("calibrate", got, want, "hold out more healthy people")
+        if (n := len(cohort)) < FEWEST:
+            raise InputError("calibrate", f"{n} controls", f"at least {FEWEST}", "hold out more healthy people")
         for kind in kinds:
             _check_kind(kind)
-        self.sites, self.groups, design = {}, self.conformal_groups(cohort), self.preprocess.design(cohort)
+        self.sites, self.widths = {}, {}
+        self.groups, design = self.conformal_groups(cohort), self.preprocess.design(cohort)
         if "local" in kinds:
             seen = self.raw(cohort, "reconstruction")["z_raw"].to_numpy()  # SD by the middle half
             self.spread = np.maximum(stats.iqr(seen, axis=0, scale="normal", nan_policy="omit"), SMALLEST_SPREAD)
         for kind in kinds:
             if kind == "latent":
                 mean = self.predictive.posterior_mean(self.preprocess(cohort))
-                self.latent = LatentNorm.fit(mean, design, self.preprocess.groups)
+                self.latent = LatentNorm.fit(mean, design, self.preprocess.groups, self.model.members)
             else:
-                raw = self.raw(cohort, kind)["z_raw"].to_numpy()
-                fit = CALIBRATORS[self.calibrator] if isinstance(self.calibrator, str) else self.calibrator
-                self.calibrators[kind] = fit(raw, design, self.preprocess.groups)
+                self._fit(cohort, kind)
         return self
+
+    def _fit(self, cohort: Cohort, kind: str) -> None:
+        """The calibrator of a regional kind, and the widths of its raw z where they hang on what a person lacks."""
+
+        def score(people: Cohort) -> tuple[Floats, Floats]:
+            return self.raw(people, kind)["z_raw"].to_numpy(), self.preprocess.design(people)
+
+        fit = CALIBRATORS[self.calibrator] if isinstance(self.calibrator, str) else self.calibrator
+        groups = self.preprocess.groups
+        if kind == "normative" or self.calibrator == "none":
+            self.calibrators[kind] = fit(*score(cohort), groups)
+        else:
+            found = calibrated_by_pattern(fit, score, cohort, groups, self.seed)
+            self.calibrators[kind], self.widths[kind] = found
 
     def adapt(self, controls: Cohort) -> Self:
         """A norm that also holds for the sites of these controls; this one is left as it is.
@@ -207,15 +221,16 @@ class NormativeModel:
             predictive = replace(predictive, model=predictive.model.member(member))
         scores = predictive(batch, kind)
         seen = np.concatenate([batch.observed[m].numpy() for m in self.preprocess.regions], 1)
-        loc, scale = self.preprocess.units_of(cohort)
-        dims = ("subject", "region")
+        (loc, scale), widths = self.preprocess.units_of(cohort), self.widths.get(kind)
+        width = widths_of(cohort.modalities_present, widths) if widths else 1.0
+        dims, coords = ("subject", "region"), self._people(cohort) | self.preprocess.coordinates
         fields = {
-            "z_raw": np.where(seen, scores.z, np.nan),
+            "z_raw": np.where(seen, scores.z / width, np.nan),
             "expected": scores.loc * scale + loc,
-            "sd": scores.scale * scale,
+            "sd": scores.scale * scale * width,
             "left_out": scores.flagged,
         }
-        return xr.Dataset({name: (dims, x) for name, x in fields.items()}, coords=self._coords(cohort))
+        return xr.Dataset({name: (dims, x) for name, x in fields.items()}, coords)
 
     def deviations(self, cohort: Cohort, kind: str = "reconstruction") -> xr.Dataset:
         """Calibrated deviations of anybody; dims (subject, region), NaN where a region was not observed.
@@ -226,8 +241,8 @@ class NormativeModel:
             table; extrapolated: z beyond the largest of the calibration people; left_out: cells that the norm of this
             person does without (kind `local`); omnibus, omnibus_p (subject): mean z^2 and its conformal p; mse
             (subject): mean squared error of the expected value, in training SDs. Kind `latent` has dims
-            (subject, latent) instead: see `LatentNorm`. An ensemble has z_member_sd too, and <figure>_member_sd by
-            subject: SD over members of what each alone gives through the same calibrator, see `member_spread`; it takes
+            (subject, latent) instead: see `LatentNorm`. An ensemble has z_member_sd, flagged_by_member and, by subject,
+            <figure>_member_sd too: of what each alone gives through the same calibrator, see `member_spread`; it takes
             as long again as z does. p_within, omnibus_p_within: with `conformal_within`, whether a p is one within the
             person's group. Coordinates of the subjects: outside_range, the covariates beyond their range in training,
             and site_known, where `site` is a covariate.
@@ -242,7 +257,8 @@ class NormativeModel:
         self.preprocess.outside(cohort, refuse=self.outside_range == "refuse")
         if kind == "latent":
             mean = (("subject", "latent"), self.predictive.posterior_mean(self.preprocess(cohort)))
-            return self._calibrated(xr.Dataset({"mean": mean}, self._people(cohort)), cohort, kind)
+            raw = xr.Dataset({"mean": mean}, self._people(cohort), {"members": self.model.members})
+            return self._calibrated(raw, cohort, kind)
         step = max(1, CELLS // len(self.preprocess.names))
         groups = [cohort[list(cohort.ids[begin : begin + step])] for begin in range(0, len(cohort), step)] or [cohort]
         parts, members = [self._of_member(people, kind, None) for people in groups], range(self.model.members)
@@ -254,7 +270,7 @@ class NormativeModel:
     def _of_member(self, cohort: Cohort, kind: str, member: int | None) -> xr.Dataset:
         """Calibrated regional deviations by one ensemble member, or by all."""
         raw = self.raw(cohort, kind, member=member)
-        error = (self.observed(cohort) - raw["expected"].to_numpy()) / self.preprocess.units_of(cohort)[1]
+        error = (self.preprocess.observed(cohort) - raw["expected"].to_numpy()) / self.preprocess.units_of(cohort)[1]
         return self._calibrated(raw.assign(mse=("subject", mean_square(error))), cohort, kind)
 
     def _calibrated(self, raw: xr.Dataset, cohort: Cohort, kind: str) -> xr.Dataset:
@@ -265,15 +281,6 @@ class NormativeModel:
             self.at_site(site)(raw.isel(subject=own == site), design[own == site], kind) for site in sorted(set(own))
         ]
         return joined(parts).sel(subject=raw["subject"])
-
-    def observed(self, cohort: Cohort) -> Floats:
-        """Values in the units of the tables and the model's order of regions, [n, D], NaN where not observed."""
-        n = len(cohort)
-        parts = [
-            cohort.values[m][list(names)].to_numpy(float) if m in cohort.values else np.full((n, len(names)), np.nan)
-            for m, names in self.preprocess.regions.items()
-        ]
-        return np.concatenate(parts, 1)
 
     def log_evidence(self, cohort: Cohort) -> pd.Series:
         """Log density of everything observed of each person, in model units; of an MMVAE its bound, `log_evidence`."""
@@ -310,15 +317,6 @@ class NormativeModel:
             told["conformal_group"] = groups
         return {"subject": cohort.ids.to_numpy(object).astype(str)} | {k: ("subject", x) for k, x in told.items()}
 
-    def _coords(self, cohort: Cohort) -> dict[str, Any]:
-        pairs = [(m, region) for m, part in self.preprocess.regions.items() for region in part]
-        return {
-            **self._people(cohort),
-            "region": [f"{m}.{region}" for m, region in pairs],
-            "modality": ("region", [m for m, _ in pairs]),
-            "region_name": ("region", [region for _, region in pairs]),
-        }
-
     def save(self, folder: str | Path) -> None:
         """Write a model folder: weights and arrays in safetensors, the rest in JSON, with checksums."""
         arrays: dict[str, NDArray[Any]] = {f"model.{name}": x.numpy() for name, x in self.model.state_dict().items()}
@@ -332,6 +330,7 @@ class NormativeModel:
             **{name: getattr(self, name) for name in SETTINGS},
             "calibrator": self.calibrator if isinstance(self.calibrator, str) else {"custom": "calibrator"},
             "calibrators": self.at_site("").names,
+            "widths": self.widths,
             "sites": [{"site": site, "calibrators": own.names} for site, own in self.sites.items()],
         }
         checkpoint.write(folder, arrays, record)

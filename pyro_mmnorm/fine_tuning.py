@@ -99,7 +99,7 @@ def _gain(norm: NormativeModel, people: Cohort, site: str, fold: NDArray[np.int6
 def _log_density(norm: NormativeModel, people: Cohort, kind: str) -> Floats:
     """Mean over the observed regions of each person, [n]."""
     dev = norm.deviations(people, kind)
-    unit = (norm.observed(people) - dev["expected"].to_numpy()) / dev["sd"].to_numpy()
+    unit = (norm.preprocess.observed(people) - dev["expected"].to_numpy()) / dev["sd"].to_numpy()
     density: Floats = np.nanmean(-0.5 * unit**2 - np.log(dev["sd"].to_numpy()), axis=1)
     return density
 
@@ -115,7 +115,7 @@ def site_units(norm: NormativeModel, people: Cohort) -> SiteUnits:
     anyone.unseen_site = "population"
     raw, (loc, scale) = anyone.raw(people, "normative"), norm.preprocess.units_at("")
     expected, sd = raw["expected"].to_numpy(), raw["sd"].to_numpy()
-    observed = norm.observed(people)
+    observed = norm.preprocess.observed(people)
     seen = np.isfinite(observed)
     count = np.maximum(seen.sum(0), 2)
     unit = np.where(seen, (observed - expected) / sd, np.nan)

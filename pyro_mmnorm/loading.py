@@ -35,7 +35,7 @@ def load(folder: str | Path, **parts: Any) -> NormativeModel:
     model = build(preprocess, **{**record["model"], **parts})
     model.load_state_dict(checkpoint.tensors(arrays, "model.", model.state_dict()))
     norm = NormativeModel(model.eval(), calibrator=calibrator, **{name: record[name] for name in SETTINGS})
-    norm.spread = arrays.get("spread")
+    norm.spread, norm.widths = arrays.get("spread"), record.get("widths", {})
     base = Calibrated.from_arrays(arrays, record["calibrators"], preprocess.groups)
     norm.calibrators, norm.latent, norm.groups = dict(base.calibrators), base.latent, base.groups
     for i, kept in enumerate(record["sites"]):

@@ -12,12 +12,15 @@ from scipy.linalg import qr
 
 from pyro_mmnorm.calibration import Conformal
 from pyro_mmnorm.errors import InputError
+from pyro_mmnorm.members import sd_over_members
 from pyro_mmnorm.regression import ShrunkRegression
 
-__all__ = ["LatentNorm"]
+__all__ = ["FIGURES", "LatentNorm"]
 
 type Floats = NDArray[np.float64]
 
+FIGURES = ["latent_distance", "latent_p", "latent_conformal_p"]
+"""What kind `latent` says of a person."""
 TINY, COLLINEAR = 1e-9, 1e-3
 
 
@@ -42,6 +45,7 @@ class LatentNorm:
         distances: D of the calibration people, each left out, [n].
         kept: Latents that vary, and that are no combination of others, as those of equal ensemble members are; the rest
             adds nothing and is left out of the distance.
+        members: The same for the latents of each ensemble member alone; none for a lone model.
 
     References:
         Hotelling (1931), The generalization of Student's ratio, https://doi.org/10.1214/aoms/1177732979
@@ -52,14 +56,23 @@ class LatentNorm:
     df: float
     distances: Floats
     kept: NDArray[np.bool_]
+    members: tuple["LatentNorm", ...] = ()
 
     @classmethod
-    def fit(cls, mean: Floats, design: Floats, groups: Mapping[str, slice]) -> Self:
-        """From posterior means [n, k] and designs [n, c] of held-out controls.
+    def fit(cls, mean: Floats, design: Floats, groups: Mapping[str, slice], members: int = 1) -> Self:
+        """From posterior means and designs [n, c] of held-out controls.
+
+        Args:
+            mean: [n, k]; of an ensemble the latents of its first member, then those of the next, and so on.
+            design: Encoded covariates, [n, c].
+            groups: covariate -> its columns.
+            members: How many the latents are of.
 
         Raises:
-            InputError: When there are not at least 5 people more than latents.
+            InputError: When there are not at least 5 people more than latents, or where no latent of a member varies.
         """
+        each = np.split(mean, members, 1) if members > 1 else []
+        alone = tuple(cls.fit(own, design, groups) for own in each)
         kept = _independent(mean)
         k, n = int(kept.sum()), len(mean)
         if not 0 < k <= n - 5:
@@ -72,14 +85,16 @@ class LatentNorm:
         covariance = residual.T @ residual / df
         away, h = mean[:, kept] - left_out, 1 - 1 / factor.mean(1)
         square = _without_self(residual, away, h, covariance, df)
-        return cls(regression=regression, covariance=covariance, df=df, distances=np.sqrt(square), kept=kept)
+        distances = np.sqrt(square)
+        return cls(regression=regression, covariance=covariance, df=df, distances=distances, kept=kept, members=alone)
 
     def __call__(self, mean: Floats, design: Floats) -> xr.Dataset:
         """Distances of anybody.
 
         Returns:
             latent_z (subject, latent): residual of each latent in SDs of controls; latent_distance (subject): D;
-            latent_p: by the F distribution; latent_conformal_p.
+            latent_p: by the F distribution; latent_conformal_p. Of an ensemble also <name>_member_sd of these three:
+            SD over members of what the latents of each alone give, against the same controls.
         """
         expected, h = self.regression.predict(design)
         residual = mean[:, self.kept] - expected
@@ -90,7 +105,7 @@ class LatentNorm:
         z = np.full(mean.shape, np.nan)
         z[:, self.kept] = residual / np.sqrt(np.diag(self.covariance) * factor[:, None])
         conformal = Conformal.fit(self.distances[:, None])
-        return xr.Dataset(
+        found = xr.Dataset(
             {
                 "latent_z": (("subject", "latent"), z),
                 "latent_distance": ("subject", np.sqrt(square)),
@@ -99,28 +114,41 @@ class LatentNorm:
             },
             coords={"latent": np.arange(mean.shape[1])},
         )
+        if not self.members:
+            return found
+        each = np.split(mean, len(self.members), 1)
+        parts = [norm(own, design)[FIGURES] for norm, own in zip(self.members, each, strict=True)]
+        return found.assign(sd_over_members(parts).data_vars)
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Everything, as arrays."""
         r = self.regression
         parts = {name: getattr(r, name) for name in REGRESSION}
+        members = [own.to_arrays().items() for own in self.members]
         return {f"regression.{name}": x for name, x in parts.items()} | {
             "covariance": self.covariance,
             "df": np.array([self.df]),
             "distances": self.distances,
             "kept": self.kept,
+            **{f"member.{e}.{name}": x for e, own in enumerate(members) for name, x in own},
         }
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], groups: Mapping[str, slice]) -> Self:
         """The inverse of `to_arrays`; groups name the columns of the design."""
         parts: dict[str, Any] = {name: arrays[f"regression.{name}"] for name in REGRESSION}
+        alone: dict[int, dict[str, NDArray[Any]]] = {}
+        for name, x in arrays.items():
+            if name.startswith("member."):
+                _, e, own = name.split(".", 2)
+                alone.setdefault(int(e), {})[own] = x
         return cls(
             regression=ShrunkRegression(groups=dict(groups), **parts),
             covariance=arrays["covariance"],
             df=float(arrays["df"][0]),
             distances=arrays["distances"],
             kept=arrays["kept"],
+            members=tuple(cls.from_arrays(alone[e], groups) for e in sorted(alone)),
         )
 
 

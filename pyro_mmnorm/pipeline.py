@@ -32,6 +32,7 @@ from pyro_mmnorm.io import input_files, read_cohort
 from pyro_mmnorm.io.tables import cohort_of, read_frames
 from pyro_mmnorm.linear_gaussian import LinearGaussian, seen_by
 from pyro_mmnorm.loading import load
+from pyro_mmnorm.mahalanobis import FIGURES
 from pyro_mmnorm.progress import silent
 from pyro_mmnorm.recalibration import calibration_controls, with_refits
 from pyro_mmnorm.report import build_report
@@ -288,9 +289,8 @@ def _train(
 
 
 def _z_table(dev: xr.Dataset) -> pd.DataFrame:
-    return pd.DataFrame(
-        dev["z"].to_numpy(), index=pd.Index(dev["subject"].to_numpy(), name="id"), columns=dev["region"].to_numpy()
-    )
+    frame = pd.DataFrame(dev["z"].to_pandas())
+    return frame.rename_axis(index="id", columns=None)
 
 
 def _deviations(norm: NormativeModel, cohort: Cohort) -> xr.Dataset:
@@ -299,7 +299,7 @@ def _deviations(norm: NormativeModel, cohort: Cohort) -> xr.Dataset:
     regional = [norm.deviations(cohort, kind) for kind in kinds]
     dev = [xr.concat(regional, dim=pd.Index(kinds, name="kind"))] if kinds else []
     if dev:
-        dev[0]["observed"] = (("subject", "region"), norm.observed(cohort))
+        dev[0]["observed"] = (("subject", "region"), norm.preprocess.observed(cohort))
     if "latent" in norm.kinds and (latent := norm.deviations(cohort, "latent"))["latent_p"].notnull().any():
         dev.append(latent)
     return xr.merge(dev, compat="equals", join="exact")
@@ -308,7 +308,7 @@ def _deviations(norm: NormativeModel, cohort: Cohort) -> xr.Dataset:
 def _subjects(dev: xr.Dataset, cohort: Cohort) -> pd.DataFrame:
     """The subject table, with what the norm does not know of each person, covariates and scores beside it."""
     subjects = subject_table(dev, cohort.split, cohort.group)
-    told = ("latent_distance", "latent_p", "latent_conformal_p", "outside_range", "site_known")
+    told = (*FIGURES, "outside_range", "site_known")
     subjects = subjects.assign(**{name: dev[name].to_numpy() for name in told if name in dev.variables})
     columns = cohort.nuisance.join(cohort.scores.drop(columns=cohort.nuisance.columns, errors="ignore"))
     return subjects.join(columns.drop(columns=subjects.columns, errors="ignore"))

@@ -89,6 +89,13 @@ class Preprocess:
         return [f"{m}.{region}" for m, part in self.regions.items() for region in part]
 
     @property
+    def coordinates(self) -> dict[str, Any]:
+        """Coordinates of the regions for results: `region` (`<modality>.<region>`), `modality` and `region_name`."""
+        pairs = [(m, region) for m, part in self.regions.items() for region in part]
+        of, own = ([pair[i] for pair in pairs] for i in (0, 1))
+        return {"region": self.names, "modality": ("region", of), "region_name": ("region", own)}
+
+    @property
     def groups(self) -> dict[str, slice]:
         """covariate -> its columns in the encoded matrix."""
         ends = np.cumsum([0, *(term.width for term in self.terms)]).tolist()
@@ -127,6 +134,10 @@ class Preprocess:
             covariates=torch.from_numpy(self.design(cohort).astype(np.float32)),
             index=torch.arange(len(cohort)),
         )
+
+    def observed(self, cohort: Cohort) -> Floats:
+        """Values in the units of the tables and the model's order of regions, [n, D], NaN where not observed."""
+        return np.concatenate([self._ordered(m, names, cohort) for m, names in self.regions.items()], 1)
 
     def _ordered(self, m: str, names: tuple[str, ...], cohort: Cohort) -> Floats:
         """The modality's table in the model's order of regions; all NaN when the cohort has no such modality."""

@@ -17,11 +17,12 @@ MAX_LINES, MAX_FUNCTION = 350, 60
 # A file, or a folder of files, imports only from rows above its own.
 LAYERS = (
     "errors",
-    "atlas, cells, distributions, files, latents, metrics, progress, regression, strict_yaml, student_t, threads",
+    "atlas, cells, distributions, files, latents, members, metrics, progress, regression, strict_yaml, student_t, "
+    "threads",
     "admission, faults, regions, splits, terms",
     "calibration, cohort, config, draws, fusion, nets, statistics, tails, weights",
-    "adaptation, assessment, baselines, findings, io, likelihoods, mahalanobis, mixture, preprocess, priors, "
-    "simulation",
+    "adaptation, assessment, baselines, findings, io, likelihoods, mahalanobis, mixture, pattern_width, preprocess, "
+    "priors, simulation",
     "calibrated, parts",
     "vae",
     "elbo, refine, start",

@@ -97,7 +97,19 @@ def test_the_spread_is_the_sd_of_what_each_member_alone_says(crowd, crowd_norm, 
     for name in FIGURES:
         want = np.std([t[name] for t in tables], axis=0, ddof=1)
         np.testing.assert_allclose(whole[f"{name}_member_sd"], want, atol=1e-9, err_msg=name)
+    want = np.std([t["hamming"] for t in tables], axis=0, ddof=1)
+    np.testing.assert_allclose(whole["hamming_member_sd"], want, atol=1e-9)
     assert (dev["z_member_sd"] > 0).all()
+
+
+def test_the_spread_of_the_latent_distance_is_the_sd_of_what_each_member_alone_says(crowd, cohort):
+    """Each member alone is calibrated on the same controls, by its own latents."""
+    whole = norm_of(crowd, cohort, ("latent",)).deviations(cohort.target, "latent")
+    each = [norm_of(crowd.member(e), cohort, ("latent",)).deviations(cohort.target, "latent") for e in range(3)]
+    for name in ("latent_distance", "latent_p", "latent_conformal_p"):
+        want = np.std([dev[name] for dev in each], axis=0, ddof=1)
+        assert (want > 0).any()
+        np.testing.assert_allclose(whole[f"{name}_member_sd"], want, rtol=1e-6, err_msg=name)
 
 
 def test_equal_members_have_no_spread_and_score_as_one(cohort):
@@ -115,8 +127,10 @@ def test_equal_members_have_no_spread_and_score_as_one(cohort):
     assert sorted(spreads) == sorted(f"{name}_member_sd" for name in ("z", *FIGURES))
     assert all((dev[name] == 0).all() for name in spreads)
     np.testing.assert_allclose(dev["z"], lone["z"], atol=1e-6)
-    distances = [norm.deviations(cohort.target, "latent")["latent_distance"] for norm in norms]
-    np.testing.assert_allclose(*distances, rtol=1e-3)  # float32 posteriors; equal latents are taken once
+    latents = [norm.deviations(cohort.target, "latent") for norm in norms]
+    np.testing.assert_allclose(*(dev["latent_distance"] for dev in latents), rtol=1e-3)  # float32; taken once
+    assert (latents[0]["latent_p_member_sd"] < 1e-6).all()  # float32 posteriors of a batch, too
+    assert "latent_p_member_sd" not in latents[1]
 
 
 def test_the_order_of_members_changes_nothing(crowd, crowd_norm, cohort):
@@ -148,9 +162,11 @@ def test_groups_of_people_and_missing_cells_matter_to_nobody_else(crowd_norm, co
 
 
 def test_the_spread_survives_the_disk(crowd_norm, cohort, tmp_path):
-    want = crowd_norm.deviations(cohort.target)
-    crowd_norm.save(tmp_path / "model")
-    xr.testing.assert_identical(mm.load(tmp_path / "model").deviations(cohort.target), want)
+    norm = copy.copy(crowd_norm).calibrate(cohort.calibrate, ("reconstruction", "latent"))
+    norm.save(tmp_path / "model")
+    again = mm.load(tmp_path / "model")
+    for kind in norm.kinds:
+        xr.testing.assert_identical(again.deviations(cohort.target, kind), norm.deviations(cohort.target, kind))
 
 
 def test_more_people_in_training_leave_less_spread():

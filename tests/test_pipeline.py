@@ -203,6 +203,8 @@ def test_an_ensemble_tells_its_members_in_every_file(config, tmp_path):
     subjects = pd.read_csv(done / "subjects.csv", index_col=0)
     for name in ("mean_abs_z", "mean_sq_z", "mean_z", "n_outliers", "n_significant", "dsi", "omnibus_p", "mse"):
         np.testing.assert_allclose(subjects[f"{name}_member_sd"], dev[f"{name}_member_sd"][0], rtol=1e-6, atol=1e-12)
+    assert dev["flagged_by_member"].sizes["member"] == 3
+    assert (subjects["hamming_member_sd"] >= 0).all()
     history, latents = (pd.read_csv(done / f"{name}.csv") for name in ("history", "latents"))
     assert {f"best_epoch_member_{e}" for e in range(3)} <= set(history)
     assert set(latents["member"]) == {0, 1, 2}

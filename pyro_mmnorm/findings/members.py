@@ -1,21 +1,22 @@
 """The spread of an ensemble: how far z and the figures of a person hang on the training."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
+import numpy as np
 import xarray as xr
+from numpy.typing import NDArray
 
-from pyro_mmnorm.findings.tables import MEMBER_SD, person_figures
+from pyro_mmnorm.findings.tables import LEVEL, person_figures
+from pyro_mmnorm.members import sd_over_members
 
 __all__ = ["member_spread"]
 
 
 def member_spread(parts: Iterable[xr.Dataset]) -> xr.Dataset:
-    r"""The training spread: SD over ensemble members of z and of every figure of a person.
+    """The training spread: SD over ensemble members of z and of every figure of a person, and what each member flags.
 
-    .. math:: s = \sqrt{\tfrac{1}{K - 1} \sum_e (f_e - \bar f)^2}
-
-    with :math:`f_e` the z, or the figure, by member e alone. It tells how far an answer hangs on where training began
+    The SD (see `sd_over_members`) of what each member gives alone tells how far an answer hangs on where training began
     and, for a bootstrap ensemble, on who happened to be in the training sample. It is not a confidence interval of a
     person's z: people of the calibration, and the noise of one person's scan, play no part in it.
 
@@ -25,7 +26,8 @@ def member_spread(parts: Iterable[xr.Dataset]) -> xr.Dataset:
 
     Returns:
         z_member_sd (subject, region) and, by subject, <figure>_member_sd for mean_abs_z (of each modality too),
-        mean_sq_z, mean_z, n_outliers, n_significant, dsi, omnibus_p and mse; NaN where there is no z.
+        mean_sq_z, mean_z, n_outliers, n_significant, dsi, omnibus_p and mse; NaN where there is no z. Besides
+        flagged_by_member (member, subject, region): q < 0.05, which the Hamming distances of `subject_table` need.
 
     Examples:
         >>> z = xr.DataArray([[1.0, -3.0]], dims=("subject", "region"))
@@ -33,16 +35,15 @@ def member_spread(parts: Iterable[xr.Dataset]) -> xr.Dataset:
         >>> float(member_spread([one, one.assign(z=z + 2)])["mean_z_member_sd"][0])
         1.4142135623730951
     """
-    count, mean, squares = 0, xr.Dataset(), xr.Dataset()
-    for count, dev in enumerate(parts, 1):
-        figures = _figures(dev)
-        if count == 1:
-            mean, squares = xr.zeros_like(figures), xr.zeros_like(figures)
-        step = figures - mean  # Welford's way: one member is held at a time, and equal ones give exactly 0
-        mean = mean + step / count
-        squares = squares + step * (figures - mean)
-    spread = (squares / (count - 1)) ** 0.5
-    return spread.rename({name: f"{name}{MEMBER_SD}" for name in spread.data_vars})
+    flagged: list[NDArray[np.bool_]] = []
+
+    def figures() -> Iterator[xr.Dataset]:
+        for dev in parts:
+            flagged.append(dev["q"].to_numpy() < LEVEL)
+            yield _figures(dev)
+
+    spread = sd_over_members(figures())
+    return spread.assign(flagged_by_member=(("member", "subject", "region"), np.stack(flagged)))
 
 
 def _figures(dev: xr.Dataset) -> xr.Dataset:

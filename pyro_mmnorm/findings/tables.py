@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 
 from pyro_mmnorm.errors import InputError
+from pyro_mmnorm.members import MEMBER_SD
 from pyro_mmnorm.statistics import (
     benjamini_hochberg,
     column_moments,
@@ -21,7 +22,6 @@ from pyro_mmnorm.statistics import (
 __all__ = [
     "ALL_TARGETS",
     "LEVEL",
-    "MEMBER_SD",
     "TEST_CONTROLS",
     "labels",
     "modality_regions",
@@ -42,9 +42,6 @@ ALL_TARGETS = "all targets"
 
 LEVEL = 0.05
 """The level of p and q."""
-
-MEMBER_SD = "_member_sd"
-"""Ends the name of an SD over ensemble members."""
 
 OUTLIER = 1.96
 
@@ -67,7 +64,7 @@ def subject_table(dev: xr.Dataset, split: pd.Series, group: pd.Series) -> pd.Dat
         * hamming: share of regions in which the flags differ from those of another person of the group, over all pairs
           of observed regions; NaN for a person alone in a group;
         * mean_abs_z.<modality>: over the regions of one modality, where there are several;
-        * omnibus_p, mse, and <figure>_member_sd (see `member_spread`): as in dev;
+        * omnibus_p, mse, and <figure>_member_sd (see `member_spread`): as in dev; hamming_member_sd likewise;
         * lowest_region, highest_region, most_deviant: region of the least z, the largest z, the largest |z|.
 
         NaN, and no region, for a person in whom nothing was observed.
@@ -91,6 +88,9 @@ def subject_table(dev: xr.Dataset, split: pd.Series, group: pd.Series) -> pd.Dat
     for name in ("omnibus_p", "mse", *(str(name) for name in dev.data_vars if str(name).endswith(MEMBER_SD))):
         if name in dev and dev[name].ndim == 1:
             table[name] = dev[name].to_numpy()
+    if "flagged_by_member" in dev:
+        each = [_hamming(flagged, seen, people["label"]) for flagged in dev["flagged_by_member"].to_numpy()]
+        table[f"hamming{MEMBER_SD}"] = np.std(each, axis=0, ddof=1)
     n = table["n_observed"]
     for name, order in (("lowest_region", -z), ("highest_region", z), ("most_deviant", np.abs(z))):
         table[name] = pd.Series(names[np.where(seen, order, -np.inf).argmax(1)], table.index).where(n > 0)

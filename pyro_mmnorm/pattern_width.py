@@ -1,6 +1,6 @@
 """Width of raw z by pattern of missing modalities, learned from calibration controls."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import cycle
 
 import numpy as np
@@ -86,7 +86,8 @@ def hidden_in_turn(cohort: Cohort, seed: int) -> Cohort:
     """
     present = cohort.present
     sets = {name: frozenset(present.columns[row]) for name, row in zip(present.index, present.to_numpy(), strict=True)}
-    met, hidden, turns = set(sets.values()), {}, {}
+    met, hidden = set(sets.values()), {}
+    turns: dict[frozenset[str], Iterator[frozenset[str]]] = {}
     for name in np.random.default_rng(seed).permutation(present.index.sort_values().to_numpy(object)):
         own = sets[name]
         fewer = {own - {m} for m in own} | {frozenset({m}) for m in own} | {p for p in met if p < own}

@@ -16,6 +16,7 @@ from pyro_mmnorm.calibration import (
     squeezed_variance,
     student_t_to_normal,
 )
+from pyro_mmnorm.calibration.tails import LARGE_DF
 from pyro_mmnorm.errors import InputError
 
 
@@ -190,6 +191,25 @@ def test_gaussian_residuals_lose_nothing_by_the_empirical_shape():
             z = CALIBRATORS[name](raw, np.zeros((106, 0)), {})(new, np.zeros((2000, 0)))
             found.append(np.mean((z - new) ** 2))
     assert np.mean(errors["empirical"]) < np.mean(errors["gaussian"]) + 5e-4
+
+
+def test_a_gaussian_tail_stays_gaussian_and_a_heavy_one_does_not():
+    """Beyond two standard errors by chance in 2.3 % of tails: of 300 at most 7 + 3 SD; nu of t4 to a tenth."""
+    rng = np.random.default_rng(7)
+    gaussian = [Shape.fit(rng.normal(size=(300, 40))).df for _ in range(150)]
+    assert (np.array(gaussian) < LARGE_DF).sum() <= 15
+    heavy = [Shape.fit(rng.standard_t(4, size=(300, 40)) / 2**0.5).df for _ in range(20)]
+    assert np.median(heavy) == pytest.approx(4, rel=0.1)
+
+
+def test_a_tail_that_people_share_needs_more_people():
+    """One t variable a person in all 40 regions: 300 people are no 12,000, and most tails pass as Gaussian."""
+    rng = np.random.default_rng(8)
+    shared = [
+        Shape.fit(rng.standard_t(12, size=(300, 1)) * 0.91 + 0.01 * rng.normal(size=(300, 40))).df for _ in range(30)
+    ]
+    apart = [Shape.fit(rng.standard_t(12, size=(300, 40)) * 0.91).df for _ in range(30)]
+    assert (np.array(shared) == LARGE_DF).mean() > 0.5 > 0.1 > (np.array(apart) == LARGE_DF).mean()
 
 
 def test_skewed_residuals_become_nearly_symmetric():

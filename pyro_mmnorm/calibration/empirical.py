@@ -111,7 +111,7 @@ def _tail_df(x: Floats, edge: float) -> float:
     slope = np.bincount(np.nonzero(beyond)[0], 4 * on - 3 * here - further) / (2 * step)
     error = np.linalg.norm(slope) / (np.abs((here - 2 * on + further).sum()) / step**2)
     kept = max(0.0, 1 - float(TAIL_ERRORS * error / best) ** 2)
-    return 1 / max(kept * best, 1 / LARGE_DF)
+    return LARGE_DF if kept * best * LARGE_DF <= 1 else 1 / (kept * best)
 
 
 @dataclass(frozen=True, kw_only=True)

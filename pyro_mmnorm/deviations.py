@@ -309,7 +309,8 @@ class NormativeModel:
     def _people(self, cohort: Cohort) -> dict[str, Any]:
         """Coordinates of people: who they are, and where the norm is on thin ice."""
         outside = self.preprocess.outside(cohort)
-        beyond = [", ".join(outside.columns[row]) for row in outside.to_numpy()]
+        names = outside.columns.to_numpy(str)
+        beyond = [", ".join(names[row]) for row in outside.to_numpy()]
         told: dict[str, Any] = {"outside_range": np.array(beyond, dtype=str)}
         if self.preprocess.sites is not None:
             told["site_known"] = self.new_sites(cohort).isin(["", *self.sites]).to_numpy()

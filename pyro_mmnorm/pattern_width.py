@@ -85,15 +85,16 @@ def hidden_in_turn(cohort: Cohort, seed: int) -> Cohort:
         (62, [1, 2])
     """
     present = cohort.present
-    sets = {name: frozenset(present.columns[row]) for name, row in zip(present.index, present.to_numpy(), strict=True)}
+    names = present.columns.to_numpy(object)
+    sets = {person: frozenset(names[row]) for person, row in zip(present.index, present.to_numpy(), strict=True)}
     met, hidden = set(sets.values()), {}
     turns: dict[frozenset[str], Iterator[frozenset[str]]] = {}
-    for name in np.random.default_rng(seed).permutation(present.index.sort_values().to_numpy(object)):
-        own = sets[name]
+    for person in np.random.default_rng(seed).permutation(present.index.sort_values().to_numpy(object)):
+        own = sets[person]
         fewer = {own - {m} for m in own} | {frozenset({m}) for m in own} | {p for p in met if p < own}
         if fewer := fewer - {own, frozenset()}:
             kept = next(turns.setdefault(own, cycle(sorted(fewer, key=sorted))))
-            hidden[name] = [m in own - kept for m in present]
+            hidden[person] = [m in own - kept for m in present]
     table = pd.DataFrame.from_dict(hidden, orient="index", columns=present.columns, dtype=bool)
     return cohort[table.index].hiding(table)
 

@@ -1,7 +1,7 @@
 """Calibrated: raw deviations -> calibrated ones, for the people of the training or for those of one site."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -28,25 +28,30 @@ PATTERN = "pattern"
 logger = logging.getLogger("pyro_mmnorm")
 
 
-def joined(parts: list[xr.Dataset]) -> xr.Dataset:
-    """Deviations of some people after those of others. A variable is let go once it is joined: nothing is held twice.
+def joined(parts: Iterable[xr.Dataset], people: int) -> xr.Dataset:
+    """Deviations of some people after those of others, each written into its place: one part is held beside the whole.
 
     Args:
-        parts: With the same variables; the list is emptied of them.
+        parts: With the same variables, by subject; taken one after the other.
+        people: How many all parts are of.
 
     Examples:
         >>> one = xr.Dataset({"z": ("subject", [1.0, 2.0])}, {"subject": ["a", "b"]})
-        >>> joined([one, one.assign_coords(subject=["c", "d"])])["z"].to_series().to_dict()
+        >>> joined([one, one.assign_coords(subject=["c", "d"])], people=4)["z"].to_series().to_dict()
         {'a': 1.0, 'b': 2.0, 'c': 1.0, 'd': 2.0}
     """
-    if len(parts) == 1:
-        return parts[0]
-    names = [str(name) for name in parts[0].data_vars]
-    whole = xr.concat([part.drop_vars(names) for part in parts], "subject", join="exact")
-    for name in names:
-        whole[name] = xr.concat([part[name] for part in parts], "subject", join="exact")
-        parts[:] = [part.drop_vars(name) for part in parts]
-    return whole
+    whole: dict[str, tuple[tuple[Hashable, ...], NDArray[Any]]] = {}
+    coordinates, begin = [], 0
+    for part in parts:
+        end = begin + part.sizes["subject"]
+        for name, x in part.data_vars.items():
+            at = x.get_axis_num("subject")
+            if name not in whole:
+                whole[str(name)] = x.dims, np.empty([*x.shape[:at], people, *x.shape[at + 1 :]], x.dtype)
+            whole[str(name)][1].swapaxes(0, at)[begin:end] = x.to_numpy().swapaxes(0, at)
+        coordinates.append(part.drop_vars(list(part.data_vars)))
+        begin = end
+    return xr.concat(coordinates, "subject", join="exact").assign(whole)
 
 
 def conformal_groups(cohort: Cohort, by: str) -> NDArray[np.str_]:

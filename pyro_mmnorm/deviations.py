@@ -260,12 +260,15 @@ class NormativeModel:
             raw = xr.Dataset({"mean": mean}, self._people(cohort), {"members": self.model.members})
             return self._calibrated(raw, cohort, kind)
         step = max(1, CELLS // len(self.preprocess.names))
-        groups = [cohort[list(cohort.ids[begin : begin + step])] for begin in range(0, len(cohort), step)] or [cohort]
-        parts, members = [self._of_member(people, kind, None) for people in groups], range(self.model.members)
-        if len(members) > 1:
-            spread = (member_spread(self._of_member(people, kind, e) for e in members) for people in groups)
-            parts = [part.assign(own.data_vars) for part, own in zip(parts, spread, strict=True)]
-        return joined(parts)
+        groups = (cohort[list(cohort.ids[begin : begin + step])] for begin in range(0, max(1, len(cohort)), step))
+        return joined((self._regional(people, kind) for people in groups), len(cohort))
+
+    def _regional(self, cohort: Cohort, kind: str) -> xr.Dataset:
+        """Calibrated regional deviations, with their spread over members."""
+        whole, members = self._of_member(cohort, kind, None), range(self.model.members)
+        if len(members) == 1:
+            return whole
+        return whole.assign(member_spread(self._of_member(cohort, kind, e) for e in members).data_vars)
 
     def _of_member(self, cohort: Cohort, kind: str, member: int | None) -> xr.Dataset:
         """Calibrated regional deviations by one ensemble member, or by all."""
@@ -277,10 +280,9 @@ class NormativeModel:
         """What the calibration of each person's site makes of raw deviations."""
         design, sites = self.preprocess.design(cohort), self.new_sites(cohort).to_numpy()
         own = np.where(np.isin(sites, list(self.sites)), sites, "")
-        parts = [
-            self.at_site(site)(raw.isel(subject=own == site), design[own == site], kind) for site in sorted(set(own))
-        ]
-        return joined(parts).sel(subject=raw["subject"])
+        names = sorted(set(own)) or [""]
+        parts = [self.at_site(site)(raw.isel(subject=own == site), design[own == site], kind) for site in names]
+        return joined(parts, len(own)).sel(subject=raw["subject"]) if len(parts) > 1 else parts[0]
 
     def log_evidence(self, cohort: Cohort) -> pd.Series:
         """Log density of everything observed of each person, in model units; of an MMVAE its bound, `log_evidence`."""

@@ -366,6 +366,8 @@ def test_intervals_hold_the_chance_of_who_was_calibrated_on(staged):
     told = told_of((dev.assign(z_refit=(("refit", *dev["z"].dims), other)), *staged[1:]))
     pairs = [(one, two) for one, two in zip(records(told), records(plain), strict=True) if "low" in one]
     assert all(one["value"] == two["value"] and one.get("p") == two.get("p") for one, two in pairs)
+    sizes = [part[name] for part in told["groups"].values() for name in ("n_significant", "dsi", "hamming", "mse")]
+    assert all(one["low"] >= 0 for one in sizes if "low" in one)  # few are flagged: twice the SE lies below 0
     wider = [one["high"] - one["low"] > two["high"] - two["low"] for one, two in pairs]
     assert sum(wider) > len(pairs) / 2
     assert told["trend"]["mean_sq_z"]["raw"]["slope"]["low"] < plain["trend"]["mean_sq_z"]["raw"]["slope"]["low"]

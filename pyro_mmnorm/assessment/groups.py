@@ -42,8 +42,12 @@ def groups(
     names, everyone, everywhere = list(dict.fromkeys(modality.tolist())), np.ones(len(seen), bool), modality == modality
     found = [Group("overall", "all", everyone, everywhere)]
     for name, kind in kinds.items():
-        labels = covariates[name].astype(str) if kind == "category" else tertiles(covariates[name])
-        found += _levels(name if kind == "category" else f"{name} tertile", labels, everywhere)
+        if kind == "category":
+            found += _levels(name, covariates[name].astype(str), everywhere)
+        else:
+            thirds = tertiles(covariates[name])
+            order = thirds[covariates[name].sort_values().index].unique().tolist()
+            found += _levels(f"{name} tertile", thirds, everywhere, order)
     found += [Group("modality", m, everyone, modality == m) for m in names]
     present = np.stack([seen[:, modality == m].any(1) for m in names], 1)
     told = patterns or [" + ".join(np.array(names)[row]) or "nothing" for row in present]
@@ -68,10 +72,12 @@ def tertiles(x: pd.Series) -> pd.Series:
     return pd.Series(np.array(labels)[np.searchsorted(cuts, x, side="right")], index=x.index)
 
 
-def _levels(by: str, labels: pd.Series, regions: NDArray[np.bool_]) -> list[Group]:
-    """One group a level; levels with too few people are pooled."""
+def _levels(by: str, labels: pd.Series, regions: NDArray[np.bool_], order: Sequence[str] = ()) -> list[Group]:
+    """One group a level, by name where no order is told; levels with too few people are pooled, and come last."""
     count = labels.value_counts()
     small = count.index[count < SMALLEST_GROUP]
     small = small if len(small) > 1 else small[:0]  # a single small level would only lose its name
-    pooled = labels.where(~labels.isin(small), f"{len(small)} levels under {SMALLEST_GROUP} people, pooled")
-    return [Group(by, str(level), (pooled == level).to_numpy(), regions) for level in sorted(pooled.unique())]
+    others = f"{len(small)} levels under {SMALLEST_GROUP} people, pooled"
+    pooled = labels.where(~labels.isin(small), others)
+    levels = [level for level in order or sorted(labels.unique()) if level not in small] + [others] * bool(len(small))
+    return [Group(by, str(level), (pooled == level).to_numpy(), regions) for level in levels]

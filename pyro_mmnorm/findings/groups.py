@@ -10,7 +10,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from pyro_mmnorm.errors import InputError
-from pyro_mmnorm.findings.measured import UNIT, Measured, told
+from pyro_mmnorm.findings.measured import ANYWHERE, POSITIVE, UNIT, Measured, told
 from pyro_mmnorm.findings.tables import LEVEL, TEST_CONTROLS
 from pyro_mmnorm.statistics import (
     MEAN_ABS_Z,
@@ -48,7 +48,8 @@ def means(people: Measured, label: Labels, dev: xr.Dataset, order: Sequence[str]
 def _mean(people: Measured, dev: xr.Dataset, seed: int) -> dict[str, Any]:
     def mean(name: str) -> dict[str, Any]:
         figure = mean_interval if name in NULLS else partial(_drawn_mean, seed=seed)
-        record = people.record(lambda f: figure(f[name]), lambda f: np.nanmean(f[name]))
+        limits = ANYWHERE if name == "mean_z" else POSITIVE
+        record = people.record(lambda f: figure(f[name]), lambda f: np.nanmean(f[name]), limits=limits)
         return {**record, "null": NULLS[name]} if name in NULLS else record
 
     found = {name: mean(name) for name in (*NULLS, *COUNTS) if name in people.columns}

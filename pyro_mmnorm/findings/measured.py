@@ -15,7 +15,7 @@ from pyro_mmnorm.findings.tables import modality_regions, subject_table
 from pyro_mmnorm.progress import bar
 from pyro_mmnorm.statistics import Estimate, adjusted, benjamini_hochberg
 
-__all__ = ["MEASURES", "UNIT", "Columns", "Measured", "told"]
+__all__ = ["ANYWHERE", "MEASURES", "POSITIVE", "UNIT", "Columns", "Measured", "told"]
 
 type Columns = dict[str, NDArray[np.float64]]
 """Figure of a person -> [n]."""
@@ -26,6 +26,8 @@ MEASURES = ("mean_abs_z", "mean_sq_z", "mean_z", "n_outliers", "dsi", "mse")
 """Figures of a person by which groups are compared; mse is the poster's reconstruction error."""
 
 ANYWHERE: Limits = (-np.inf, np.inf)
+POSITIVE: Limits = (0.0, np.inf)
+"""Limits of a count or a size."""
 UNIT: Limits = (0.0, 1.0)
 """Limits of a share or an AUC."""
 

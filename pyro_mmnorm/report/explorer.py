@@ -26,6 +26,8 @@ FIGURES = {
     "n_outliers": "regions with |z| > 1.96",
     "n_significant": "regions with q < 0.05",
     "omnibus_p": "omnibus p",
+    "latent_distance": "latent distance",
+    "latent_p": "latent distance, p",
 }
 
 

@@ -305,11 +305,13 @@
     const unit = curves.by === "age" ? " (years)" : "";
     draw(svg, "text", { x: (left + right) / 2, y: bottom + 42, "text-anchor": "middle" }, curves.by + unit);
     draw(svg, "text", { x: left, y: top - 10 }, `${what}, unit of the table`);
+    let below = Infinity; // names of curves that lie close together are spread upwards
     lines.forEach((line, k) => {
       const middle = curves.centiles[k] === 50 ? " middle" : "";
       const path = line.map((size, i) => `${i ? "L" : "M"}${x(curves.grid[i]).toFixed(1)} ${y(size).toFixed(1)}`).join("");
       draw(svg, "path", { class: `curve${middle}`, d: path });
-      draw(svg, "text", { x: x(curves.grid[line.length - 1]) + 6, y: y(line[line.length - 1]) + 4 }, `${curves.centiles[k]} %`);
+      below = Math.min(y(line[line.length - 1]) + 4, below - 13);
+      draw(svg, "text", { x: x(curves.grid[line.length - 1]) + 6, y: below }, `${curves.centiles[k]} %`);
     });
     draw(svg, "path", { class: "at", d: `M${x(at)} ${top}V${bottom}` });
     if (!nothing(value)) draw(svg, "circle", { class: "who", cx: x(at), cy: y(value), r: 6 });

@@ -10,6 +10,8 @@ from pyro_mmnorm.vae import MMVAE
 __all__ = ["refined"]
 
 BACK = 0.3
+SETTLED = 1e-14
+"""Nats that nobody's next step would gain more than: the posteriors are right to 1e-7 of their scale."""
 
 
 def refined(model: MMVAE, batch: Batch, steps: int, *, seed: int = 0) -> DiagonalNormal:
@@ -23,8 +25,9 @@ def refined(model: MMVAE, batch: Batch, steps: int, *, seed: int = 0) -> Diagona
     nor know which cells of a modality were missing; the person's own steps can. The steps are Newton's with the
     curvature at the encoders' answer, :math:`H = I + [-\partial^2 \log p(x_i \mid z) / \partial z^2]_+`, from which the
     scale also starts when that is better: in a linear Gaussian model the first step is the last. A step that does not
-    raise the person's ELBO is taken back and shortened, so the answer is never worse than the encoders'. All people
-    share one set of noise, so that nobody's answer depends on another.
+    raise the person's ELBO is taken back and shortened, so the answer is never worse than the encoders', and where no
+    step has anything to gain, there are no more. All people share one set of noise, so that nobody's answer depends on
+    another.
 
     Args:
         model: Trained; its posterior must be diagonal normal.
@@ -67,6 +70,8 @@ def refined(model: MMVAE, batch: Batch, steps: int, *, seed: int = 0) -> Diagona
     length = torch.ones_like(best)
     for step in range(steps):
         rise = torch.stack([_solve(turn, curvature, slope[0]), slope[1] / 2])
+        if step and float((slope * rise).sum((0, -1)).max()) < SETTLED:
+            break
         proposal = narrow if step == 0 else at - length.unsqueeze(-1) * rise
         loss, new_slope = _loss(model, seen, proposal, noise)
         better = loss < best

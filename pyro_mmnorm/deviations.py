@@ -49,7 +49,8 @@ class NormativeModel:
 
     with z_s drawn as the kind of deviation says (see `Predictive`), and the raw deviation
     :math:`z^{raw}_{ij} = \Phi^{-1}(F_{ij}(x_{ij}))`, negative when the region is smaller than expected. A calibrator
-    fitted on held-out controls turns raw into calibrated z.
+    fitted on held-out controls turns raw into calibrated z. Raw z of people who lack modalities are over the width that
+    z of the same controls have with those modalities hidden, see `pattern_width`.
 
     Args:
         model: Trained, with its preprocessing; a `LinearGaussian` needs no draws.

@@ -125,6 +125,11 @@ class Network(nn.Module):
             own = parameter[member] if parameter.dim() == 3 else parameter
             own[:, columns].copy_(value)
 
+    def trim(self) -> None:
+        """Leave out a perceptron that adds exactly nothing, as where training ended at its linear start."""
+        if self.skip is not None and self.last is not None and not any(p.any() for p in self.last.parameters()):
+            self.hidden, self.last = nn.ModuleList(), None
+
     def forward(self, x: Tensor) -> Tensor:
         """[..., n, inputs] -> [..., n, outputs]."""
         out: Tensor | float = 0.0 if self.skip is None else self.skip(x)

@@ -15,6 +15,7 @@ from torch import Tensor
 from pyro_mmnorm.cohort import Batch
 from pyro_mmnorm.draws import latent_draws
 from pyro_mmnorm.mixture import Mixture
+from pyro_mmnorm.nets import Network
 from pyro_mmnorm.progress import track
 from pyro_mmnorm.refine import refined
 from pyro_mmnorm.threads import one_thread
@@ -94,7 +95,7 @@ class Predictive:
 
     def __call__(self, batch: Batch, kind: str) -> Scores:
         """Scores of some people by one of `REGIONAL`; those of an ensemble are of the mixture over its members."""
-        model = copy.deepcopy(self.model).double().eval()
+        model = _scoring(self.model)
         score: Callable[[MMVAE, Batch], Scores] = getattr(self, f"_{kind}")
         draws = self.normative_draws if kind == "normative" else self.draws
         with torch.no_grad(), one_thread():
@@ -107,7 +108,7 @@ class Predictive:
 
     def posterior_mean(self, batch: Batch) -> Floats:
         """Mean of q(z | X, c), over members one after the other, [n, members * k]."""
-        model = copy.deepcopy(self.model).double().eval()
+        model = _scoring(self.model)
         with torch.no_grad(), one_thread():
             parts = track(_chunks(batch, REFINING * model.members), "latent", len(batch))
             mean = torch.cat([self.posterior(model, part).mean for part in parts], -2)
@@ -125,7 +126,7 @@ class Predictive:
         Returns:
             [q, n, r], growing in z; their raw z is right to 1e-7.
         """
-        model, found, done = copy.deepcopy(self.model).double().eval(), [], 0
+        model, found, done = _scoring(self.model), [], 0
         with torch.no_grad(), one_thread():
             for part in track(_chunks(batch, self.normative_draws * model.members), "centiles", len(batch)):
                 mixture = self._mixture(model, modality, self._prior_draws(model, part), part)
@@ -195,6 +196,15 @@ class Predictive:
         """Raw z, mean and SD of the mixture over draws and members, and the width of z that was seen, [n, d] each."""
         mixture = self._mixture(model, m, z, batch, given=given)
         return mixture.z(batch.values[m]), mixture.loc, mixture.scale, mixture.seen_width
+
+
+def _scoring(model: MMVAE) -> MMVAE:
+    """A copy in float64 that gives the same answers, without what adds nothing to them."""
+    copied = copy.deepcopy(model).double().eval()
+    for net in copied.modules():
+        if isinstance(net, Network):
+            net.trim()
+    return copied
 
 
 def reflagged(flagged: Tensor, size: Tensor, few: int) -> Tensor:

@@ -46,3 +46,15 @@ def test_without_a_linear_path_the_last_layer_starts_at_random_and_a_linear_star
         net.set_linear(torch.zeros(3, 2), torch.zeros(2))
     with pytest.raises(InputError, match="false without hidden layers"):
         Network(3, 2, (), [0], skip=False)
+
+
+def test_a_perceptron_that_adds_nothing_is_left_out_and_no_other_one():
+    x = torch.randn(7, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    kept, dropped, shut = (Network(5, 3, (8, 4), seeds=[1], skip=skip).double() for skip in (True, True, False))
+    with torch.no_grad():
+        kept.last.weight[0, 0] = 1e-9
+    for net, layers in ((kept, 2), (dropped, 0), (shut, 2)):
+        before = net(x)
+        net.trim()
+        assert len(net.hidden) == layers
+        assert torch.equal(net(x), before)

@@ -111,7 +111,7 @@ def test_the_w_score_is_that_of_least_squares_in_statsmodels(simulated):
     design = {name: add_constant(model.preprocess.design(getattr(cohort, name))) for name in ("train", "test")}
     _, size, ways = np.linalg.svd(design["train"], full_matrices=False)  # indicators of all levels sum to 1
     design = {name: x @ ways[size > 1e-9 * size[0]].T for name, x in design.items()}
-    values = {name: mm.NormativeModel(model).observed(getattr(cohort, name)) for name in ("train", "test")}
+    values = {name: model.preprocess.observed(getattr(cohort, name)) for name in ("train", "test")}
     for j in (0, -1):
         fit = OLS(values["train"][:, j], design["train"], missing="drop").fit()
         w = (values["test"][:, j] - fit.predict(design["test"])) / np.sqrt(fit.scale)

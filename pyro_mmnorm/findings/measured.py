@@ -26,6 +26,7 @@ MEASURES = ("mean_abs_z", "mean_sq_z", "mean_z", "n_outliers", "dsi", "mse")
 """Figures of a person by which groups are compared; mse is the poster's reconstruction error."""
 
 ANYWHERE: Limits = (-np.inf, np.inf)
+"""Limits of what has none."""
 POSITIVE: Limits = (0.0, np.inf)
 """Limits of a count or a size."""
 UNIT: Limits = (0.0, 1.0)

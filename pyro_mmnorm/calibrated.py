@@ -44,6 +44,10 @@ def joined(parts: Iterable[xr.Dataset], people: int) -> xr.Dataset:
     coordinates, begin = [], 0
     for part in parts:
         end = begin + part.sizes["subject"]
+        if whole and set(part.data_vars) != set(whole):
+            raise ValueError(
+                f"parts differ in {sorted(set(map(str, part.data_vars)) ^ set(whole))}; nothing is filled in"
+            )
         for name, x in part.data_vars.items():
             at = x.get_axis_num("subject")
             if name not in whole:

@@ -45,7 +45,8 @@ class LatentNorm:
         distances: D of the calibration people, each left out, [n].
         kept: Latents that vary, and that are no combination of others, as those of equal ensemble members are; the rest
             adds nothing and is left out of the distance.
-        members: The same for the latents of each ensemble member alone; none for a lone model.
+        members: The same for the latents of each ensemble member alone, None where not one of them varies (a collapsed
+            member puts everybody at distance 0, with p = 1); empty for a lone model.
 
     References:
         Hotelling (1931), The generalization of Student's ratio, https://doi.org/10.1214/aoms/1177732979
@@ -56,7 +57,7 @@ class LatentNorm:
     df: float
     distances: Floats
     kept: NDArray[np.bool_]
-    members: tuple["LatentNorm", ...] = ()
+    members: tuple["LatentNorm | None", ...] = ()
 
     @classmethod
     def fit(cls, mean: Floats, design: Floats, groups: Mapping[str, slice], members: int = 1) -> Self:
@@ -69,10 +70,10 @@ class LatentNorm:
             members: How many the latents are of.
 
         Raises:
-            InputError: When there are not at least 5 people more than latents, or where no latent of a member varies.
+            InputError: When there are not at least 5 people more than latents, or where no latent varies.
         """
         each = np.split(mean, members, 1) if members > 1 else []
-        alone = tuple(cls.fit(own, design, groups) for own in each)
+        alone = tuple(cls.fit(own, design, groups) if _independent(own).any() else None for own in each)
         kept = _independent(mean)
         k, n = int(kept.sum()), len(mean)
         if not 0 < k <= n - 5:
@@ -117,19 +118,22 @@ class LatentNorm:
         if not self.members:
             return found
         each = np.split(mean, len(self.members), 1)
-        parts = [norm(own, design)[FIGURES] for norm, own in zip(self.members, each, strict=True)]
+        same = found[FIGURES].map(np.zeros_like)
+        collapsed = same.assign({name: same[name] + 1.0 for name in FIGURES[1:]})
+        parts = [norm(x, design)[FIGURES] if norm else collapsed for norm, x in zip(self.members, each, strict=True)]
         return found.assign(sd_over_members(parts).data_vars)
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
         """Everything, as arrays."""
         r = self.regression
         parts = {name: getattr(r, name) for name in REGRESSION}
-        members = [own.to_arrays().items() for own in self.members]
+        members = [own.to_arrays().items() if own else () for own in self.members]
         return {f"regression.{name}": x for name, x in parts.items()} | {
             "covariance": self.covariance,
             "df": np.array([self.df]),
             "distances": self.distances,
             "kept": self.kept,
+            "members": np.array([len(self.members)]),
             **{f"member.{e}.{name}": x for e, own in enumerate(members) for name, x in own},
         }
 
@@ -148,7 +152,9 @@ class LatentNorm:
             df=float(arrays["df"][0]),
             distances=arrays["distances"],
             kept=arrays["kept"],
-            members=tuple(cls.from_arrays(alone[e], groups) for e in sorted(alone)),
+            members=tuple(
+                cls.from_arrays(alone[e], groups) if e in alone else None for e in range(int(arrays["members"].item()))
+            ),
         )
 
 

@@ -9,6 +9,7 @@ from scipy import stats
 
 from pyro_mmnorm import metrics
 from pyro_mmnorm.assessment import Prediction, assess
+from pyro_mmnorm.assessment.groups import groups
 from pyro_mmnorm.calibration import CALIBRATORS, GaussianCalibrator
 from pyro_mmnorm.statistics import between_modalities
 
@@ -218,3 +219,15 @@ def test_patterns_can_be_told_by_the_caller():
         "T1": 25,
         "T1 + DTI": 35,
     }
+
+
+def test_thirds_come_in_their_order_and_pooled_levels_last():
+    """By name, `9 to 11` would come after `11 and above`, and `2 levels ...` before every site."""
+    age = pd.Series(np.linspace(7.0, 13.0, 90))
+    site = pd.Series(np.repeat(["Basel", "Cork", "York", "Zug"], [35, 35, 10, 10]))
+    kinds = {"age": "spline", "site": "category"}
+    found = groups(pd.DataFrame({"age": age, "site": site}), kinds, np.ones((90, 2), bool), np.array(["a", "a"]))
+    told = {by: [group.level for group in found if group.by == by] for by in ("age tertile", "site")}
+    assert told["age tertile"] == ["below 9", "9 to 11", "11 and above"]
+    assert told["site"] == ["Basel", "Cork", "2 levels under 20 people, pooled"]
+    assert sum(group.people.sum() for group in found if group.by == "site") == 90

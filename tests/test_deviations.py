@@ -6,9 +6,11 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+import xarray as xr
 from scipy import special
 
 import pyro_mmnorm as mm
+from pyro_mmnorm.calibrated import joined
 from pyro_mmnorm.errors import InputError
 from pyro_mmnorm.mixture import raw_z
 from pyro_mmnorm.refine import refined
@@ -100,3 +102,10 @@ def test_the_order_of_rows_in_the_tables_leaves_z_alone(frames):
         dev = mm.NormativeModel(model, draws=32).calibrate(cohort.calibrate).deviations(cohort.target)
         results.append(pd.DataFrame(dev["z"].to_numpy(), index=dev["subject"].to_numpy()))
     pd.testing.assert_frame_equal(*results)
+
+
+def test_parts_that_differ_are_not_joined():
+    """A variable that one part lacks would be whatever lay in memory."""
+    one = xr.Dataset({"z": ("subject", [1.0])}, {"subject": ["a"]})
+    with pytest.raises(ValueError, match=r"parts differ in \['p'\]"):
+        joined([one, one.assign(p=one["z"])], people=2)

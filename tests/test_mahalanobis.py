@@ -47,6 +47,19 @@ def test_the_distance_does_not_depend_on_the_units_of_the_latents():
     np.testing.assert_allclose(one["latent_distance"], other["latent_distance"], rtol=0.02)  # the mean is shrunk
 
 
+def test_a_member_that_collapsed_says_distance_0_and_keeps_nobody_from_the_others():
+    rng = np.random.default_rng(4)
+    mean, age = people(rng, 60, k=4)
+    both = np.column_stack([mean, np.zeros_like(mean)])
+    norm = LatentNorm.fit(both, age, GROUPS, members=2)
+    again = LatentNorm.from_arrays(norm.to_arrays(), GROUPS)
+    for found in (norm(both, age), again(both, age)):
+        alone = LatentNorm.fit(mean, age, GROUPS)(mean, age)
+        np.testing.assert_allclose(found["latent_distance"], alone["latent_distance"])
+        np.testing.assert_allclose(found["latent_distance_member_sd"], alone["latent_distance"] / 2**0.5)
+        np.testing.assert_allclose(found["latent_p_member_sd"], (1 - alone["latent_p"]) / 2**0.5)
+
+
 def test_a_latent_that_carries_nothing_is_left_out_and_few_people_are_refused():
     rng = np.random.default_rng(3)
     mean, age = people(rng, 40)

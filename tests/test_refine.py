@@ -47,6 +47,18 @@ def test_in_a_linear_model_a_few_steps_give_the_exact_mean_field_posterior(linea
     assert np.median(away[::3]) > 0.02  # without a modality it is not
 
 
+def test_there_are_no_more_steps_when_none_has_anything_to_gain(linear, monkeypatch):
+    model, batch = linear
+    calls = []
+    monkeypatch.setattr("pyro_mmnorm.refine._loss", lambda *x: calls.append(1) or _loss(*x))
+    settled = refined(model, batch, 20)
+    assert len(calls) == 3  # the encoders' answer, its scale set right, and the one step that a linear model needs
+    monkeypatch.setattr("pyro_mmnorm.refine.SETTLED", -1.0)
+    further = refined(model, batch, 20)
+    assert len(calls) == 3 + 21
+    torch.testing.assert_close(settled.loc, further.loc, rtol=0, atol=1e-9)
+
+
 def test_no_step_makes_anybody_worse(cohort):
     model = mm.MMVAE.for_cohort(cohort, latent_dim=3, hidden=(8,), likelihood="normal", prior="mixture")
     mm.fit(model, cohort.train, mm.TrainConfig(epochs=3, start="random", learning_rate=0.05), progress=False)

@@ -42,7 +42,12 @@ class Norm(NormativeModel):
     def raw(self, cohort: Cohort, kind: str = "reconstruction", *, member: int | None = None) -> xr.Dataset:
         """As it is, from memory where it can be."""
         known: dict[Any, xr.Dataset] = self.__dict__.setdefault("known", {})
-        key = (kind, member, hash(tuple(frame.to_numpy().tobytes() for frame in cohort.values.values())))
+        key = (
+            kind,
+            member,
+            str(self.widths.get(kind)),
+            hash(tuple(frame.to_numpy().tobytes() for frame in cohort.values.values())),
+        )
         if key not in known:
             known[key] = super().raw(cohort, kind, member=member)
         return known[key]

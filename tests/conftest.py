@@ -34,7 +34,7 @@ def frames():
 @pytest.fixture(scope="session")
 def cohort(frames):
     """The tables of `frames` through the door."""
-    from pyro_mmnorm.cohort import Cohort
+    from pyro_mmnorm.data.cohort import Cohort
 
     values, people = frames
     return Cohort.from_frames(

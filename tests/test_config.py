@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from pyro_mmnorm.config import Config, DeviationConfig, parse_config, read_config
-from pyro_mmnorm.errors import InputError
+from pyro_mmnorm.core.errors import InputError
 
 CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 MINIMAL = """

@@ -18,7 +18,7 @@ import yaml
 from typer.testing import CliRunner
 
 import pyro_mmnorm
-from pyro_mmnorm.cli import app
+from pyro_mmnorm.app.cli import app
 from pyro_mmnorm.config import parse_config, read_config
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -26,7 +26,6 @@ DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/**/*.md"))]
 CONFIGS = sorted(ROOT.glob("configs/**/*.yaml"))
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 GUIDES = "\n".join([README, *(path.read_text(encoding="utf-8") for path in sorted(ROOT.glob("docs/howto/*.md")))])
-PATH = re.compile(r"(?P<indent> *)(?P<name>[\w.]+/?)(?: |$)")
 LINK = re.compile(r"\]\((?!https?:|#)(?P<target>[^)#\s]+)")
 COMMAND = re.compile(r"\bmmnorm (?P<name>[a-z]+)(?P<rest>[^\n`|#]*)")
 MACHINE = r"/(tmp|work|root|home)/|pypi\.org|pythonhosted\.org"
@@ -35,19 +34,6 @@ MACHINE = r"/(tmp|work|root|home)/|pypi\.org|pythonhosted\.org"
 def blocks(text: str, language: str) -> list[str]:
     """The fenced blocks of one language."""
     return re.findall(rf"^```{language}\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
-
-
-def tree(text: str) -> set[str]:
-    """Every path that the tree of CONTRIBUTING.md draws, two spaces a level."""
-    paths, parents = set(), []
-    for line in blocks(text, "text")[0].splitlines():
-        match = PATH.match(line)
-        if not match or len(match["indent"]) > 2 * len(parents):
-            continue  # a note that runs on
-        depth = len(match["indent"]) // 2
-        parents = [*parents[:depth], match["name"]] if match["name"].endswith("/") else parents[:depth]
-        paths.add("".join(parents) + ("" if match["name"].endswith("/") else match["name"]))
-    return paths
 
 
 def tracked() -> list[str]:
@@ -62,7 +48,7 @@ def tracked() -> list[str]:
 @cache
 def mmnorm(*arguments: str) -> str:
     """What the command line prints."""
-    code = "import sys; from pyro_mmnorm.cli import main; sys.exit(main())"
+    code = "import sys; from pyro_mmnorm.app.cli import main; sys.exit(main())"
     asked = [sys.executable, "-c", code, *arguments]
     plain = os.environ | {"COLUMNS": "300", "NO_COLOR": "1", "TERM": "dumb"}
     done = subprocess.run(asked, capture_output=True, text=True, check=False, env=plain)
@@ -182,18 +168,6 @@ def test_links_lead_somewhere(document):
     prose = re.sub(r"^```.*?^```", "", document.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
     targets = [match["target"] for match in LINK.finditer(prose)]
     assert [target for target in targets if not (document.parent / target).exists()] == []
-
-
-def test_the_tree_is_true():
-    drawn = tree((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"))
-    assert sorted(path for path in drawn if not (ROOT / path).exists()) == []
-    files = {path.relative_to(ROOT).as_posix() for path in (ROOT / "pyro_mmnorm").rglob("*") if path.is_file()}
-    assert sorted(path for path in files - drawn if "__pycache__" not in path) == []
-
-
-def test_a_tree_is_read_with_its_folders():
-    text = "```text\na/\n  b.py    one\n          more\n  c/      two\n    d.py\ntests/\n```"
-    assert tree(text) == {"a/", "a/b.py", "a/c/", "a/c/d.py", "tests/"}
 
 
 def test_versions_agree():

@@ -11,13 +11,14 @@ from scipy import stats
 from torch import nn
 
 import pyro_mmnorm as mm
-from pyro_mmnorm.calibration import CALIBRATORS, LOADERS, Conformal, two_sided
-from pyro_mmnorm.calibration_report import calibration_report
+from pyro_mmnorm.calibration.calibrators import CALIBRATORS, LOADERS
+from pyro_mmnorm.calibration.conformal import Conformal, two_sided
 from pyro_mmnorm.config import DeviationConfig
-from pyro_mmnorm.errors import InputError
-from pyro_mmnorm.latents import DiagonalNormal
-from pyro_mmnorm.likelihoods import LocationScale
-from pyro_mmnorm.tails import log_cdf, log_sf
+from pyro_mmnorm.core.errors import InputError
+from pyro_mmnorm.distributions.latent import DiagonalNormal
+from pyro_mmnorm.distributions.tails import log_cdf, log_sf
+from pyro_mmnorm.models.likelihoods import LocationScale
+from pyro_mmnorm.norm.calibration_report import calibration_report
 
 QUICK = mm.TrainConfig(epochs=4)
 

@@ -7,11 +7,10 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pyro_mmnorm.errors import InputError
+from pyro_mmnorm.core.errors import InputError
+from pyro_mmnorm.core.typing import Floats
 
 __all__ = ["Conformal", "Mondrian", "mean_square", "two_sided"]
-
-type Floats = NDArray[np.float64]
 
 
 def mean_square(z: ArrayLike) -> Floats:

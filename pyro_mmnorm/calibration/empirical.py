@@ -11,11 +11,11 @@ from scipy.optimize import minimize_scalar
 
 from pyro_mmnorm.calibration.conformal import Conformal, two_sided
 from pyro_mmnorm.calibration.gaussian import GaussianCalibrator
-from pyro_mmnorm.calibration.tails import LARGE_DF, normal_to_student_t, student_t_to_normal
+from pyro_mmnorm.core.typing import Floats
+from pyro_mmnorm.stats.student_t import LARGE_DF, normal_to_student_t, student_t_to_normal
 
 __all__ = ["EmpiricalCalibrator", "Shape"]
 
-type Floats = NDArray[np.float64]
 
 LEVELS = np.linspace(0.05, 0.95, 19)
 NORMAL = special.ndtri(LEVELS)

@@ -9,12 +9,12 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
 from pyro_mmnorm.calibration.conformal import Conformal, mean_square, two_sided
-from pyro_mmnorm.calibration.tails import normal_to_student_t, student_t_to_normal
-from pyro_mmnorm.regression import ShrunkRegression
+from pyro_mmnorm.core.typing import Floats
+from pyro_mmnorm.stats.regression import ShrunkRegression
+from pyro_mmnorm.stats.student_t import normal_to_student_t, student_t_to_normal
 
 __all__ = ["GaussianCalibrator", "squeezed_variance"]
 
-type Floats = NDArray[np.float64]
 
 ARRAYS = ("log_ratio", "coef", "inverse", "pattern", "variance", "count")
 

@@ -8,10 +8,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pyro_mmnorm.calibration.conformal import Conformal, two_sided
+from pyro_mmnorm.core.typing import Floats
 
 __all__ = ["NoCalibrator"]
-
-type Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)

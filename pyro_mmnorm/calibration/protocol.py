@@ -2,14 +2,12 @@
 
 from typing import Any, ClassVar, Protocol, Self
 
-import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pyro_mmnorm.calibration.conformal import Conformal
+from pyro_mmnorm.core.typing import Floats
 
 __all__ = ["Calibrator"]
-
-type Floats = NDArray[np.float64]
 
 
 class Calibrator(Protocol):
@@ -19,7 +17,8 @@ class Calibrator(Protocol):
     covariate -> its columns) -> calibrator, and `load_calibrator` reads one back.
 
     Examples:
-        >>> from pyro_mmnorm.calibration import CALIBRATORS
+        >>> import numpy as np
+        >>> from pyro_mmnorm.calibration.calibrators import CALIBRATORS
         >>> fitted: Calibrator = CALIBRATORS["none"](np.zeros((10, 2)), np.zeros((10, 0)), {})
         >>> fitted([[0.5, np.nan]], np.zeros((1, 0)))
         array([[0.5, nan]])

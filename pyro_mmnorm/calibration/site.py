@@ -8,12 +8,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from pyro_mmnorm.calibration.conformal import Conformal, two_sided
 from pyro_mmnorm.calibration.protocol import Calibrator
-from pyro_mmnorm.calibration.tails import LARGE_DF, normal_to_student_t, student_t_to_normal
-from pyro_mmnorm.errors import InputError
+from pyro_mmnorm.core.errors import InputError
+from pyro_mmnorm.core.typing import Floats
+from pyro_mmnorm.stats.student_t import LARGE_DF, normal_to_student_t, student_t_to_normal
 
 __all__ = ["FEWEST_CONTROLS", "SiteCalibrator", "adapt"]
 
-type Floats = NDArray[np.float64]
 
 FEWEST_CONTROLS = 10
 """Local controls that `adapt` needs."""
@@ -94,7 +94,7 @@ def adapt(calibrator: Calibrator, raw: ArrayLike, design: ArrayLike) -> SiteCali
         Efron & Morris (1973), Stein's estimation rule and its competitors, https://doi.org/10.1080/01621459.1973.10481350
 
     Examples:
-        >>> from pyro_mmnorm.calibration import CALIBRATORS
+        >>> from pyro_mmnorm.calibration.calibrators import CALIBRATORS
         >>> rng = np.random.default_rng(0)
         >>> trained = CALIBRATORS["gaussian"](rng.normal(size=(300, 20)), np.zeros((300, 0)), {})
         >>> local, others = (1.25 * rng.normal(size=(n, 20)) + 0.5 for n in (30, 200))

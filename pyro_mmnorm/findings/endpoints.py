@@ -8,14 +8,15 @@ import pandas as pd
 import xarray as xr
 from numpy.typing import NDArray
 
-from pyro_mmnorm.errors import InputError
-from pyro_mmnorm.findings.groups import PRIMARY, aucs, means, pairs, trends
-from pyro_mmnorm.findings.measured import Measured
-from pyro_mmnorm.findings.rates import heterogeneity, likelihood_ratios, significance
-from pyro_mmnorm.findings.scores import correlations, independence, modality_values
-from pyro_mmnorm.findings.tables import TEST_CONTROLS, labels, order_of
-from pyro_mmnorm.progress import bar
-from pyro_mmnorm.statistics import holm, indicators
+from pyro_mmnorm.core.errors import InputError
+from pyro_mmnorm.core.progress import bar
+from pyro_mmnorm.findings.clinical_scores import correlations, independence, modality_values
+from pyro_mmnorm.findings.frequency import heterogeneity, likelihood_ratios, significance
+from pyro_mmnorm.findings.group_contrasts import PRIMARY, aucs, means, pairs, trends
+from pyro_mmnorm.findings.measures import Measured
+from pyro_mmnorm.results.schema import TEST_CONTROLS, labels, order_of
+from pyro_mmnorm.stats.associations import indicators
+from pyro_mmnorm.stats.multiplicity import holm
 
 __all__ = ["findings"]
 

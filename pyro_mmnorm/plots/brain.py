@@ -10,8 +10,8 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize, to_hex
 from matplotlib.figure import Figure
 
-from pyro_mmnorm.atlas import Region, region_of
-from pyro_mmnorm.errors import InputError
+from pyro_mmnorm.core.errors import InputError
+from pyro_mmnorm.data.atlas import Region, region_of
 from pyro_mmnorm.plots.panels import Paint, Panel, assembled, bare, flowed
 from pyro_mmnorm.plots.shapes import brain_svg_shapes
 

@@ -5,9 +5,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from scipy import stats
 
-from pyro_mmnorm.errors import InputError
-from pyro_mmnorm.plots.cells import Moments, cells_of, moments
-from pyro_mmnorm.plots.style import BLUE, GREY, INK, OKABE_ITO, VERMILLION, axes_of, needed, short, styled
+from pyro_mmnorm.core.errors import InputError, needed
+from pyro_mmnorm.plots.style import BLUE, GREY, INK, OKABE_ITO, VERMILLION, axes_of, short, styled
+from pyro_mmnorm.plots.z_values import Moments, cells_of, moments
 
 __all__ = ["coverage_curve", "group_forest", "sd_by_region", "z_against"]
 

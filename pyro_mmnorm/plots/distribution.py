@@ -6,16 +6,16 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from scipy import stats
 
-from pyro_mmnorm.errors import InputError
-from pyro_mmnorm.plots.cells import band, cells_of, levels_of, people_in
+from pyro_mmnorm.core.errors import InputError
+from pyro_mmnorm.core.typing import Floats
 from pyro_mmnorm.plots.style import BLUE, GREY, INK, OKABE_ITO, VERMILLION, axes_of, legend_below, short, styled
+from pyro_mmnorm.plots.z_values import band, cells_of, levels_of, people_in
 
 __all__ = ["coverage_by", "pit_histogram", "qq", "worm"]
 
-type Floats = NDArray[np.float64]
 
 REACH = 3.0  # a worm goes no farther out, and no farther than the 5th cell from its end
 MOST_LEVELS = 4

@@ -13,15 +13,12 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 from scipy import stats
 
-from pyro_mmnorm.errors import InputError
-from pyro_mmnorm.findings import ALL_TARGETS, TEST_CONTROLS
-from pyro_mmnorm.plots.style import GREY, INK, OKABE_ITO, axes_of, group_colours, legend_below, needed, short, styled
-from pyro_mmnorm.statistics import MEAN_ABS_Z
+from pyro_mmnorm.core.errors import InputError, needed
+from pyro_mmnorm.plots.style import GREY, INK, OKABE_ITO, axes_of, group_colours, legend_below, short, styled
+from pyro_mmnorm.results.schema import TEST_CONTROLS, group_of, groups_of
+from pyro_mmnorm.stats.intervals import MEAN_ABS_Z
 
-__all__ = [
-    "group_heatmap", "group_of", "groups_of", "region_bars", "score_scatter", "significance_frequency",
-    "subject_boxes",
-]  # fmt: skip
+__all__ = ["group_heatmap", "region_bars", "score_scatter", "significance_frequency", "subject_boxes"]
 
 VALUES = {
     "mean_abs_z": ("mean |z| over regions", MEAN_ABS_Z),
@@ -32,26 +29,6 @@ VALUES = {
     "dsi": ("disease severity index", None),
 }
 """Column of subjects.csv -> what the axis says, and the value under a calibrated null."""
-
-
-def group_of(subjects: pd.DataFrame) -> pd.Series:
-    """The group of every subject, `test controls` for the reference subjects of the test split.
-
-    Examples:
-        >>> group_of(pd.DataFrame({"split": ["test", "target"], "group": ["CN", "AD"]})).tolist()
-        ['test controls', 'AD']
-    """
-    return subjects["group"].astype(str).mask(subjects["split"] == "test", TEST_CONTROLS)
-
-
-def groups_of(regions: pd.DataFrame) -> list[str]:
-    """The groups of target subjects of regions.csv in their order.
-
-    Examples:
-        >>> groups_of(pd.DataFrame({"group": ["test controls", "MCI", "AD", "all targets"]}))
-        ['MCI', 'AD']
-    """
-    return [str(group) for group in regions["group"].unique() if group not in (TEST_CONTROLS, ALL_TARGETS)]
 
 
 @styled

@@ -9,13 +9,13 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy import special
 
-from pyro_mmnorm.errors import InputError
-from pyro_mmnorm.metrics import pit_test
+from pyro_mmnorm.core.errors import InputError
+from pyro_mmnorm.core.typing import Floats
 from pyro_mmnorm.plots.style import BLUE, GREY, INK, VERMILLION
+from pyro_mmnorm.stats.metrics import pit_test
 
 __all__ = ["STATISTICS", "ppc"]
 
-type Floats = NDArray[np.float64]
 type Statistic = Callable[[Floats], float]
 
 FEWEST = 10  # people of a level that gets a panel of its own

@@ -33,7 +33,7 @@ class BrainView:
 
     Args:
         view_box: Left, top, width and height, as SVG's attribute `viewBox` has them.
-        shapes: Id of a region (see `pyro_mmnorm.atlas.Region.id`) -> path, the attribute `d`; draw in this order.
+        shapes: Id of a region (see `pyro_mmnorm.data.atlas.Region.id`) -> path, the attribute `d`; draw in this order.
         ground: Path of what is no region, for a quiet colour beneath.
         lines: Path of the outline and the sulci, to be stroked, not filled.
         labels: Names of shapes, on schematics.

@@ -8,10 +8,10 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from pyro_mmnorm.errors import InputError
-from pyro_mmnorm.findings import TEST_CONTROLS
-from pyro_mmnorm.plots.findings import VALUES, group_of
-from pyro_mmnorm.plots.style import GREY, INK, OKABE_ITO, axes_of, group_colours, legend_below, needed, short, styled
+from pyro_mmnorm.core.errors import InputError, needed
+from pyro_mmnorm.plots.findings import VALUES
+from pyro_mmnorm.plots.style import GREY, INK, OKABE_ITO, axes_of, group_colours, legend_below, short, styled
+from pyro_mmnorm.results.schema import TEST_CONTROLS, group_of
 
 __all__ = ["frequency_bars", "stage_boxes"]
 

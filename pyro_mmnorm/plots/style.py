@@ -3,19 +3,25 @@
 from collections.abc import Sequence
 from typing import Any
 
-import pandas as pd
 from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.transforms import offset_copy
 
-from pyro_mmnorm.errors import InputError
-
 __all__ = [
-    "BLUE", "GREY", "INK", "OKABE_ITO", "STYLE", "VERMILLION", "axes_of", "group_colours", "legend_below", "needed",
-    "short", "styled",
-]  # fmt: skip
+    "BLUE",
+    "GREY",
+    "INK",
+    "OKABE_ITO",
+    "STYLE",
+    "VERMILLION",
+    "axes_of",
+    "group_colours",
+    "legend_below",
+    "short",
+    "styled",
+]
 
 BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
 GREY, INK = "#767676", "#222222"
@@ -86,15 +92,3 @@ def short(name: object, most: int = 44) -> str:
     """
     text, half = str(name), most // 2
     return text if len(text) <= most else f"{text[: half - 1]}…{text[-half:]}"
-
-
-def needed(frame: pd.DataFrame, columns: Sequence[str], where: str) -> None:
-    """Check that a table can be drawn.
-
-    Raises:
-        InputError: When `frame` has no rows or lacks one of `columns`.
-    """
-    if missing := [column for column in columns if column not in frame.columns]:
-        raise InputError(where, f"no column {', '.join(missing)}", f"columns {', '.join(columns)}", "add them")
-    if frame.empty:
-        raise InputError(where, "no rows", "at least one row", "pass a table with rows")

@@ -1,5 +1,3 @@
-"""One self-contained HTML page from a run folder."""
+"""Report: one self-contained page from a run folder."""
 
-from pyro_mmnorm.report.page import build_report
-
-__all__ = ["build_report"]
+__all__: list[str] = []

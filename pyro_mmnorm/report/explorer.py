@@ -7,10 +7,11 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from pyro_mmnorm.plots.findings import group_of
+from pyro_mmnorm.report.html_tables import Cell, Table
 from pyro_mmnorm.report.maps import BrainFigure, blank_map, colours
-from pyro_mmnorm.report.results import RunResults
-from pyro_mmnorm.report.tables import Cell, Table, number, plain
+from pyro_mmnorm.results.formatting import number, plain
+from pyro_mmnorm.results.run_results import RunResults
+from pyro_mmnorm.results.schema import group_of
 
 __all__ = ["MOST_CELLS", "Explorer", "explorer", "packed"]
 

@@ -9,13 +9,13 @@ import pandas as pd
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize, to_hex
 
-from pyro_mmnorm.atlas import region_of
-from pyro_mmnorm.errors import InputError
+from pyro_mmnorm.core.errors import InputError
+from pyro_mmnorm.data.atlas import region_of
 from pyro_mmnorm.plots.brain import MAPS, Kind, Painting, painted
 from pyro_mmnorm.plots.panels import bare
 from pyro_mmnorm.plots.schematics import Label
 from pyro_mmnorm.plots.shapes import brain_svg_shapes, lies_over
-from pyro_mmnorm.report.tables import number
+from pyro_mmnorm.results.formatting import number
 
 __all__ = ["BrainFigure", "Drawing", "Mark", "Scale", "blank_map", "colours", "group_maps", "layers", "path_id"]
 

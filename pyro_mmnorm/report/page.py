@@ -14,26 +14,17 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from scipy import stats
 
-from pyro_mmnorm.files import atomic_write
-from pyro_mmnorm.findings import TEST_CONTROLS
-from pyro_mmnorm.plots.findings import group_of
+from pyro_mmnorm.core.files import atomic_write
+from pyro_mmnorm.evaluation.verdict import groups_outside, verdict
 from pyro_mmnorm.plots.shapes import brain_svg_shapes
-from pyro_mmnorm.plots.training import best_epoch
+from pyro_mmnorm.plots.training_curves import best_epoch
 from pyro_mmnorm.report.explorer import Explorer, explorer
-from pyro_mmnorm.report.figures import Picture, draw
+from pyro_mmnorm.report.html_tables import Table, calibration_tables, columns_of, finding_tables, pairs
 from pyro_mmnorm.report.maps import BrainFigure, colours, group_maps, path_id
-from pyro_mmnorm.report.results import RunResults
-from pyro_mmnorm.report.tables import (
-    Table,
-    calibration_tables,
-    columns_of,
-    finding_tables,
-    interval,
-    number,
-    pairs,
-    plain,
-)
-from pyro_mmnorm.report.verdict import groups_outside, verdict
+from pyro_mmnorm.report.pictures import Picture, draw
+from pyro_mmnorm.results.formatting import interval, number, plain
+from pyro_mmnorm.results.run_results import RunResults
+from pyro_mmnorm.results.schema import TEST_CONTROLS, group_of
 
 __all__ = ["Note", "Section", "build_report", "page_of"]
 
@@ -104,7 +95,7 @@ def build_report(run_dir: str | Path) -> Path:
         >>> build_report("no/such/run")
         Traceback (most recent call last):
         ...
-        pyro_mmnorm.errors.InputError: no/such/run: no config.yaml; expected a run folder. ...
+        pyro_mmnorm.core.errors.InputError: no/such/run: no config.yaml; expected a run folder. ...
     """
     run = RunResults.read(run_dir)
     pictures, left_out = draw(run)

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 from scipy.stats import truncnorm
 
+from pyro_mmnorm.core.typing import Floats
+from pyro_mmnorm.data.splits import split_by_fraction
 from pyro_mmnorm.simulation.scenario import Scenario
-from pyro_mmnorm.simulation.truth import Floats
 from pyro_mmnorm.simulation.volumes import ADNI_SITES, CENTRES, ICV
-from pyro_mmnorm.splits import split_by_fraction
 
 __all__ = ["GROUPS", "SCORES", "STAGES", "SUBTYPES", "Group", "Score", "draw_volunteers"]
 

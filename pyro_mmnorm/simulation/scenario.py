@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from pyro_mmnorm.errors import InputError
+from pyro_mmnorm.core.errors import InputError
 
 __all__ = ["Effect", "Scenario"]
 

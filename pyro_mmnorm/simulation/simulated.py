@@ -11,17 +11,18 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-from pyro_mmnorm.cells import check_known
-from pyro_mmnorm.errors import InputError
-from pyro_mmnorm.files import atomic_write
-from pyro_mmnorm.progress import bar
+from pyro_mmnorm.core.errors import InputError
+from pyro_mmnorm.core.files import atomic_write
+from pyro_mmnorm.core.progress import bar
+from pyro_mmnorm.core.typing import Floats
+from pyro_mmnorm.data.frames import check_known
+from pyro_mmnorm.data.splits import split_by_fraction
 from pyro_mmnorm.simulation.scenario import Scenario
-from pyro_mmnorm.simulation.truth import Floats, ReferenceKind, Truth, conditional_z
-from pyro_mmnorm.splits import split_by_fraction
+from pyro_mmnorm.simulation.truth import ReferenceKind, Truth, conditional_z
 
 if TYPE_CHECKING:
-    from pyro_mmnorm.admission import Kind
-    from pyro_mmnorm.cohort import Cohort
+    from pyro_mmnorm.data.cohort import Cohort
+    from pyro_mmnorm.data.participants import Kind
 
 __all__ = ["Planted", "Simulation", "draw_people", "measure", "simulate"]
 
@@ -101,7 +102,7 @@ class Simulation:
             >>> len(simulate(healthy=200, patients=20, seed=1).to_cohort().target)
             20
         """
-        from pyro_mmnorm.cohort import Cohort
+        from pyro_mmnorm.data.cohort import Cohort
 
         covariates: dict[str, Kind | tuple[str, Kind]] = {"age": "spline", "sex": "category"}
         if self.scenario.sites > 1:

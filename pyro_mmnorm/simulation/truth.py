@@ -7,13 +7,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pyro_mmnorm.cells import check_known
+from pyro_mmnorm.core.typing import Floats
+from pyro_mmnorm.data.frames import check_known
 from pyro_mmnorm.simulation.scenario import Scenario
 
-__all__ = ["Floats", "Network", "ReferenceKind", "Truth", "conditional_z"]
+__all__ = ["Network", "ReferenceKind", "Truth", "conditional_z"]
 
-type Floats = NDArray[np.float64]
-"""An array of float64."""
 
 type ReferenceKind = Literal["normative", "reconstruction", "cross_modal"]
 """Given the covariates alone; and given all other regions; and given the other modalities."""

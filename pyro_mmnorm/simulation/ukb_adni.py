@@ -7,18 +7,19 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 import pandas as pd
 
-from pyro_mmnorm.cells import check_known
-from pyro_mmnorm.errors import InputError
-from pyro_mmnorm.files import atomic_write
+from pyro_mmnorm.core.errors import InputError
+from pyro_mmnorm.core.files import atomic_write
+from pyro_mmnorm.core.typing import Floats
+from pyro_mmnorm.data.frames import check_known
 from pyro_mmnorm.simulation.people import GROUPS, SCORES, STAGES, draw_volunteers
 from pyro_mmnorm.simulation.scenario import Scenario
 from pyro_mmnorm.simulation.simulated import DECIMALS, Planted, Simulation, measure
 from pyro_mmnorm.simulation.spellings import Spelling, spelled
-from pyro_mmnorm.simulation.truth import Floats, ReferenceKind
+from pyro_mmnorm.simulation.truth import ReferenceKind
 from pyro_mmnorm.simulation.volumes import AGE, VolumeTruth, factor_loadings, region_table
 
 if TYPE_CHECKING:
-    from pyro_mmnorm.cohort import Cohort
+    from pyro_mmnorm.data.cohort import Cohort
 
 __all__ = ["EffectClass", "UkbAdni", "ukb_adni"]
 
@@ -90,7 +91,7 @@ class UkbAdni(Simulation):
             >>> {m: frame.shape[1] for m, frame in cohort.values.items()}
             {'cortical': 64, 'subcortical': 35, 'hippocampal': 16}
         """
-        from pyro_mmnorm.cohort import Cohort
+        from pyro_mmnorm.data.cohort import Cohort
 
         return Cohort.from_frames(
             self.values,

@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pyro_mmnorm.core.typing import Floats
 from pyro_mmnorm.simulation.scenario import Scenario
-from pyro_mmnorm.simulation.truth import Floats, Truth
+from pyro_mmnorm.simulation.truth import Truth
 
 __all__ = ["ADNI_SITES", "AGE", "CENTRES", "ICV", "SYSTEMS", "VolumeTruth", "factor_loadings", "region_table"]
 

@@ -1,0 +1,3 @@
+"""Study: the poster's study as one command."""
+
+__all__: list[str] = []

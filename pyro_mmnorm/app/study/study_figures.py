@@ -1,0 +1,231 @@
+"""Figures of a study, after the poster's four: drawn from run folders, kept as PNG and SVG."""
+
+import base64
+import io
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple, cast
+
+import numpy as np
+import pandas as pd
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from pyro_mmnorm import plots
+from pyro_mmnorm.app.compare.runs import Run
+from pyro_mmnorm.core.errors import InputError
+from pyro_mmnorm.core.files import atomic_write
+from pyro_mmnorm.data.atlas import region_of
+from pyro_mmnorm.plots.style import STYLE, short
+from pyro_mmnorm.report.pictures import Picture
+from pyro_mmnorm.results.schema import TEST_CONTROLS
+
+__all__ = ["draw"]
+
+DPI, CSS_DPI = 150, 100
+MODALITIES_APART = "one number per region"
+
+
+class _Plan(NamedTuple):
+    """A figure: where it stands, its file, what it shows, how to read it, and how it is drawn."""
+
+    part: str
+    name: str
+    what: str
+    caption: str
+    draw: "partial[Figure]"
+
+
+def draw(runs: Mapping[str, Run], folder: Path) -> tuple[dict[str, list[Picture]], list[str]]:
+    """Draw every figure of a study.
+
+    Args:
+        runs: Label -> the first run of each model, the first first.
+        folder: For name.png and name.svg.
+
+    Returns:
+        Part of the page -> its pictures, and a sentence for every figure that these data do not allow.
+    """
+    pictures: dict[str, list[Picture]] = {}
+    left_out = []
+    for plan in _plans(runs):
+        try:
+            pictures.setdefault(plan.part, []).append(_saved(plan, folder))
+        except InputError as error:
+            left_out.append(f"Figure not drawn: {plan.what}. {error}")
+    return pictures, left_out
+
+
+def _plans(runs: Mapping[str, Run]) -> Iterator[_Plan]:
+    """The figures in the order of the poster."""
+    label, first = next(iter(runs.items()))
+    groups, regions = first.results.groups, first.results.regions
+    yield _Plan(
+        "maps",
+        "1_deviation_maps",
+        f"Mean z of every region by stage, {label}",
+        f"{label}. White is what healthy people give (mean z 0), blue smaller and red larger than expected; one scale "
+        "for all. The row of test controls shows what chance alone paints. Intervals of every region: regions.csv.",
+        partial(_maps, regions, [TEST_CONTROLS, *groups], "mean_z", f"Mean z by stage, {label}"),
+    )
+    yield _Plan(
+        "stages",
+        "2_stages",
+        "Mean |z| of a person by stage, all models side by side",
+        "A model whose hollow boxes leave the dashed line has z that are too wide or too narrow: its other boxes are "
+        "off by as much. Compare a stage with the test controls of the same model, never two models by height.",
+        partial(_boxes, runs),
+    )
+    yield from _frequencies(runs)
+    for score in first.results.named("scores"):
+        yield _Plan(
+            "scores",
+            f"4_{score}",
+            f"{score} against the deviation of a person, all models",
+            "Line of least squares with the 95 % band of its mean; r with its 95 % interval, over everybody. "
+            "Stages differ in both numbers, so this is no proof of an association within a stage (see the table).",
+            partial(_scatters, runs, score),
+        )
+
+
+def _frequencies(runs: Mapping[str, Run]) -> Iterator[_Plan]:
+    """Maps by stage and by model, and the bars of the hippocampal subfields."""
+    label, first = next(iter(runs.items()))
+    groups, regions = first.results.groups, first.results.regions
+    whole = {name: run for name, run in runs.items() if list(run.results.z) == list(first.results.z)}
+    last = groups[-1]
+    yield _Plan(
+        "frequency",
+        "3a_frequency_maps",
+        f"Share of people with p < 0.05 in each region by stage, {label}",
+        f"{label}. Two-sided p of the calibrated z, uncorrected. 5 % are expected by chance, as in the row of test "
+        "controls. Counts and exact intervals of every region: regions.csv.",
+        partial(_maps, regions, [TEST_CONTROLS, *groups], "share_significant", f"Frequency of significance, {label}"),
+    )
+    by_model = pd.concat(
+        [_of(run.results.regions, last).assign(group=name) for name, run in whole.items()], ignore_index=True
+    )
+    yield _Plan(
+        "frequency",
+        "3b_frequency_maps_by_model",
+        f"Share of people of {last} with p < 0.05 in each region by model",
+        "All models at the same healthy rate: see how far the test controls of each keep to 5 % in the table.",
+        partial(_maps, by_model, list(whole), "share_significant", f"Frequency of significance, {last}"),
+    )
+    healthy = int(_of(regions, TEST_CONTROLS)["n"].max())
+    stages = {name: _subfields(_of(regions, name)) for name in groups}
+    models = {name: _subfields(_of(run.results.regions, last)) for name, run in whole.items()}
+    for name, tables, title, ordered in (
+        ("3c_subfields", stages, f"Hippocampal subfields by stage, {label}", True),
+        ("3d_subfields_by_model", models, f"Hippocampal subfields by model, {last}", False),
+    ):
+        yield _Plan(
+            "frequency",
+            name,
+            f"{title}: share of people with p < 0.05",
+            f"Dark ticks: the same share among test controls (n {healthy}). Bars with exact 95 % intervals.",
+            partial(_bars, tables, title, ordered),
+        )
+
+
+def _of(regions: pd.DataFrame, group: str) -> pd.DataFrame:
+    return regions[regions["group"] == group]
+
+
+def _subfields(rows: pd.DataFrame) -> pd.DataFrame:
+    inside = [
+        (region := region_of(str(name))) is not None and region.system == "hippocampus" for name in rows["region"]
+    ]
+    return rows[np.array(inside, bool)]
+
+
+def _maps(regions: pd.DataFrame, groups: list[str], column: str, title: str) -> Figure:
+    """A row of maps per group."""
+    table = regions.pivot(index=["modality", "region"], columns="group", values=column)[groups]
+    if (names := table.index.get_level_values("region")).has_duplicates:
+        raise InputError("regions", "one region in two modalities", MODALITIES_APART, "draw one modality at a time")
+    table = table.set_axis(names, axis=0)
+    n = {str(group): int(rows["n"].max()) for group, rows in regions.groupby("group")}
+    if column == "mean_z":
+        return plots.brain_maps(table, label="mean z (negative: smaller than expected)", title=title, n=n, null=0.0)
+    label = "people with p < 0.05 (%)"
+    return plots.brain_maps(100 * table, label=label, kind="sequential", title=title, n=n, null=5.0)
+
+
+def _boxes(runs: Mapping[str, Run]) -> Figure:
+    """Models of many regions share an axis; |z| of one region spreads far more, and has one of its own."""
+    groups = next(iter(runs.values())).results.groups
+    single = {name: run.results.subjects for name, run in runs.items() if run.results.z.shape[1] == 1}
+    many = {name: run.results.subjects for name, run in runs.items() if name not in single}
+    if not (single and many):
+        return _figure(plots.stage_boxes(many or single, order=groups))
+    figure = Figure(figsize=(0.32 * (len(groups) + 1) * len(many) + 6, 4.8), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(0.32 * (len(groups) + 1) * len(many) + 1, 4.6))
+    plots.stage_boxes(many, order=groups, ax=left)
+    plots.stage_boxes(single, order=groups, ax=right)
+    right.set_ylabel("|z|")
+    right.set_title("One region", loc="left")
+    right.tick_params(axis="x", labelsize=8)
+    names = [tick.get_text().replace(TEST_CONTROLS, "test\ncontrols") for tick in right.get_xticklabels()]
+    right.set_xticks(right.get_xticks(), names)
+    return figure
+
+
+def _bars(tables: dict[str, pd.DataFrame], title: str, ordered: bool) -> Figure:
+    if not len(next(iter(tables.values()))):
+        raise InputError("regions", "no hippocampal subfield", "names such as left_CA1", "none are in these tables")
+    return _figure(plots.frequency_bars(tables, title=title, stages=ordered))
+
+
+def _scatters(runs: Mapping[str, Run], score: str) -> Figure:
+    """A panel per model; the legend of the first serves all."""
+    columns = min(3, len(runs))
+    lines = -(-len(runs) // columns)
+    figure = Figure(figsize=(4.1 * columns, 3.7 * lines + 0.5), layout="constrained")
+    axes = np.atleast_1d(figure.subplots(lines, columns)).ravel()
+    for ax in axes[len(runs) :]:
+        ax.remove()
+    handles, labels = [], []
+    for ax, (name, run) in zip(axes, runs.items(), strict=False):
+        people = run.results.subjects.assign(score=run.score)
+        plots.score_scatter(people, people[score], score, value="score", order=run.results.groups, ax=ax)
+        told = ax.get_title(loc="left").partition(": ")[2].replace(", unadjusted", "").replace("Pearson ", "")
+        ax.set_title(f"{short(name, 28)}\n{told}", loc="left")
+        small = run.results.config.get("baseline") == "hippocampal_volume"
+        ax.set_xlabel("−z of hippocampal volume" if small else "mean |z| over regions")
+        if ax is axes[0]:
+            handles, labels = ax.get_legend_handles_labels()
+        ax.get_legend().remove()
+        _trim(ax, people["score"].to_numpy(float), people[score].to_numpy(float))
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+    return figure
+
+
+def _trim(ax: Axes, x: np.ndarray, y: np.ndarray) -> None:
+    """A few people far out must not squeeze everybody else: the axis ends before them, and says so."""
+    x, y = x[np.isfinite(y) & np.isfinite(x)], y[np.isfinite(y) & np.isfinite(x)]
+    low, high = np.quantile(x, [0, 0.997])
+    end = high + 0.25 * (high - low)
+    ax.set_ylim(y.min() - 0.05 * np.ptp(y), y.max() + 0.05 * np.ptp(y))
+    if beyond := int((x > end).sum()):
+        ax.set_xlim(low - 0.04 * (end - low), end)
+        ax.text(0.99, 0.02, f"{beyond} beyond →", transform=ax.transAxes, ha="right", fontsize=8)
+
+
+def _figure(ax: Axes) -> Figure:
+    return cast(Figure, ax.get_figure(root=True))
+
+
+def _saved(plan: _Plan, folder: Path) -> Picture:
+    """The figure as PNG and SVG, and inside the page."""
+    with rc_context({**STYLE, "svg.hashsalt": plan.name}):
+        figure = plan.draw()
+        for form, told in (("svg", {"Date": None}), ("png", {"Software": None})):
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format=form, dpi=DPI, metadata=told)
+            atomic_write(folder / f"{plan.name}.{form}", buffer.getvalue())
+    width, height = (round(inches * CSS_DPI) for inches in figure.get_size_inches())
+    data = f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
+    return Picture(f"{plan.what}.", plan.caption, data, width, height)

@@ -1,0 +1,215 @@
+"""Calibrated: raw deviations -> calibrated ones, for the people of the training or for those of one site."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import xarray as xr
+from numpy.typing import NDArray
+from scipy import special
+
+from pyro_mmnorm.calibration.calibrators import load_calibrator
+from pyro_mmnorm.calibration.conformal import Conformal, mean_square
+from pyro_mmnorm.calibration.mahalanobis import FIGURES, LatentNorm
+from pyro_mmnorm.calibration.protocol import Calibrator
+from pyro_mmnorm.calibration.site import FEWEST_CONTROLS, adapt
+from pyro_mmnorm.core.errors import InputError
+from pyro_mmnorm.core.typing import Floats
+from pyro_mmnorm.data.cohort import Cohort
+from pyro_mmnorm.results.schema import MEMBER_SD
+from pyro_mmnorm.stats.multiplicity import benjamini_hochberg
+
+__all__ = ["PATTERN", "Calibrated", "conformal_groups"]
+
+
+PATTERN = "pattern"
+"""Groups by which modalities a person has."""
+
+logger = logging.getLogger("pyro_mmnorm")
+
+
+def conformal_groups(cohort: Cohort, by: str) -> NDArray[np.str_]:
+    """The group of each person that conformal p compare within, [n]: a category, or the modalities that were observed.
+
+    Args:
+        cohort: Anybody.
+        by: A covariate of kind category, or `pattern`.
+
+    Raises:
+        InputError: When it is neither.
+
+    Examples:
+        >>> import pyro_mmnorm as mm
+        >>> cohort = mm.simulate(healthy=60, patients=2, sites=2, seed=1).to_cohort()
+        >>> conformal_groups(cohort, "site")[:2].tolist()
+        ['site-1', 'site-1']
+    """
+    if by == PATTERN:
+        return cohort.modalities_present
+    known = [name for name, kind in cohort.kinds.items() if kind == "category"]
+    if by not in known:
+        want = f"{PATTERN!r} or a covariate by category, {known}"
+        raise InputError("deviations.conformal_within", repr(by), want, "mend the name")
+    return cohort.covariates[by].astype(str).to_numpy(dtype=str)
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """What turns raw into calibrated deviations: that of the people of the training, or of one site.
+
+    Args:
+        calibrators: Of each regional kind.
+        latent: Of kind `latent`, if there is one.
+        groups: Conformal group of each person that conformal p compare with, [n_cal]; None: everybody is one group.
+    """
+
+    calibrators: Mapping[str, Calibrator]
+    latent: LatentNorm | None = None
+    groups: NDArray[np.str_] | None = None
+
+    def __call__(self, raw: xr.Dataset, design: Floats, kind: str) -> xr.Dataset:
+        """Deviations of people from their raw ones.
+
+        Args:
+            raw: z_raw, expected and sd (subject, region); for kind `latent` the posterior `mean` (subject, latent)
+                and how many `members` it is of among its attributes.
+                Where there are `groups`, its coordinate conformal_group tells those of these people.
+            design: Encoded covariates, [n, c].
+            kind: One that is calibrated.
+
+        Returns:
+            `raw` with everything that the calibrator adds, see `NormativeModel.deviations`; what `LatentNorm` gives for
+            kind `latent`, and NaN where there is none.
+        """
+        if kind == "latent":
+            return self._latent(raw, design)
+        calibrator, dims, z_raw = self.calibrators[kind], ("subject", "region"), raw["z_raw"].to_numpy()
+        z = calibrator(z_raw, design)
+        centre, low, high = (calibrator.raw_at(at, design) for at in (0.0, -1.0, 1.0))
+        omnibus = mean_square(z)
+        p, within = self._conformal(calibrator.conformal, np.abs(z), raw)
+        omnibus_p, omnibus_within = self._conformal(calibrator.omnibus, omnibus[:, None], raw)
+        if self.groups is not None:
+            raw = raw.assign(p_within=(dims, within), omnibus_p_within=("subject", omnibus_within[:, 0]))
+        return raw.assign(
+            z=(dims, z),
+            p=(dims, p),
+            q=(dims, benjamini_hochberg(2 * special.ndtr(-np.abs(z)), axis=1)),
+            expected=(dims, raw["expected"].to_numpy() + centre * raw["sd"].to_numpy()),
+            sd=(dims, raw["sd"].to_numpy() * (high - low) / 2),
+            extrapolated=(dims, np.abs(z) > calibrator.conformal.largest_score),
+            omnibus=("subject", omnibus),
+            omnibus_p=("subject", omnibus_p[:, 0]),
+        )
+
+    def _conformal(self, conformal: Conformal, scores: Floats, raw: xr.Dataset) -> tuple[Floats, NDArray[np.bool_]]:
+        """p of scores, and whether each is one within the person's own group."""
+        if self.groups is None:
+            return conformal(scores), np.zeros(scores.shape, bool)
+        labels, mondrian = raw["conformal_group"].to_numpy().astype(str), conformal.within(self.groups)
+        return mondrian(scores, labels), mondrian.conditional(labels)
+
+    def conformal_notes(self, kind: str) -> dict[str, Any]:
+        """Calibration people of each conformal group, the smallest p there, and which groups are too small."""
+        if self.groups is None:
+            return {}
+        one, whole = (getattr(self.calibrators[kind], name).within(self.groups) for name in ("conformal", "omnibus"))
+        told = {label: {"people": int((self.groups == label).sum()), "smallest_p": group.smallest}
+                for label, group in one.groups.items()}  # fmt: skip
+        return {"groups": told, "note": one.note, "omnibus_note": whole.note}
+
+    def _latent(self, raw: xr.Dataset, design: Floats) -> xr.Dataset:
+        mean = raw["mean"].to_numpy()
+        if self.latent:
+            return self.latent(mean, design).assign_coords(raw.coords)
+        names = [*FIGURES, *(f"{name}{MEMBER_SD}" for name in FIGURES if raw.attrs["members"] > 1)]
+        empty = {name: ("subject", np.full(len(mean), np.nan)) for name in names}
+        z = (("subject", "latent"), np.full(mean.shape, np.nan))
+        return xr.Dataset({"latent_z": z, **empty}, {**raw.coords, "latent": np.arange(mean.shape[1])})
+
+    def to_site(
+        self,
+        raw: Mapping[str, Floats],
+        latents: Floats | None,
+        design: Floats,
+        groups: Mapping[str, slice],
+        site: str,
+        conformal: NDArray[np.str_] | None = None,
+    ) -> "Calibrated":
+        """The same for a new site, by `calibration.adapt`; `latent` anew, and only where the controls are enough.
+
+        Args:
+            raw: kind -> raw z of the controls, [n, d].
+            latents: Their posterior means, [n, k]; None leaves kind `latent` out.
+            design: Their covariates, with 0 in the columns of `site`, [n, c].
+            groups: covariate -> its columns.
+            site: Its name, for messages.
+            conformal: Their conformal groups, [n].
+
+        Raises:
+            InputError: With fewer than 10 controls that have any region observed; it names the site.
+        """
+        where = f"site {site!r}" if site else "the new site"
+        known = min((int(np.isfinite(z).any(1).sum()) for z in raw.values()), default=len(design))
+        if known < FEWEST_CONTROLS:
+            todo = "find more, or take the answer for the population (deviations.unseen_site: population)"
+            raise InputError(where, f"{known} controls", f"at least {FEWEST_CONTROLS} to adapt to it", todo)
+        calibrators = {kind: adapt(self.calibrators[kind], z, design) for kind, z in raw.items()}
+        compared = None if self.groups is None else np.concatenate([self.groups, conformal])
+        if latents is None or self.latent is None:
+            return Calibrated(calibrators, groups=compared)
+        try:
+            own = LatentNorm.fit(latents, design, groups, max(1, len(self.latent.members)))
+            return Calibrated(calibrators, own, compared)
+        except InputError as error:
+            logger.info("%s: kind latent left out: %s", where, error)
+            return Calibrated(calibrators, groups=compared)
+
+    @property
+    def names(self) -> dict[str, str]:
+        """kind -> name of its calibrator."""
+        return {kind: calibrator.name for kind, calibrator in self.calibrators.items()}
+
+    def to_arrays(self) -> dict[str, NDArray[Any]]:
+        """Everything that has to be kept, by name."""
+        parts = {f"calibrator.{kind}": calibrator.to_arrays() for kind, calibrator in self.calibrators.items()}
+        parts |= {"latent": self.latent.to_arrays()} if self.latent else {}
+        parts |= {"conformal": {"groups": _letters(self.groups)}} if self.groups is not None else {}
+        return {f"{part}.{name}": x for part, arrays in parts.items() for name, x in arrays.items()}
+
+    @classmethod
+    def from_arrays(
+        cls,
+        arrays: Mapping[str, NDArray[Any]],
+        names: Mapping[str, str],
+        groups: Mapping[str, slice],
+        *,
+        prefix: str = "",
+    ) -> Self:
+        """The inverse of `to_arrays` and `names`, from arrays whose names begin with `prefix`."""
+
+        def under(part: str) -> dict[str, NDArray[Any]]:
+            start = prefix + part
+            return {name.removeprefix(start): x for name, x in arrays.items() if name.startswith(start)}
+
+        calibrators = {
+            kind: load_calibrator(name, under(f"calibrator.{kind}."), groups) for kind, name in names.items()
+        }
+        latent, conformal = under("latent."), under("conformal.")
+        return cls(
+            calibrators,
+            LatentNorm.from_arrays(latent, groups) if latent else None,
+            _words(conformal["groups"]) if conformal else None,
+        )
+
+
+def _letters(words: NDArray[np.str_]) -> NDArray[np.uint32]:
+    """Text as an array of code points, [n, longest]."""
+    return np.ascontiguousarray(words).view(np.uint32).reshape(len(words), -1)
+
+
+def _words(letters: NDArray[Any]) -> NDArray[np.str_]:
+    """The inverse of `_letters`."""
+    return np.ascontiguousarray(letters, np.uint32).view(f"U{letters.shape[1]}")[:, 0]

@@ -1,0 +1,3 @@
+"""Core: errors, files, progress and types that every other package uses."""
+
+__all__: list[str] = []

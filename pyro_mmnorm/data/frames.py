@@ -1,0 +1,194 @@
+"""Cells of a table: text and numbers in one normal form, columns and ids found by name."""
+
+import difflib
+import re
+from collections.abc import Hashable, Iterable, Sequence
+
+import numpy as np
+import pandas as pd
+
+from pyro_mmnorm.core.errors import InputError
+
+__all__ = [
+    "MISSING",
+    "as_numbers",
+    "as_text",
+    "by_id",
+    "check_known",
+    "column_of",
+    "counted",
+    "hint",
+    "named",
+    "text_of",
+]
+
+MISSING = frozenset({"", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NULL", "null"})
+"""Spellings of a cell that was not observed; -9999 and its like are numbers, and are not guessed."""
+
+
+def text_of(value: object) -> str:
+    """One cell as text in the normal form in which cells are compared; '' where nothing was observed.
+
+    Text is stripped, whole numbers lose a trailing `.0`, and truth values are `true` and `false`.
+
+    Examples:
+        >>> [text_of(cell) for cell in (1.0, "2.0", " CN ", True, "False", "007", "n/a")]
+        ['1', '2', 'CN', 'true', 'false', '007', '']
+    """
+    text = str(value).strip()
+    if value is None or value is pd.NaT or text in MISSING:
+        return ""
+    if text.lower() in ("true", "false"):
+        return text.lower()
+    return re.sub(r"^([+-]?\d+)\.0+$", r"\1", text)
+
+
+def as_text(column: pd.Series) -> pd.Series:
+    """Every cell of a column by `text_of`, [n].
+
+    Examples:
+        >>> as_text(pd.Series([1.0, None], index=["sub-1", "sub-2"])).tolist()
+        ['1', '']
+    """
+    return pd.Series([text_of(cell) for cell in column], index=column.index, name=column.name, dtype=str)
+
+
+def as_numbers(column: pd.Series, where: str) -> pd.Series:
+    """A column as float64, NaN where a cell is empty or says so (see `MISSING`), [n].
+
+    Args:
+        column: Numbers, or text that spells numbers, indexed by subject.
+        where: Table or modality, for the error message.
+
+    Raises:
+        InputError: On text that is no number, or an infinite number; names the row and the column.
+
+    Examples:
+        >>> as_numbers(pd.Series(["1.5", "NA"], index=["sub-1", "sub-2"], name="age"), "participants").tolist()
+        [1.5, nan]
+    """
+    readable = column.astype(str) if column.dtype.kind in "cmM" else column  # dates must not turn into nanoseconds
+    numbers = pd.to_numeric(readable, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
+    told = as_text(column[~np.isfinite(numbers)])
+    wrong = told[told != ""]
+    if len(wrong):
+        raise InputError(
+            f"{where}, column {column.name!r}, row {wrong.index[0]!r}",
+            repr(wrong.iloc[0]),
+            "a finite number, or an empty cell where nothing was observed",
+            "mend the cell, or leave the column out",
+        )
+    return pd.Series(numbers, index=column.index, name=column.name)
+
+
+def named(names: Iterable[object], most: int = 3) -> str:
+    """The first few names, quoted, and how many more there are.
+
+    Examples:
+        >>> named(["a", "b", "c", "d"])
+        "'a', 'b', 'c' and 1 more"
+    """
+    told = [repr(str(name)) for name in names]
+    more = f" and {len(told) - most} more" if len(told) > most else ""
+    return (", ".join(told[:most]) or "nothing") + more
+
+
+def counted(number: int, noun: str) -> str:
+    """A number of things.
+
+    Examples:
+        >>> counted(1, "subject"), counted(2, "subject")
+        ('1 subject', '2 subjects')
+    """
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def hint(name: object, known: Iterable[object], otherwise: str) -> str:
+    """A did-you-mean when a known name comes close, else `otherwise`.
+
+    Examples:
+        >>> hint("agee", ["age", "sex"], "name a column")
+        "did you mean 'age'"
+    """
+    by_small = {str(one).lower(): str(one) for one in known}
+    close: list[str] = difflib.get_close_matches(str(name).lower(), by_small, n=1)
+    return f"did you mean {by_small[close[0]]!r}" if close else otherwise
+
+
+def check_known(where: str, value: object, known: Sequence[object]) -> None:
+    """Refuse a word that is not among the known ones.
+
+    Raises:
+        InputError: With the known words, and the closest.
+
+    Examples:
+        >>> check_known("kind", "spline", ("spline", "linear"))
+    """
+    if value not in known:
+        todo = hint(value, known, "write one of them")
+        raise InputError(where, repr(value), f"one of {', '.join(map(str, known))}", todo)
+
+
+def column_of(frame: pd.DataFrame, name: Hashable, where: str) -> pd.Series:
+    """The one column of that name.
+
+    Raises:
+        InputError: When it is absent, or stands twice.
+
+    Examples:
+        >>> column_of(pd.DataFrame({"age": [70]}), "age", "participants").tolist()
+        [70]
+    """
+    places = np.flatnonzero(frame.columns == name)
+    if len(places) == 1:
+        column: pd.Series = frame.iloc[:, places[0]]
+        return column
+    got = f"column {name!r} stands {len(places)} times" if len(places) else f"column {name!r} is absent"
+    todo = "rename or remove one" if len(places) else hint(name, frame.columns, "name a column of the table")
+    raise InputError(where, got, f"one of the columns {named(frame.columns, 12)}", todo)
+
+
+def by_id(frame: pd.DataFrame, key: str | None, where: str) -> pd.DataFrame:
+    """The frame with its ids, as text, for an index, and stripped text for column names.
+
+    The ids are the column `key`; or else the index when it is named `key`, or holds text, or `key` is None.
+
+    Raises:
+        InputError: When the ids are absent, empty or duplicated.
+
+    Examples:
+        >>> by_id(pd.DataFrame({"id": [7, 8], "age": [70, 71]}), "id", "participants").index.tolist()
+        ['7', '8']
+    """
+    frame = frame.set_axis([str(name).strip() for name in frame.columns], axis=1)
+    if key in frame.columns:
+        cells: Sequence[object] = column_of(frame, key, where).tolist()
+        frame = frame.drop(columns=[key])
+    elif _holds_ids(frame.index, key):
+        cells = frame.index.tolist()
+    else:
+        got = "rows that are only numbered" if key is None else f"id column {key!r} is absent"
+        todo = hint(key, frame.columns, "name the id column")
+        raise InputError(where, got, f"ids as a column or as the index; columns are {named(frame.columns, 12)}", todo)
+    ids = pd.Index(
+        [cell.strip() if isinstance(cell, str) else text_of(cell) for cell in cells], name=key or "id", dtype=str
+    )
+    if (ids == "").any():
+        raise InputError(
+            where,
+            f"{counted(int((ids == '').sum()), 'row')} without an id",
+            "an id in every row",
+            "fill or remove them",
+        )
+    twice = ids[ids.duplicated()].unique()
+    if len(twice):
+        raise InputError(
+            where, f"duplicated ids {named(twice)}", "one row a subject", "keep one row of each, such as one visit"
+        )
+    return frame.set_axis(ids, axis=0)
+
+
+def _holds_ids(index: pd.Index, key: str | None) -> bool:
+    if key is None:
+        return not isinstance(index, pd.RangeIndex)
+    return index.name == key or pd.api.types.is_string_dtype(index)

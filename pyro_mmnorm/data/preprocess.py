@@ -1,0 +1,259 @@
+"""Preprocess: scaling of regions and the covariate basis, fitted on training controls only."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal, Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from pyro_mmnorm.core.errors import InputError
+from pyro_mmnorm.core.typing import Floats
+from pyro_mmnorm.data.batch import Batch
+from pyro_mmnorm.data.cohort import Cohort
+from pyro_mmnorm.data.covariates import SITE, Term, natural_spline
+
+__all__ = ["LOCAL", "SITE", "Preprocess", "Scaling", "SiteUnits", "Term", "natural_spline"]
+
+type Scaling = Literal["standard", "mean", "minmax"]
+"""How regions are brought to model units."""
+
+LOCAL = "local"
+"""Name of the new site where the norm was trained without the covariate `site`."""
+
+MIN_OBSERVED = 10
+
+
+@dataclass(frozen=True)
+class SiteUnits:
+    """Location and scale of every region at a site that has its own, [D] each; see `Preprocess.units`."""
+
+    loc: tuple[float, ...]
+    scale: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preprocess:
+    """From the units of the tables to model units and back; learnt from training controls, then fixed.
+
+    Args:
+        regions: modality -> region names in order.
+        set_aside: modality -> regions constant or hardly observed among the training controls; ignored from then on.
+        loc, scale: modality -> mean and standard deviation over training controls, [d].
+        terms: The covariates in order.
+        admitted: Sites that came after training; None: any. They have 0 in the columns of `site`.
+        units: New site -> its own location and scale: whoever is of that site is measured in these. So the decoder f
+            becomes loc + scale f there, and so does its sigma, while the posterior stays exact.
+    """
+
+    regions: Mapping[str, tuple[str, ...]]
+    set_aside: Mapping[str, tuple[str, ...]]
+    loc: Mapping[str, tuple[float, ...]]
+    scale: Mapping[str, tuple[float, ...]]
+    terms: tuple[Term, ...]
+    admitted: tuple[str, ...] | None = ()
+    units: Mapping[str, SiteUnits] = field(default_factory=dict)
+
+    @classmethod
+    def fit(cls, cohort: Cohort, *, scaling: Scaling = "standard") -> Self:
+        """Learn means, scales and the covariate basis.
+
+        Args:
+            cohort: Training controls and nobody else (`cohort.train`).
+            scaling: `standard`: mean 0 and SD 1; `mean`: divided by the mean, not centred; `minmax`: 0 to 1.
+
+        Raises:
+            InputError: When a modality has no region left that varies.
+        """
+        regions, aside, loc, scale = {}, {}, {}, {}
+        for m, frame in cohort.values.items():
+            spread, count = frame.std(ddof=0), frame.notna().sum()
+            usable = (count >= MIN_OBSERVED) & (spread > 1e-12 * frame.abs().mean())
+            if not usable.any():
+                got = "no region that varies over the training controls"
+                raise InputError(f"modality {m!r}", got, "at least one", "check its table, or leave the modality out")
+            regions[m], aside[m] = tuple(frame.columns[usable]), (*frame.columns[~usable], *cohort.set_aside.get(m, {}))
+            loc[m], scale[m] = _units(m, frame.loc[:, usable], scaling)
+        terms = tuple(Term.fit(cohort.covariates[name], kind) for name, kind in cohort.kinds.items())
+        return cls(regions=regions, set_aside=aside, loc=loc, scale=scale, terms=terms)
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """modality -> number of regions."""
+        return {m: len(names) for m, names in self.regions.items()}
+
+    @property
+    def names(self) -> list[str]:
+        """`<modality>.<region>` in order."""
+        return [f"{m}.{region}" for m, part in self.regions.items() for region in part]
+
+    @property
+    def coordinates(self) -> dict[str, Any]:
+        """Coordinates of the regions for results: `region` (`<modality>.<region>`), `modality` and `region_name`."""
+        pairs = [(m, region) for m, part in self.regions.items() for region in part]
+        of, own = ([pair[i] for pair in pairs] for i in (0, 1))
+        return {"region": self.names, "modality": ("region", of), "region_name": ("region", own)}
+
+    @property
+    def groups(self) -> dict[str, slice]:
+        """covariate -> its columns in the encoded matrix."""
+        ends = np.cumsum([0, *(term.width for term in self.terms)]).tolist()
+        return {t.name: slice(a, b) for t, a, b in zip(self.terms, ends[:-1], ends[1:], strict=True)}
+
+    @property
+    def width(self) -> int:
+        """Number of covariate columns."""
+        return sum(term.width for term in self.terms)
+
+    def __call__(self, cohort: Cohort) -> Batch:
+        """The same subjects in model units, float32, 0 where not observed.
+
+        Raises:
+            InputError: When regions are missing or unknown, a covariate is absent, or a category is new.
+        """
+        values, observed = {}, {}
+        unknown = sorted(set(cohort.values) - set(self.regions))
+        if unknown or not set(cohort.values) & set(self.regions):
+            raise InputError(
+                "modalities",
+                f"{sorted(cohort.values)}",
+                f"some of {sorted(self.regions)}",
+                "rename or remove the others",
+            )
+        loc, scale, end = *self.units_of(cohort), 0
+        for m, names in self.regions.items():
+            own, end = slice(end, end + len(names)), end + len(names)
+            x = self._ordered(m, names, cohort)
+            seen = np.isfinite(x)
+            values[m], observed[m] = np.where(seen, (x - loc[:, own]) / scale[:, own], 0.0), seen
+        return Batch.from_arrays(values, observed, self.design(cohort))
+
+    def observed(self, cohort: Cohort) -> Floats:
+        """Values in the units of the tables and the model's order of regions, [n, D], NaN where not observed."""
+        return np.concatenate([self._ordered(m, names, cohort) for m, names in self.regions.items()], 1)
+
+    def _ordered(self, m: str, names: tuple[str, ...], cohort: Cohort) -> Floats:
+        """The modality's table in the model's order of regions; all NaN when the cohort has no such modality."""
+        if m not in cohort.values:
+            return np.full((len(cohort), len(names)), np.nan)
+        frame = cohort.values[m]
+        missing = [name for name in names if name not in frame]
+        extra = [name for name in frame if name not in names and name not in self.set_aside[m]]
+        if missing or extra:
+            got = "; ".join(
+                f"{len(part)} regions {word}, such as {part[0]!r}"
+                for part, word in ((missing, "missing"), (extra, "unknown"))
+                if part
+            )
+            todo = "give the missing ones (empty where not observed) and exclude the unknown ones"
+            raise InputError(f"modality {m!r}", got, f"the {len(names)} regions of the training, in any order", todo)
+        return frame[list(names)].to_numpy(float)
+
+    def blank(self, design: Floats | None = None) -> Batch:
+        """People with these encoded covariates, [n, c], of whom nothing was observed; one with zeros when None."""
+        covariates = np.zeros((1, self.width)) if design is None else design
+        cells = {m: np.zeros((len(covariates), d)) for m, d in self.sizes.items()}
+        return Batch.from_arrays(cells, {m: x.astype(bool) for m, x in cells.items()}, covariates)
+
+    def design(self, cohort: Cohort) -> Floats:
+        """Encoded covariates, [n, c]; refuses an absent covariate and a new category."""
+        return self.encoded(cohort.covariates)
+
+    def encoded(self, covariates: pd.DataFrame) -> Floats:
+        """`design` of people with these covariates, one column each, [n, c]."""
+        absent = [term.name for term in self.terms if term.name not in covariates]
+        if absent:
+            raise InputError(
+                "covariates", f"{absent} absent", f"{[t.name for t in self.terms]}", "give them for every subject"
+            )
+        parts = [term(covariates[term.name], self._admitted(covariates, term)) for term in self.terms]
+        return np.concatenate([np.zeros((len(covariates), 0)), *parts], axis=1)
+
+    def _admitted(self, covariates: pd.DataFrame, term: Term) -> Collection[str]:
+        if term.name != SITE:
+            return ()
+        return self.admitted if self.admitted is not None else set(covariates[SITE])
+
+    def admitting(self, sites: tuple[str, ...] | None) -> Self:
+        """The same, with these sites (None: any) admitted beside those met in training."""
+        return replace(self, admitted=sites)
+
+    @property
+    def sites(self) -> tuple[str, ...] | None:
+        """The sites met in training; None where `site` is no covariate by category."""
+        return next((term.levels for term in self.terms if term.name == SITE and term.kind == "category"), None)
+
+    def outside(self, cohort: Cohort, *, refuse: bool = False) -> pd.DataFrame:
+        """Whether each covariate that has a range lies outside that of training, a column each.
+
+        Raises:
+            InputError: For the first such person, where they are to be refused.
+        """
+        ranges = {
+            term.name: (term.low, term.high) for term in self.terms if term.low is not None and term.high is not None
+        }
+        found = {name: ~cohort.covariates[name].between(*ends) for name, ends in ranges.items()}
+        for name, far in found.items() if refuse else ():
+            if far.any():
+                got = f"{far.sum()} subjects outside the range of training, such as {cohort.ids[far][0]!r}"
+                todo = "set them aside, or have them flagged (deviations.outside_range: flag)"
+                raise InputError(f"covariate {name!r}", got, "{:g} to {:g}".format(*ranges[name]), todo)
+        return pd.DataFrame(found, index=cohort.ids, dtype=bool)
+
+    def units_at(self, site: str) -> tuple[Floats, Floats]:
+        """Location and scale of every region at a site, [D] each."""
+        if site in self.units:
+            return np.array(self.units[site].loc), np.array(self.units[site].scale)
+        return np.concatenate(list(self.loc.values())), np.concatenate(list(self.scale.values()))
+
+    def units_of(self, cohort: Cohort) -> tuple[Floats, Floats]:
+        """The same for each person, [n, D]; [1, D] where no site has its own."""
+        if not self.units:
+            loc, scale = self.units_at("")
+            return loc[None], scale[None]
+        sites = [LOCAL] * len(cohort) if self.sites is None else list(cohort.covariates[SITE])
+        known = {site: self.units_at(site) for site in set(sites)}
+        return np.stack([known[site][0] for site in sites]), np.stack([known[site][1] for site in sites])
+
+    def to_units(self, modality: str, x: NDArray[Any]) -> Floats:
+        """Model units back to the units of the table, [..., d]."""
+        return np.asarray(x, float) * np.array(self.scale[modality]) + np.array(self.loc[modality])
+
+    def to_record(self) -> dict[str, Any]:
+        """JSON-able content."""
+        return asdict(self)
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any]) -> Self:
+        """The inverse of `to_record`."""
+
+        def tuples(part: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
+            return {m: tuple(x) for m, x in part.items()}
+
+        def term(part: Mapping[str, Any]) -> Term:
+            fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in part.items()}
+            return Term(**fields)
+
+        terms = tuple(term(part) for part in record["terms"])
+        fields = {k: tuples(record[k]) for k in ("regions", "set_aside", "loc", "scale")}
+        units = {site: SiteUnits(**{k: tuple(v) for k, v in part.items()}) for site, part in record["units"].items()}
+        admitted = None if record["admitted"] is None else tuple(record["admitted"])
+        return cls(**fields, terms=terms, admitted=admitted, units=units)
+
+
+def _units(m: str, frame: pd.DataFrame, scaling: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Location and scale of every region."""
+    mean = frame.mean()
+    if scaling == "standard":
+        loc, scale = mean, frame.std(ddof=0)
+    elif scaling == "minmax":
+        loc, scale = frame.min(), frame.max() - frame.min()
+    elif scaling == "mean" and (mean > 0).all():
+        loc, scale = 0 * mean, mean
+    else:
+        got = f"scaling {scaling!r}" + (" with a mean that is not positive" if scaling == "mean" else "")
+        raise InputError(
+            f"modality {m!r}", got, "standard, minmax, or mean of positive regions", "use scaling: standard"
+        )
+    return tuple(loc.tolist()), tuple(scale.tolist())

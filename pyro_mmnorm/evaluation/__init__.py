@@ -1,0 +1,3 @@
+"""Evaluation: the calibration report on test controls."""
+
+__all__: list[str] = []

@@ -1,0 +1,3 @@
+"""Norm: a trained model with its calibrators, its sites and its files."""
+
+__all__: list[str] = []

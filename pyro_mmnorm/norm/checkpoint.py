@@ -1,0 +1,107 @@
+"""Save and load a model folder: safetensors and JSON with checksums; nothing is executed on load."""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_arrays
+from safetensors.numpy import save as save_arrays
+from torch import Tensor
+
+from pyro_mmnorm.core.errors import InputError
+from pyro_mmnorm.core.files import atomic_write
+
+__all__ = ["read", "sha256", "tensors", "write"]
+
+FORMAT = 1
+ARRAYS, RECORD, SUMS = "arrays.safetensors", "model.json", "sha256.json"
+
+
+def sha256(content: bytes) -> str:
+    """Checksum of some bytes, in hexadecimal."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def write(folder: str | Path, arrays: Mapping[str, NDArray[Any]], record: Mapping[str, Any]) -> None:
+    """Write arrays and a JSON-able record as a model folder."""
+    folder = Path(folder)
+    files = {
+        ARRAYS: save_arrays({name: np.asarray(x, order="C") for name, x in arrays.items()}),
+        RECORD: json.dumps({"format": FORMAT, **record}, indent=1, allow_nan=False).encode(),
+    }
+    for name, content in files.items():
+        atomic_write(folder / name, content)
+    atomic_write(folder / SUMS, json.dumps({name: sha256(content) for name, content in files.items()}, indent=1))
+
+
+def read(folder: str | Path) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Arrays and record of a model folder, checked against its checksums.
+
+    Raises:
+        InputError: When a file is missing, altered, or of another format.
+    """
+    folder = Path(folder)
+    files = {name: _content(folder / name) for name in (SUMS, ARRAYS, RECORD)}
+    try:
+        sums = json.loads(files[SUMS])
+        for name in (ARRAYS, RECORD):
+            if sums[name] != sha256(files[name]):
+                raise InputError(
+                    str(folder / name),
+                    "altered since it was saved",
+                    "the checksum in sha256.json",
+                    "restore the file, or train again",
+                )
+        record, arrays = json.loads(files[RECORD]), load_arrays(files[ARRAYS])
+    except (json.JSONDecodeError, SafetensorError, KeyError) as error:
+        raise InputError(
+            str(folder), f"a file that cannot be read ({error})", "a folder of NormativeModel.save", "restore it"
+        ) from error
+    if record.get("format") != FORMAT:
+        raise InputError(
+            str(folder),
+            f"format {record.get('format')!r}",
+            f"format {FORMAT}",
+            "load it with the version that saved it",
+        )
+    return arrays, record
+
+
+def tensors(arrays: Mapping[str, NDArray[Any]], prefix: str, like: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The arrays under a prefix as tensors, checked for name, shape, dtype and finiteness against `like`."""
+    found = {name.removeprefix(prefix): torch.from_numpy(x) for name, x in arrays.items() if name.startswith(prefix)}
+    if set(found) != set(like):
+        odd = sorted(set(found) ^ set(like))
+        raise InputError(
+            "model weights",
+            f"{len(odd)} names differ, such as {odd[0]!r}",
+            "the model's own names",
+            "restore the folder",
+        )
+    for name, x in found.items():
+        if x.shape != like[name].shape or x.dtype != like[name].dtype or not torch.isfinite(x).all():
+            want = f"finite {like[name].dtype} of shape {tuple(like[name].shape)}"
+            raise InputError(
+                f"model weights: {name}",
+                f"{x.dtype} of shape {tuple(x.shape)}, or not finite",
+                want,
+                "restore the folder",
+            )
+    return found
+
+
+def _content(path: Path) -> bytes:
+    if not path.is_file():
+        raise InputError(
+            str(path),
+            "no such file",
+            "a model folder with arrays.safetensors, model.json and sha256.json",
+            "check the path",
+        )
+    return path.read_bytes()

@@ -1,0 +1,3 @@
+"""Results: their schema, the figures of a person, and the files of a run."""
+
+__all__: list[str] = []

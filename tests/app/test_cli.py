@@ -1,0 +1,225 @@
+"""The command line as a user meets it: exit codes, one clear line, nothing written on bad input."""
+
+import io
+import json
+import os
+import shlex
+import subprocess
+import sys
+import time
+
+import pytest
+from typer.testing import CliRunner
+
+from pyro_mmnorm.app import terminal
+from pyro_mmnorm.app.cli import app
+from pyro_mmnorm.app.terminal import Summary
+
+COMMANDS = ("run", "init", "export", "study", "score", "adapt", "inspect", "simulate", "demo", "report", "compare")
+
+
+def invoke(*arguments: object):
+    return CliRunner().invoke(app, [str(a) for a in arguments])
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory):
+    root = tmp_path_factory.mktemp("tables")
+    assert invoke("simulate", "--out", root / "t", "--healthy", 300, "--patients", 20, "--quiet").exit_code == 0
+    return root / "t"
+
+
+def configuration(tables, path, **changes):
+    from pathlib import Path
+
+    text = (Path(__file__).parents[2] / "configs" / "demo.yaml").read_text()
+    path.write_text(text)
+    return ["--set", f"data.root={tables}", "--set", "train.epochs=2", "--set", "deviations.draws=16"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_help_with_an_example(command):
+    result = invoke(command, "--help")
+    assert result.exit_code == 0
+    assert f"mmnorm {command}" in result.output
+    assert "Example" in result.output
+    assert "--quiet" in result.output
+    assert "--json" in result.output
+
+
+def test_help_is_there_within_a_second():
+    # the best of three: a busy machine must not fail it
+    times = []
+    for _ in range(3):
+        began = time.perf_counter()
+        subprocess.run([sys.executable, "-m", "pyro_mmnorm.app.cli", "--help"], check=True, capture_output=True)
+        times.append(time.perf_counter() - began)
+    assert min(times) < 1
+
+
+def test_the_main_job_and_what_follows(tables, tmp_path):
+    config = tmp_path / "demo.yaml"
+    settings = configuration(tables, config)
+    out = tmp_path / "run"
+    result = invoke("run", config, "--out", out, *settings)
+    assert result.exit_code == 0, result.output
+    assert "test controls" in result.output
+    assert str(out / "report.html") in result.output
+    (out / "report.html").unlink()
+    assert invoke("report", out, "--quiet").output == ""
+    assert (out / "report.html").is_file()
+    scored = invoke("score", out, "--config", config, "--out", tmp_path / "s", *settings)
+    assert scored.exit_code == 0, scored.output
+    assert (tmp_path / "s" / "z.csv").is_file()
+    assert "The run: " in scored.output  # a score says how far its norm can be trusted
+    known = invoke("adapt", out, "--config", config, "--out", tmp_path / "a", *settings)
+    assert known.exit_code == 2
+    assert "adapt: only sites met in training" in known.output
+    assert not (tmp_path / "a").exists()
+    compared = invoke("compare", out, out, "--out", tmp_path / "c")
+    assert compared.exit_code == 0, compared.output
+    assert "not distinguishable" in compared.output
+    assert str(tmp_path / "c" / "compare.html") in compared.output
+    assert invoke("compare", out, out, "--out", tmp_path / "c").exit_code == 2
+    assert invoke("compare", out, out, "--out", tmp_path / "c", "--overwrite", "--quiet").output == ""
+    assert invoke("compare", out, out, "--out", config).exit_code == 2
+
+
+def test_inspect_and_dry_run_write_nothing(tables, tmp_path):
+    config = tmp_path / "demo.yaml"
+    settings = configuration(tables, config)
+    for command in (["inspect", config], ["run", config, "--dry-run", "--out", tmp_path / "r"]):
+        result = invoke(*command, *settings)
+        assert result.exit_code == 0, result.output
+        assert "cortical" in result.output
+    assert [p.name for p in tmp_path.iterdir()] == ["demo.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("change", "line"),
+    [
+        ("data.rot=x", "data.rot: unknown key"),
+        ("model.fusion=sum", "model.fusion: 'sum'"),
+        ("data.id=nobody", "nobody"),
+        ("data.participants=absent.csv", "no such file"),
+        ("train.epochs=0", "train.epochs"),
+        ("data.reference.values=[martian]", "martian"),
+    ],
+)
+def test_bad_input_ends_with_one_line_exit_code_2_and_nothing_written(tables, tmp_path, change, line):
+    config = tmp_path / "demo.yaml"
+    settings = configuration(tables, config)
+    result = invoke("run", config, "--out", tmp_path / "r", *settings, "--set", change)
+    assert result.exit_code == 2, result.output
+    assert line in result.output
+    assert "expected" in result.output
+    assert not (tmp_path / "r").exists()
+
+
+def test_missing_files_and_wrong_usage_end_with_2(tmp_path):
+    assert invoke("run", tmp_path / "none.yaml").exit_code == 2
+    assert invoke("report", tmp_path).exit_code == 2
+    assert invoke("compare", tmp_path, tmp_path).exit_code == 2
+    assert invoke("run").exit_code == 2
+    assert invoke("score", tmp_path, "--config", tmp_path / "none.yaml").exit_code == 2
+    (tmp_path / "x").write_text("")
+    assert invoke("simulate", "--out", tmp_path).exit_code == 2
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What a user typed, for `invoke` gets past sys.argv."""
+
+    def ask(*arguments: object):
+        monkeypatch.setattr(sys, "argv", ["mmnorm", *map(str, arguments)])
+        return invoke(*arguments)
+
+    return ask
+
+
+def interrupted(*_: object, **__: object) -> None:
+    raise KeyboardInterrupt
+
+
+def test_ctrl_c_ends_with_130_and_the_command_to_go_on_with(tables, tmp_path, monkeypatch, asked):
+    from pyro_mmnorm.app import pipeline
+
+    monkeypatch.setattr(pipeline, "run", interrupted)
+    config, out = tmp_path / "demo.yaml", tmp_path / "my runs"
+    result = asked("run", config, "--out", out, *(settings := configuration(tables, config)))
+    assert result.exit_code == 130
+    assert result.stdout == ""
+    told = result.stderr.strip().partition("To go on: ")[2]
+    assert shlex.split(told) == ["mmnorm", "run", *map(str, [config, "--out", out]), *settings, "--resume"]
+
+
+def test_ctrl_c_before_an_earlier_run_is_replaced_does_not_go_on_with_that_one(tables, tmp_path, monkeypatch, asked):
+    """The folder still holds the old run: to resume it would pass its numbers for those of the new tables."""
+    from pyro_mmnorm.app import pipeline
+
+    config, out = tmp_path / "demo.yaml", tmp_path / "run"
+    settings = configuration(tables, config)
+    out.mkdir()
+    (out / "config.yaml").write_text("of an earlier run")
+    os.utime(out / "config.yaml", (0, 0))
+    monkeypatch.setattr(pipeline, "run", interrupted)
+    told = asked("run", config, "--out", out, "--overwrite", *settings).stderr
+    assert "--resume" not in told
+    assert "--overwrite" in told
+    monkeypatch.setattr(pipeline, "run", lambda *_, **__: (out / "config.yaml").touch() or interrupted())
+    told = asked("run", config, "--out", out, "--overwrite", *settings).stderr
+    assert "--resume" in told
+    assert "--overwrite" not in told
+
+
+def test_ctrl_c_of_what_cannot_be_gone_on_with_names_the_command_itself(tmp_path, monkeypatch, asked):
+    from pyro_mmnorm.app import cli
+
+    monkeypatch.setattr(cli, "_simulate", interrupted)
+    result = asked("simulate", "--out", tmp_path / "t")
+    assert result.exit_code == 130
+    assert f"To start again: mmnorm simulate --out {tmp_path / 't'}" in result.stderr
+
+
+def test_json_is_one_object_and_nothing_else_on_stdout(tables, tmp_path):
+    told = invoke("simulate", "--out", tmp_path / "t", "--healthy", 100, "--patients", 4, "--json")
+    record = json.loads(told.stdout)
+    assert record["command"] == "simulate"
+    assert record["out"] == str(tmp_path / "t")
+    sizes = {part["name"]: part["bytes"] for part in record["written"]}
+    assert sizes == {path.name: path.stat().st_size for path in (tmp_path / "t").iterdir()}
+    config = tmp_path / "demo.yaml"
+    looked = json.loads(invoke("inspect", config, *configuration(tables, config), "--json").stdout)
+    assert {row["modality"] for row in looked["tables"]["regions"]} == {"cortical", "subcortical", "hippocampal"}
+    refused = invoke("report", tmp_path, "--json")
+    assert (refused.exit_code, refused.stdout) == (2, "")
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_colour_is_for_terminals_only(tmp_path, monkeypatch):
+    (tmp_path / "z.csv").write_text("id,[bold]\n")
+    summary = Summary(out=tmp_path, verdict="Calibrated.", then="report: x")
+    for name, there, coloured in (("", io.StringIO(), False), ("", Terminal(), True), ("1", Terminal(), False)):
+        monkeypatch.setenv("TERM", "xterm-256color")
+        monkeypatch.setenv("NO_COLOR", name)
+        monkeypatch.setattr(sys, "stdout", there)
+        terminal.tell(summary)
+        assert ("\x1b[" in there.getvalue()) == coloured
+        assert "z.csv" in there.getvalue()
+        assert "calibrated z" in there.getvalue()
+        assert there.getvalue().index("Calibrated.") < there.getvalue().index("report: x")
+
+
+def test_help_is_a_tour():
+    told = invoke("--help").output
+    headings = ["A first look:", "Your own tables:", "Later people and other sites:", "Side by side:"]
+    places = [told.index(heading) for heading in headings]
+    assert places == sorted(places)
+    assert set(COMMANDS) == {command.callback.__name__ for command in app.registered_commands}
+    assert all(f"\n  {name} " in told for name in COMMANDS)
+    assert "..." not in told.partition("COMMAND [ARGS]...")[2]
+    assert max(map(len, told.splitlines())) <= 80

@@ -1,1 +1,0 @@
-"""Every figure that the project promises, printed beside what is asked: `uv run python -m tests.benchmarks`."""

@@ -1,0 +1,80 @@
+"""Held-out evidence against its exact value; what latents carry."""
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+
+import pyro_mmnorm as mm
+from pyro_mmnorm.core.errors import InputError
+from pyro_mmnorm.inference.evidence import latent_table, log_evidence
+from pyro_mmnorm.inference.initialisation import start_linear
+
+
+def linear(cohort, **parts):
+    model = mm.MMVAE.for_cohort(cohort, **{"latent_dim": 3, "hidden": (), **parts})
+    batch = model.preprocess(cohort.train)
+    start_linear(model, batch, torch.arange(len(batch)).expand(model.members, -1))
+    return model
+
+
+def exact_evidence(model, batch):
+    """The observed cells of a linear Gaussian model are normal."""
+    out = np.zeros(len(batch))
+    c = batch.covariates.numpy()
+    nets = [(m, p.net.skip.weight.detach().numpy(), p.net.skip.bias.detach().numpy(), p.log_scale) for m, p in
+            model.likelihoods.items()]  # fmt: skip
+    w = np.concatenate([weight[:3] for _, weight, _, _ in nets], 1)
+    mean = np.concatenate([bias + c @ weight[3:] for _, weight, bias, _ in nets], 1)
+    noise = np.concatenate([log.detach().exp().square().numpy()[0] for *_, log in nets])
+    x = np.concatenate([batch.values[m].numpy() for m, *_ in nets], 1)
+    seen = np.concatenate([batch.observed[m].numpy() for m, *_ in nets], 1)
+    covariance = w.T @ w + np.diag(noise)
+    for i, s in enumerate(seen):
+        out[i] = stats.multivariate_normal(mean[i, s], covariance[np.ix_(s, s)]).logpdf(x[i, s])
+    return out
+
+
+def test_the_bound_reaches_the_exact_evidence_for_incomplete_people_too(cohort):
+    values = {m: frame.copy() for m, frame in cohort.values.items()}
+    values["hippocampal"].iloc[::3] = np.nan
+    values["cortical"].iloc[1::3, :8] = np.nan
+    holes = mm.Cohort(**{**vars(cohort), "values": values}).test
+    model = linear(cohort)
+    want = exact_evidence(model, model.preprocess(holes))
+    loose, tight = (log_evidence(model, holes, draws=draws, refine=30).to_numpy() for draws in (4, 4096))
+    assert np.abs(tight - want).max() < 0.05  # nats of about 20; what 4,096 draws leave
+    assert (want - loose).mean() > (want - tight).mean()
+
+
+def test_members_are_averaged_as_densities(cohort):
+    crowd = linear(cohort, members=2)
+    lone = log_evidence(linear(cohort), cohort.test, draws=64)
+    np.testing.assert_allclose(log_evidence(crowd, cohort.test, draws=64), lone, atol=1e-3)  # two equal members
+
+
+def test_a_model_without_preprocessing_has_no_cohort(cohort):
+    model = linear(cohort)
+    model.preprocess = None
+    with pytest.raises(InputError, match="log_evidence: a model without preprocessing"):
+        log_evidence(model, cohort.test)
+
+
+def test_shares_of_precision_sum_to_one_and_idle_latents_are_seen(cohort):
+    model = linear(cohort, latent_dim=5)  # three factors were planted
+    table = latent_table(model, model.preprocess(cohort.train))
+    shares = table.filter(like="share_").sum(axis=1)
+    np.testing.assert_allclose(shares, 1, atol=1e-5)
+    assert table["active"].sum() >= 3
+    assert (table["kl"] >= -1e-6).all()
+    assert set(table["block"]) == {"shared"}
+
+
+def test_private_latents_have_no_share_of_another_expert(cohort):
+    model = linear(cohort, latent_dim=2, private_dim=1, members=2)
+    table = latent_table(model, model.preprocess(cohort.train))
+    assert len(table) == 8
+    own = table[table["block"] == "cortical"]
+    assert (own["share_hippocampal"] == 0).all()
+    assert (own["share_cortical"] > 0).all()
+    np.testing.assert_allclose(table.filter(like="share_").sum(axis=1), 1, atol=1e-5)

@@ -1,0 +1,95 @@
+"""Refinement: the exact mean-field posterior of a linear model, for any missing pattern."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+
+import pyro_mmnorm as mm
+from pyro_mmnorm.inference.initialisation import start_linear
+from pyro_mmnorm.inference.refine import _loss, _noise, refined
+
+
+@pytest.fixture
+def linear(cohort):
+    """A linear model at its factor-analysis start, in float64, and held-out people with holes."""
+    model = mm.MMVAE.for_cohort(cohort, latent_dim=3, hidden=())
+    whole = model.preprocess(cohort.train)
+    start_linear(model, whole, torch.arange(len(whole))[None])
+    batch = model.preprocess(cohort.test).double()
+    batch.observed["hippocampal"][::3] = False
+    batch.observed["cortical"][1::3, :8] = False
+    return model.double(), batch
+
+
+def exact(model, batch, i):
+    """Mean and mean-field variance of person i's Gaussian posterior."""
+    precision, pull = np.eye(3), np.zeros(3)
+    c = batch.covariates[i].numpy()
+    for m, likelihood in model.likelihoods.items():
+        w, b = likelihood.net.skip.weight.detach().numpy(), likelihood.net.skip.bias.detach().numpy()[0]
+        seen, noise = batch.observed[m][i].numpy(), likelihood.log_scale.detach().exp().square().numpy()[0]
+        residual = batch.values[m][i].numpy() - b - c @ w[3:]
+        scaled = np.where(seen, w[:3] / noise, 0)
+        precision, pull = precision + scaled @ w[:3].T, pull + scaled @ residual
+    return np.linalg.solve(precision, pull), 1 / np.diag(precision)
+
+
+def test_in_a_linear_model_a_few_steps_give_the_exact_mean_field_posterior(linear):
+    model, batch = linear
+    q = refined(model, batch, 4)
+    want = [exact(model, batch, i) for i in range(len(batch))]
+    np.testing.assert_allclose(q.mean, np.stack([mean for mean, _ in want]), atol=1e-6)
+    np.testing.assert_allclose(q.variance, np.stack([v for _, v in want]), rtol=1e-6)
+    away = np.abs(model.posterior(batch).mean.detach().numpy() - q.mean.numpy()).max(1)
+    assert away[2::3].max() < 1e-3  # complete people: the product of experts is exact
+    assert np.median(away[::3]) > 0.02  # without a modality it is not
+
+
+def test_there_are_no_more_steps_when_none_has_anything_to_gain(linear, monkeypatch):
+    model, batch = linear
+    calls = []
+    monkeypatch.setattr("pyro_mmnorm.inference.refine._loss", lambda *x: calls.append(1) or _loss(*x))
+    settled = refined(model, batch, 20)
+    assert len(calls) == 3  # the encoders' answer, its scale set right, and the one step that a linear model needs
+    monkeypatch.setattr("pyro_mmnorm.inference.refine.SETTLED", -1.0)
+    further = refined(model, batch, 20)
+    assert len(calls) == 3 + 21
+    torch.testing.assert_close(settled.loc, further.loc, rtol=0, atol=1e-9)
+
+
+def test_no_step_makes_anybody_worse(cohort):
+    model = mm.MMVAE.for_cohort(cohort, latent_dim=3, hidden=(8,), likelihood="normal", prior="mixture")
+    mm.fit(model, cohort.train, mm.TrainConfig(epochs=3, start="random", learning_rate=0.05), progress=False)
+    batch = model.preprocess(cohort.test)
+    losses = []
+    for steps in (0, 1, 3, 10):
+        q = refined(model, batch, steps)
+        losses.append(_loss(model, batch, torch.stack([q.loc, q.scale.log()]), _noise(q, 0))[0])
+    assert all((later <= earlier + 1e-4).all() for earlier, later in itertools.pairwise(losses))
+    assert losses[-1].mean() < losses[0].mean() - 0.1
+
+
+def test_the_answer_depends_on_nobody_else_and_on_no_hidden_cell(linear):
+    model, batch = linear
+    whole = refined(model, batch, 10)
+    part = refined(model, batch[slice(3, 9)], 10)
+    torch.testing.assert_close(part.mean, whole.mean[3:9], rtol=1e-9, atol=1e-9)
+    hidden = batch.hiding({"cortical": torch.ones_like(batch.observed["cortical"])})
+    torch.testing.assert_close(refined(model, hidden, 10).mean, refined(model, batch.without("cortical"), 10).mean)
+
+
+def test_members_are_refined_side_by_side(cohort):
+    crowd = mm.MMVAE.for_cohort(cohort, latent_dim=3, hidden=(8,), members=2, seed=3)
+    alone = mm.MMVAE.for_cohort(cohort, latent_dim=3, hidden=(8,), seed=4)
+    batch = crowd.preprocess(cohort.test)
+    torch.testing.assert_close(
+        refined(crowd, batch, 5).mean[1], refined(alone, batch, 5).mean, rtol=1e-4, atol=1e-4
+    )  # float32, other order of sums, amplified by Adam's division
+
+
+def test_a_mixture_cannot_be_refined(cohort):
+    model = mm.MMVAE.for_cohort(cohort, latent_dim=3, fusion="moe")
+    with pytest.raises(TypeError, match="a posterior of type DiagonalMixture; expected DiagonalNormal"):
+        refined(model, model.preprocess(cohort.test), 5)

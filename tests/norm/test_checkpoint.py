@@ -1,0 +1,65 @@
+"""Model folders: whole or refused; files land whole or not at all."""
+
+import numpy as np
+import pytest
+import torch
+
+from pyro_mmnorm.core.errors import InputError
+from pyro_mmnorm.norm import checkpoint
+
+
+@pytest.fixture
+def folder(tmp_path):
+    checkpoint.write(tmp_path / "m", {"w": np.arange(6, dtype=np.float32).reshape(2, 3)}, {"a": 1})
+    return tmp_path / "m"
+
+
+def test_what_was_written_is_read(folder):
+    arrays, record = checkpoint.read(folder)
+    assert arrays["w"].tolist() == [[0, 1, 2], [3, 4, 5]]
+    assert record["a"] == 1
+
+
+@pytest.mark.parametrize("name", ["arrays.safetensors", "model.json", "sha256.json"])
+def test_a_missing_file_is_named(folder, name):
+    (folder / name).unlink()
+    with pytest.raises(InputError, match=f"{name}: no such file"):
+        checkpoint.read(folder)
+
+
+@pytest.mark.parametrize("name", ["arrays.safetensors", "model.json"])
+def test_an_altered_file_is_named(folder, name):
+    content = bytearray((folder / name).read_bytes())
+    content[-2] ^= 1
+    (folder / name).write_bytes(bytes(content))
+    with pytest.raises(InputError, match=f"{name}: altered since it was saved"):
+        checkpoint.read(folder)
+
+
+def test_checksums_that_cannot_be_read_and_foreign_formats_are_refused(folder):
+    (folder / "sha256.json").write_text("{")
+    with pytest.raises(InputError, match="a file that cannot be read"):
+        checkpoint.read(folder)
+    checkpoint.write(folder, {"w": np.zeros(1)}, {"format": 99})
+    with pytest.raises(InputError, match="format 99; expected format 1"):
+        checkpoint.read(folder)
+
+
+@pytest.mark.parametrize(
+    ("x", "match"),
+    [
+        (np.zeros((2, 3), np.float64), "torch.float64"),
+        (np.zeros((3, 2), np.float32), r"shape \(3, 2\)"),
+        (np.full((2, 3), np.nan, np.float32), "not finite"),
+    ],
+)
+def test_weights_of_another_shape_dtype_or_no_number_are_refused(x, match):
+    with pytest.raises(InputError, match=match):
+        checkpoint.tensors({"model.w": x}, "model.", {"w": torch.zeros(2, 3)})
+
+
+def test_weights_of_other_names_are_refused():
+    with pytest.raises(InputError, match="1 names differ, such as 'v'"):
+        checkpoint.tensors(
+            {"model.w": np.zeros(1, np.float32), "model.v": np.zeros(1)}, "model.", {"w": torch.zeros(1)}
+        )

@@ -1,0 +1,111 @@
+"""Deviations: closed form, far tails, units, round trip; what holds for every kind is in test_predictive."""
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import xarray as xr
+from scipy import special
+
+import pyro_mmnorm as mm
+from pyro_mmnorm.core.errors import InputError
+from pyro_mmnorm.inference.mixture import raw_z
+from pyro_mmnorm.inference.refine import refined
+from pyro_mmnorm.results.schema import joined
+
+
+def test_raw_z_is_that_of_the_mixture_written_by_hand(norm, cohort):
+    model, batch = norm.model, norm.preprocess(cohort.test)
+    q = refined(model, batch, norm._steps())
+    z = q.mean + q.stddev * torch.randn(20_000, 1, model.latent_dim, generator=torch.Generator().manual_seed(0))
+    d = model.likelihood("hippocampal", z, batch)
+    want = special.ndtri(d.cdf(batch.values["hippocampal"]).mean(0).detach().numpy())
+    noise, between = d.variance.mean(0), d.mean.var(0, correction=0)  # the draws have seen the region itself
+    want = want / ((noise - between) / (noise + between)).sqrt().detach().numpy()
+    got = norm.raw(cohort.test)["z_raw"].sel(region=[f"hippocampal.hip_{j}" for j in range(5)])
+    np.testing.assert_allclose(got, want, atol=0.03)  # 64 Sobol draws against 20,000 random ones
+
+
+def test_raw_z_is_finite_and_monotone_thirty_scales_out():
+    x = torch.linspace(-30, 30, 601, dtype=torch.float64)
+    z = raw_z(torch.special.log_ndtr(x), torch.special.log_ndtr(-x))
+    np.testing.assert_allclose(z, x, atol=1e-9)
+
+
+def test_each_kind_of_far_value_stays_in_order(norm, cohort):
+    one = cohort.test[cohort.test.ids[:1]]
+    previous = -np.inf
+    for value in (-20_000, -5_000, 0, 1_000, 5_000, 20_000):
+        values = {m: frame.copy() for m, frame in one.values.items()}
+        values["hippocampal"].iloc[0, 2] = value
+        z = norm.deviations(dataclasses.replace(one, values=values))["z"].sel(region="hippocampal.hip_2").item()
+        assert np.isfinite(z)
+        assert z > previous
+        previous = z
+
+
+def test_expected_and_sd_are_in_the_units_of_the_table(norm, cohort):
+    dev = norm.deviations(cohort.test)
+    x = np.concatenate([frame.to_numpy() for frame in cohort.test.values.values()], 1)
+    again = (x - dev["expected"]) / dev["sd"]
+    # exact were the mixture normal; within |z| < 2 it nearly is
+    near = np.abs(dev["z"].to_numpy()) < 2
+    np.testing.assert_allclose(again.to_numpy()[near], dev["z"].to_numpy()[near], atol=0.1)
+
+
+def test_a_planted_loss_is_found_and_its_sign_is_negative(norm, cohort):
+    z = norm.deviations(cohort.target)["z"].sel(region="hippocampal.hip_0")
+    assert (z < -1.64).mean() > 0.8  # 300 units down, 4 residual SDs
+
+
+def test_a_saved_and_loaded_norm_gives_the_same_bits(norm, cohort, tmp_path):
+    norm.save(tmp_path / "model")
+    again = mm.load(tmp_path / "model")
+    a, b = norm.deviations(cohort.target), again.deviations(cohort.target)
+    assert a.identical(b)
+
+
+def test_calling_out_of_turn_is_refused(norm, cohort):
+    with pytest.raises(InputError, match="kind 'reconstruction' is not calibrated"):
+        mm.NormativeModel(norm.model).deviations(cohort.test)
+    with pytest.raises(InputError, match="kind: 'sideways'"):
+        norm.raw(cohort.test, "sideways")
+    with pytest.raises(InputError, match="3 controls; expected at least 10"):
+        norm.calibrate(cohort.calibrate[cohort.calibrate.ids[:3]])
+    with pytest.raises(InputError, match=r"deviations\.calibrator: 'magic'"):
+        mm.NormativeModel(norm.model, calibrator="magic")
+
+
+def test_two_fits_of_one_seed_give_the_same_bits(cohort):
+    tables = []
+    for _ in range(2):
+        torch.rand(3)  # whatever was drawn before does not matter
+        model = mm.MMVAE.for_cohort(cohort, latent_dim=2, hidden=(4,), seed=3)
+        mm.fit(model, cohort.train, mm.TrainConfig(epochs=3), seed=3, progress=False)
+        tables.append(mm.NormativeModel(model, draws=32, seed=3).calibrate(cohort.calibrate).deviations(cohort.target))
+    assert tables[0].identical(tables[1])
+
+
+def test_the_order_of_rows_in_the_tables_leaves_z_alone(frames):
+    values, people = frames
+    results = []
+    for seed in (None, 5):
+        shuffled = {m: f.sample(frac=1, random_state=seed) if seed else f for m, f in values.items()}
+        rows = people.sample(frac=1, random_state=seed) if seed else people
+        cohort = mm.Cohort.from_frames(
+            shuffled, rows, covariates={"age": "spline", "sex": "category"}, reference=("diagnosis", ["CN"]), seed=2
+        )
+        model = mm.MMVAE.for_cohort(cohort, latent_dim=2, hidden=(4,))
+        mm.fit(model, cohort.train, mm.TrainConfig(epochs=2), progress=False)
+        dev = mm.NormativeModel(model, draws=32).calibrate(cohort.calibrate).deviations(cohort.target)
+        results.append(pd.DataFrame(dev["z"].to_numpy(), index=dev["subject"].to_numpy()))
+    pd.testing.assert_frame_equal(*results)
+
+
+def test_parts_that_differ_are_not_joined():
+    """A variable that one part lacks would be whatever lay in memory."""
+    one = xr.Dataset({"z": ("subject", [1.0])}, {"subject": ["a"]})
+    with pytest.raises(ValueError, match=r"parts differ in \['p'\]"):
+        joined([one, one.assign(p=one["z"])], people=2)

@@ -52,7 +52,7 @@ class Row:
         if not np.isfinite(self.figures.get(figure, [np.nan])[0]):
             return "–"
         column = np.array(self.figures[figure]) * (100 if percent else 1)
-        return spoken(column[0], *np.quantile(column[1:], [0.025, 0.975]), digits=1 if percent else 2)
+        return cli_command(column[0], *np.quantile(column[1:], [0.025, 0.975]), digits=1 if percent else 2)
 
     def cells(self) -> tuple[str, ...]:
         """Its line of the table."""
@@ -61,7 +61,7 @@ class Row:
         return (str(self.seed), self.name, active, *shares, *(self.told(f"{c} {f}") for f in ASKED for c in CLASSES))
 
 
-def spoken(value: float, low: float, high: float, digits: int = 2) -> str:
+def cli_command(value: float, low: float, high: float, digits: int = 2) -> str:
     value, low, high = (round(x, digits) + 0.0 for x in (value, low, high))  # no minus zero
     return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
@@ -71,7 +71,7 @@ def document(rows: Sequence[Row], sizes: dict[str, int], repeats: int, latent_dr
     first, names = rows[0], dict.fromkeys(row.name for row in rows if row.name not in (DEFAULT, CEILING))
     gains = {name: gained(rows, name) for name in names}
     cells = [
-        (f"{name} ({cohorts(rows, name)})", *(spoken(*line[key]) if key in line else "–" for key in COLUMNS))
+        (f"{name} ({cohorts(rows, name)})", *(cli_command(*line[key]) if key in line else "–" for key in COLUMNS))
         for name, line in gains.items()
     ]
     return TEXT.format(
@@ -136,7 +136,7 @@ def in_words(rows: Sequence[Row], name: str, gain: dict[str, Gain]) -> str:
     if share > USUAL[1] and low > 0.05:
         told.append(f"Inflated: {shares}.")
     for sign, words in ((-1, "The default loses"), (1, "The default gains")):
-        if there := [f"{figure} {spoken(*one)}" for figure, one in gain.items() if one.sure == sign]:
+        if there := [f"{figure} {cli_command(*one)}" for figure, one in gain.items() if one.sure == sign]:
             told.append(f"{words}: {'; '.join(there)}.")
     told.append(f"Not told apart: {sum(one.sure == 0 for one in gain.values())} of {len(gain)} figures.")
     if name == LINEAR:

@@ -25,7 +25,7 @@ from benchmarks.ablated import CEILING, CLASSES, DEFAULT, LINEAR, Row, document
 from pyro_mmnorm.app.compare.planted import person_auc
 from pyro_mmnorm.core.threads import one_thread
 from pyro_mmnorm.data.cohort import Cohort
-from pyro_mmnorm.data.hippocampal_ratio import seen_by
+from pyro_mmnorm.data.hippocampal_ratio import select_baseline_regions
 
 __all__ = ["ABLATIONS", "MODELS", "Ablation", "measured", "rows"]
 
@@ -115,7 +115,7 @@ class Judged:
 
 def judged(one: Ablation, cohorts: dict[str, Cohort]) -> Judged:
     """Fitted once, and scored on the patients of both classes."""
-    parts = {name: seen_by(one.baseline, one.changed(cohort)) for name, cohort in cohorts.items()}
+    parts = {name: select_baseline_regions(one.baseline, one.changed(cohort)) for name, cohort in cohorts.items()}
     first, active = next(iter(parts.values())), np.nan
     if one.baseline:
         model = mm.LinearGaussian.for_cohort(first, one.baseline, latent_dim=16)

@@ -181,7 +181,7 @@ class Robust:
     def __call__(self, raw, design):
         return (raw - self.centre) / self.spread
 
-    def raw_at(self, z, design):
+    def inverse_transform(self, z, design):
         return self.centre + z * self.spread + np.zeros((len(design), 1))
 
     def to_arrays(self):

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pyro_mmnorm.app.terminal import Summary, Tour, spoken
+from pyro_mmnorm.app.terminal import Summary, Tour, cli_command
 from pyro_mmnorm.core.errors import InputError
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ RUN = Annotated[Path, typer.Argument(metavar="RUN", help="Folder of a run.")]
 
 
 @app.command(rich_help_panel=FIRST, epilog="\b\nExample:\n  mmnorm demo --quick")
-@spoken
+@cli_command
 def demo(
     out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("runs/demo"),
     quick: Annotated[bool, typer.Option("--quick", help="A tenth of the people.")] = False,
@@ -72,7 +72,7 @@ def demo(
 
 
 @app.command(rich_help_panel=OWN, epilog="\b\nExample:\n  mmnorm init my_tables --out my.yaml")
-@spoken
+@cli_command
 def init(
     path: Annotated[Path, typer.Argument(metavar="PATH", help="Folder of csv, tsv or parquet tables.")],
     out: Annotated[Path, typer.Option(help="YAML file to write.")],
@@ -91,7 +91,7 @@ def init(
 
 
 @app.command(rich_help_panel=OWN, epilog="\b\nExample:\n  mmnorm inspect configs/abide.yaml")
-@spoken
+@cli_command
 def inspect(config: CONFIG, set_: SET = None) -> Summary:
     """What would be read: people, regions, missing cells, sites, problems."""
     from pyro_mmnorm.config import read_config
@@ -112,7 +112,7 @@ def _inspect(config: "Config") -> Summary:
     rich_help_panel=OWN,
     epilog="\b\nExample:\n  mmnorm run configs/abide.yaml --out runs/abide --set model.latent_dim=8",
 )
-@spoken
+@cli_command
 def run(
     config: CONFIG,
     out: OUT = None,
@@ -158,7 +158,7 @@ def _verdict(folder: Path) -> str:
 
 
 @app.command(rich_help_panel=OWN, epilog="\b\nExample:\n  mmnorm report runs/abide")
-@spoken
+@cli_command
 def report(run_dir: RUN) -> Summary:
     """Build report.html again from the files of a run."""
     from pyro_mmnorm.report.page import build_report
@@ -170,7 +170,7 @@ def report(run_dir: RUN) -> Summary:
 
 
 @app.command(rich_help_panel=OWN, epilog="\b\nExample:\n  mmnorm export runs/abide --to csv")
-@spoken
+@cli_command
 def export(
     run_dir: RUN,
     to: Annotated[str, typer.Option(help="csv or parquet: a row a kind, person and region; netcdf: everything.")],
@@ -187,7 +187,7 @@ def export(
     rich_help_panel=LATER,
     epilog="\b\nExample:\n  mmnorm score runs/abide --config new_people.yaml --out runs/new",
 )
-@spoken
+@cli_command
 def score(
     run_dir: RUN,
     config: Annotated[Path, typer.Option(metavar="CONFIG", help="YAML file; its data part names the new tables.")],
@@ -209,7 +209,7 @@ def score(
     rich_help_panel=LATER,
     epilog="\b\nExample:\n  mmnorm adapt runs/abide --config our_scanner.yaml --out runs/ours",
 )
-@spoken
+@cli_command
 def adapt(
     run_dir: RUN,
     config: Annotated[Path, typer.Option(metavar="CONFIG", help="YAML file; its data part names the local tables.")],
@@ -237,7 +237,7 @@ def adapt(
     rich_help_panel=SIDE_BY_SIDE,
     epilog="\b\nExample:\n  mmnorm compare runs/factor_analysis runs/vae --out runs/compare",
 )
-@spoken
+@cli_command
 def compare(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN RUN ...", help="Folders of runs, the reference first.")],
     out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("runs/compare"),
@@ -256,7 +256,7 @@ def compare(
     rich_help_panel=SIDE_BY_SIDE,
     epilog="\b\nExample:\n  mmnorm study configs/ukb_adni.yaml --out runs/study",
 )
-@spoken
+@cli_command
 def study(
     config: CONFIG,
     out: OUT = None,
@@ -281,7 +281,7 @@ def study(
     rich_help_panel=MADE_UP,
     epilog="\b\nExample:\n  mmnorm simulate --out demo_data --healthy 2000 --patients 200 --seed 3",
 )
-@spoken
+@cli_command
 def simulate(
     out: Annotated[Path, typer.Option(help="Folder to write the tables to.")],
     healthy: Annotated[int, typer.Option(min=100, help="Healthy people.")] = 9875,

@@ -20,7 +20,7 @@ from pyro_mmnorm.core.progress import silent
 from pyro_mmnorm.core.threads import one_thread
 from pyro_mmnorm.data.cohort import Cohort
 from pyro_mmnorm.data.frames import by_id, column_of
-from pyro_mmnorm.data.hippocampal_ratio import seen_by
+from pyro_mmnorm.data.hippocampal_ratio import select_baseline_regions
 from pyro_mmnorm.data.participants import reference_subjects
 from pyro_mmnorm.data.splits import split_by_column
 from pyro_mmnorm.data.tables import cohort_of, input_files, read_cohort, read_frames
@@ -88,7 +88,7 @@ def _run(
     config: Config, folder: RunFolder, device: str, progress: bool | None, given: Cohort | None, brief: bool
 ) -> Path:
     with folder.step("read"):
-        cohort = seen_by(config.baseline, given if given is not None else read_cohort(config))
+        cohort = select_baseline_regions(config.baseline, given if given is not None else read_cohort(config))
         model = _model(config, cohort)
         settings = config.deviations.model_dump(exclude={"kinds", "primary"})
         norm = NormativeModel(model, **settings, seed=config.seed)
@@ -144,7 +144,7 @@ def score(run_dir: str | Path, config: Config, *, out: str | Path, overwrite: bo
     with one_thread():
         with folder.step("read"):
             norm, config = _fitted(run_dir, config)
-            cohort = seen_by(config.baseline, read_cohort(config, everyone="target"))
+            cohort = select_baseline_regions(config.baseline, read_cohort(config, everyone="target"))
         with folder.step("deviations"):
             dev = _deviations(norm, cohort)
     folder.begin(config)

@@ -18,7 +18,7 @@ from typer.core import TyperGroup
 
 from pyro_mmnorm.core.errors import InputError
 
-__all__ = ["Summary", "Tour", "spoken", "tell"]
+__all__ = ["Summary", "Tour", "cli_command", "print_summary"]
 
 INTERRUPTED = 130
 TICK = 0.05  # seconds: the time of a file is that of the last tick of a coarse clock
@@ -92,7 +92,7 @@ def _bytes(path: Path) -> int:
     return sum(file.stat().st_size for file in files if file.is_file())
 
 
-def spoken(command: Callable[..., Summary]) -> Callable[..., None]:
+def cli_command(command: Callable[..., Summary]) -> Callable[..., None]:
     """A command with `--quiet` and `--json` that tells its summary, and ends with exit code 0, 2 or 130.
 
     Progress, log lines and errors go to stderr, the summary to stdout. Bad input (`InputError`) is one line and exit
@@ -117,7 +117,7 @@ def spoken(command: Callable[..., Summary]) -> Callable[..., None]:
         if as_json:
             typer.echo(json.dumps(_record(command.__name__, summary, time.time() - began), ensure_ascii=False))
         elif not quiet:
-            tell(summary)
+            print_summary(summary)
 
     signature = inspect.signature(command)
     more = {"quiet": QUIET, "as_json": JSON}
@@ -147,7 +147,7 @@ def _record(name: str, summary: Summary, seconds: float) -> dict[str, Any]:
     return record | dict(summary.facts)
 
 
-def tell(summary: Summary) -> None:
+def print_summary(summary: Summary) -> None:
     """Words, what was written, the verdict and what to do next; a table with styles on a terminal only."""
     for line in summary.words:
         typer.echo(line)

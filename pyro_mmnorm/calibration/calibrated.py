@@ -87,7 +87,7 @@ class Calibrated:
             return self._latent(raw, design)
         calibrator, dims, z_raw = self.calibrators[kind], ("subject", "region"), raw["z_raw"].to_numpy()
         z = calibrator(z_raw, design)
-        centre, low, high = (calibrator.raw_at(at, design) for at in (0.0, -1.0, 1.0))
+        centre, low, high = (calibrator.inverse_transform(at, design) for at in (0.0, -1.0, 1.0))
         omnibus = mean_square(z)
         p, within = self._conformal(calibrator.conformal, np.abs(z), raw)
         omnibus_p, omnibus_within = self._conformal(calibrator.omnibus, omnibus[:, None], raw)

@@ -162,7 +162,7 @@ class EmpiricalCalibrator:
         mean, sd, df = self.base.placed(design)
         return self.shape((np.asarray(raw, float) - mean) / (sd / _unit(df)))
 
-    def raw_at(self, z: ArrayLike, design: ArrayLike) -> Floats:
+    def inverse_transform(self, z: ArrayLike, design: ArrayLike) -> Floats:
         """Raw z whose calibrated z is `z` (broadcast to [n, d]), for centiles in the units of the table."""
         mean, sd, df = self.base.placed(design)
         return mean + self.shape.inverse(z) * (sd / _unit(df))

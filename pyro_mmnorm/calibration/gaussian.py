@@ -101,7 +101,7 @@ class GaussianCalibrator:
         mean, sd, df = self.placed(design)
         return student_t_to_normal((np.asarray(raw, float) - mean) / sd, df)
 
-    def raw_at(self, z: ArrayLike, design: ArrayLike) -> Floats:
+    def inverse_transform(self, z: ArrayLike, design: ArrayLike) -> Floats:
         """Raw z whose calibrated z is `z` (broadcast to [n, d]), for centiles in the units of the table."""
         mean, sd, df = self.placed(design)
         return mean + normal_to_student_t(z, df) * sd

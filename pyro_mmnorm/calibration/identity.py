@@ -44,7 +44,7 @@ class NoCalibrator:
         """Raw z, [n, d]."""
         return np.asarray(raw, float)
 
-    def raw_at(self, z: ArrayLike, design: ArrayLike) -> Floats:
+    def inverse_transform(self, z: ArrayLike, design: ArrayLike) -> Floats:
         """Z itself, [n, d]."""
         d = self.conformal.scores.shape[1]
         return np.broadcast_to(np.asarray(z, float), np.broadcast_shapes(np.shape(z), (len(np.asarray(design)), d)))

@@ -12,7 +12,7 @@ from pyro_mmnorm.calibration.protocol import Calibrator
 from pyro_mmnorm.core.typing import Floats
 from pyro_mmnorm.data.cohort import Cohort
 
-__all__ = ["calibrated_by_pattern", "hidden_in_turn", "pattern_widths", "widths_of"]
+__all__ = ["calibrated_by_pattern", "mask_modalities", "pattern_widths", "widths_of"]
 
 
 def pattern_widths(z: ArrayLike, pattern: ArrayLike) -> dict[str, float]:
@@ -68,7 +68,7 @@ def widths_of(pattern: ArrayLike, widths: Mapping[str, float]) -> Floats:
     return np.array([widths.get(str(name), 1.0) for name in np.asarray(pattern)]).reshape(-1, 1)
 
 
-def hidden_in_turn(cohort: Cohort, seed: int) -> Cohort:
+def mask_modalities(cohort: Cohort, seed: int) -> Cohort:
     """The people of two modalities or more, with some hidden: all but one, one, or down to a pattern that is met.
 
     Which of these, they take in turn, in an order that hangs on ids and seed and not on the order of rows.
@@ -80,7 +80,7 @@ def hidden_in_turn(cohort: Cohort, seed: int) -> Cohort:
     Examples:
         >>> import pyro_mmnorm as mm
         >>> cohort = mm.simulate(healthy=60, patients=2, seed=1).to_cohort()
-        >>> less = hidden_in_turn(cohort, seed=0)
+        >>> less = mask_modalities(cohort, seed=0)
         >>> len(less), sorted(less.present.sum(axis=1).unique().tolist())
         (62, [1, 2])
     """
@@ -109,10 +109,10 @@ def calibrated_by_pattern(
         score: Raw z and design of people.
         cohort: Calibration controls.
         groups: covariate -> its columns in the design.
-        seed: Of `hidden_in_turn`.
+        seed: Of `mask_modalities`.
     """
     raw, design = score(cohort)
-    calibrator, pattern, less = fit(raw, design, groups), cohort.modalities_present, hidden_in_turn(cohort, seed)
+    calibrator, pattern, less = fit(raw, design, groups), cohort.modalities_present, mask_modalities(cohort, seed)
     z, everyone = calibrator(raw, design), np.concatenate([pattern, less.modalities_present])
     widths = pattern_widths(np.concatenate([z, calibrator(*score(less))]) if len(less) else z, everyone)
     own = widths_of(pattern, widths)

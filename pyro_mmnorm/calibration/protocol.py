@@ -37,7 +37,7 @@ class Calibrator(Protocol):
     def __call__(self, raw: ArrayLike, design: ArrayLike) -> Floats:
         """Calibrated z, [n, d]; NaN where raw is NaN."""
 
-    def raw_at(self, z: ArrayLike, design: ArrayLike) -> Floats:
+    def inverse_transform(self, z: ArrayLike, design: ArrayLike) -> Floats:
         """Raw z whose calibrated z is `z`, a number or anything that broadcasts with [n, d]."""
 
     def refit(self, raw: Floats, design: Floats) -> Self:

@@ -48,9 +48,9 @@ class SiteCalibrator:
         """Calibrated z of new people of the site, [n, d]; NaN where raw is NaN."""
         return student_t_to_normal((self.base(raw, design) - self.shift) / self._sd(), self.df)
 
-    def raw_at(self, z: ArrayLike, design: ArrayLike) -> Floats:
+    def inverse_transform(self, z: ArrayLike, design: ArrayLike) -> Floats:
         """Raw z whose calibrated z is `z` (broadcast to [n, d])."""
-        return self.base.raw_at(self.shift + normal_to_student_t(z, self.df) * self._sd(), design)
+        return self.base.inverse_transform(self.shift + normal_to_student_t(z, self.df) * self._sd(), design)
 
     def refit(self, raw: Floats, design: Floats) -> Self:
         """The same calibrator adapted to other controls of the site, for the bootstrap."""

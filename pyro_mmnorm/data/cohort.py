@@ -13,6 +13,7 @@ from pyro_mmnorm.core.errors import InputError
 from pyro_mmnorm.data.frames import as_text, check_known, column_of, counted, named
 from pyro_mmnorm.data.participants import (
     Kind,
+    check_label_leakage,
     covariate_columns,
     excluded,
     filled_labels,
@@ -20,7 +21,6 @@ from pyro_mmnorm.data.participants import (
     joined,
     plain_column,
     reference_subjects,
-    refuse_diagnosis,
     score_columns,
 )
 from pyro_mmnorm.data.regions import TOTALS, RegionRules, usable_regions
@@ -218,7 +218,7 @@ class Cohort:
         group, order = group_labels(people, healthy, groups)
         told_by = [source[0] for source in (reference, groups) if source]
         truths: list[pd.Series] = [] if new or healthy.all() else [healthy, group]
-        refuse_diagnosis(design, {name: column for name, (column, _) in terms.items()}, told_by, truths)
+        check_label_leakage(design, {name: column for name, (column, _) in terms.items()}, told_by, truths)
         strata = as_text(column_of(people, stratify, "participants")) if stratify else _sites(design)
         everybody = pd.Series("target", index=ids, name="split", dtype=str)
         return cls(

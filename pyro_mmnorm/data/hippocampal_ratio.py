@@ -8,12 +8,12 @@ from pyro_mmnorm.core.errors import InputError
 from pyro_mmnorm.data.atlas import region_of
 from pyro_mmnorm.data.cohort import Cohort
 
-__all__ = ["hippocampal_ratio", "seen_by"]
+__all__ = ["hippocampal_ratio", "select_baseline_regions"]
 
 ICV = ("icv", "etiv", "tiv", "intracranialvol", "intracranialvolume", "estimatedtotalintracranialvol")
 
 
-def seen_by(baseline: str | None, cohort: Cohort) -> Cohort:
+def select_baseline_regions(baseline: str | None, cohort: Cohort) -> Cohort:
     """The cohort with the regions that a baseline looks at; all of them for most, and without a baseline."""
     return hippocampal_ratio(cohort) if baseline == "hippocampal_volume" else cohort
 

@@ -10,6 +10,7 @@ from pyro_mmnorm.data.frames import as_numbers, as_text, by_id, check_known, col
 
 __all__ = [
     "Kind",
+    "check_label_leakage",
     "covariate_columns",
     "excluded",
     "filled_labels",
@@ -17,7 +18,6 @@ __all__ = [
     "joined",
     "plain_column",
     "reference_subjects",
-    "refuse_diagnosis",
     "score_columns",
 ]
 
@@ -226,7 +226,7 @@ def group_labels(
     return label.rename("group"), tuple(group for group in order if (label == group).any())
 
 
-def refuse_diagnosis(
+def check_label_leakage(
     design: pd.DataFrame, sources: Mapping[str, str], told_by: Sequence[str], truths: Sequence[pd.Series]
 ) -> None:
     """Refuse a covariate that is the diagnosis under its own or another name.
@@ -242,7 +242,7 @@ def refuse_diagnosis(
 
     Examples:
         >>> design = pd.DataFrame({"sex": ["F", "M", "F"]})
-        >>> refuse_diagnosis(design, {"sex": "gender"}, ["dx"], [pd.Series([True, True, False])])
+        >>> check_label_leakage(design, {"sex": "gender"}, ["dx"], [pd.Series([True, True, False])])
     """
     for name, source in sources.items():
         if source in told_by:

@@ -1,4 +1,4 @@
-"""Distributions over the latents: a diagonal normal and a mixture of them, moved from common noise."""
+"""Distributions over the latents: a diagonal normal and a mixture of them, drawn from common noise."""
 
 import math
 from typing import Any
@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.distributions.kl import register_kl
 
-__all__ = ["DiagonalMixture", "DiagonalNormal", "kl_per_latent", "moved", "noise_width"]
+__all__ = ["DiagonalMixture", "DiagonalNormal", "base_sample_dim", "kl_per_latent", "rsample_from_base_samples"]
 
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
@@ -55,13 +55,15 @@ class DiagonalNormal(TorchDistribution):
         """[..., k]."""
         return self.scale.square()
 
-    def moved(self, noise: Tensor) -> Tensor:
+    def rsample_from_base_samples(self, noise: Tensor) -> Tensor:
         """Standard normal noise [..., k] -> draws."""
         return self.loc + self.scale * noise
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         """Reparameterised draws, [*sample_shape, ..., k]."""
-        return self.moved(torch.randn((*sample_shape, *self.loc.shape), dtype=self.loc.dtype, device=self.loc.device))
+        return self.rsample_from_base_samples(
+            torch.randn((*sample_shape, *self.loc.shape), dtype=self.loc.dtype, device=self.loc.device)
+        )
 
     def log_prob(self, value: Tensor) -> Tensor:
         """[..., k] -> [...]."""
@@ -136,7 +138,7 @@ class DiagonalMixture(TorchDistribution):
         unit = (value.unsqueeze(-2) - self.loc) / self.scale
         return self.log_weights - (0.5 * unit.square() + self.scale.log() + HALF_LOG_2PI).sum(-1)
 
-    def moved(self, noise: Tensor) -> Tensor:
+    def rsample_from_base_samples(self, noise: Tensor) -> Tensor:
         """Standard normal noise [..., k + 1] -> draws: the last number picks the component."""
         with torch.no_grad():
             share = self.log_weights.exp().cumsum(-1)
@@ -153,8 +155,8 @@ class DiagonalMixture(TorchDistribution):
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         """Draws with gradients, [*sample_shape, ..., k]."""
-        shape = (*sample_shape, *self.batch_shape, noise_width(self))
-        return self.moved(torch.randn(shape, dtype=self.loc.dtype, device=self.loc.device))
+        shape = (*sample_shape, *self.batch_shape, base_sample_dim(self))
+        return self.rsample_from_base_samples(torch.randn(shape, dtype=self.loc.dtype, device=self.loc.device))
 
     def log_prob(self, value: Tensor) -> Tensor:
         """[..., k] -> [...]."""
@@ -178,20 +180,20 @@ def _(q: DiagonalNormal, p: DiagonalNormal) -> Tensor:
     return kl_per_latent(q, p).sum(-1)
 
 
-def noise_width(distribution: TorchDistribution) -> int:
+def base_sample_dim(distribution: TorchDistribution) -> int:
     """How many standard normal numbers a draw of the latents takes: k, or k + 1 for a mixture."""
     return int(distribution.event_shape[-1]) + isinstance(distribution, DiagonalMixture)
 
 
-def moved(distribution: Any, noise: Tensor) -> Tensor | None:
-    """Standard normal noise [..., noise_width] -> draws; None for a distribution that cannot say how.
+def rsample_from_base_samples(distribution: Any, noise: Tensor) -> Tensor | None:
+    """Standard normal noise [..., base_sample_dim] -> draws; None for a distribution that cannot say how.
 
     Args:
-        distribution: One of this file, anything with a method `moved`, or a diagonal normal of Pyro's.
+        distribution: Of this file, with a method `rsample_from_base_samples`, or a diagonal normal of Pyro's.
         noise: Standard normal.
     """
-    if hasattr(distribution, "moved"):
-        draws: Tensor = distribution.moved(noise)
+    if hasattr(distribution, "rsample_from_base_samples"):
+        draws: Tensor = distribution.rsample_from_base_samples(noise)
         return draws
     base = distribution
     while isinstance(base, dist.Independent):

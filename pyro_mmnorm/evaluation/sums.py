@@ -93,7 +93,7 @@ def prediction_parts(
     density = prediction.log_density
     slope = 1 / prediction.sd if density is None else np.exp(density - calibrated_log_density(raw, np.ones_like(raw)))
     log_p = calibrated_log_density(z, np.maximum((calibrator(raw + STEP, design) - z) / STEP * slope, 1e-300))
-    quantiles = prediction.expected + calibrator.raw_at(QUANTILES, design) * prediction.sd
+    quantiles = prediction.expected + calibrator.inverse_transform(QUANTILES, design) * prediction.sd
     error = y - quantiles[len(quantiles) // 2]
     found = {
         "known": np.ones_like(y),

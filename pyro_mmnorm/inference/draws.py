@@ -7,7 +7,7 @@ import torch
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor
 
-from pyro_mmnorm.distributions.latent import moved, noise_width
+from pyro_mmnorm.distributions.latent import base_sample_dim, rsample_from_base_samples
 
 __all__ = ["latent_draws", "sobol_normal"]
 
@@ -31,19 +31,19 @@ def sobol_normal(draws: int, dim: int, seed: int) -> Tensor:
 
 
 def latent_draws(distribution: TorchDistributionMixin, draws: int, seed: int) -> Tensor:
-    """Draws of z, [draws, *batch, k]: the common Sobol set moved to each subject's distribution.
+    """Draws of z, [draws, *batch, k]: the common Sobol set mapped to each subject's distribution.
 
     Args:
         distribution: Batch shape [n] or [members, n] and event shape [k]. One that cannot say how noise becomes a draw
-            (see `latents.moved`) is sampled independently, from the same seed.
+            (see `latent.rsample_from_base_samples`) is sampled independently, from the same seed.
         draws: Number of draws; a power of two suits the Sobol set.
         seed: Of its scrambling.
     """
-    noise = sobol_normal(draws, noise_width(distribution), seed)
+    noise = sobol_normal(draws, base_sample_dim(distribution), seed)
     noise = noise.reshape(draws, *[1] * len(distribution.batch_shape), -1)
-    with contextlib.suppress(NotImplementedError):  # a distribution without a mean cannot be `moved` either
+    with contextlib.suppress(NotImplementedError):  # a distribution without a mean cannot be mapped either
         noise = noise.to(distribution.like if hasattr(distribution, "like") else distribution.mean)
-    z = moved(distribution, noise)
+    z = rsample_from_base_samples(distribution, noise)
     if z is not None:
         return z.expand(draws, *distribution.batch_shape, -1)
     with torch.random.fork_rng():

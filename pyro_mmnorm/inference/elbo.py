@@ -11,7 +11,7 @@ from pyro.poutine.messenger import Messenger
 from torch import Generator, Tensor
 
 from pyro_mmnorm.data.batch import Batch
-from pyro_mmnorm.distributions.latent import DiagonalNormal, kl_per_latent, moved, noise_width
+from pyro_mmnorm.distributions.latent import DiagonalNormal, base_sample_dim, kl_per_latent, rsample_from_base_samples
 from pyro_mmnorm.models.vae import MMVAE
 
 __all__ = ["MeanFieldELBO", "OwnNoise", "elbo_terms", "hide_cells", "subsampled"]
@@ -77,7 +77,7 @@ class OwnNoise(Messenger):
     """Effect handler: latents are drawn from each ensemble member's own generator.
 
     So members trained together draw what each would draw alone. Distributions that cannot say how noise becomes a draw
-    (see `latents.moved`) are drawn as ever.
+    (see `latent.rsample_from_base_samples`) are drawn as ever.
 
     Args:
         generators: One a member.
@@ -91,8 +91,8 @@ class OwnNoise(Messenger):
         if msg["done"] or msg["is_observed"] or poutine.util.site_is_subsample(msg):
             return
         fn = msg["fn"]
-        shape = (*fn.batch_shape[-1:], noise_width(fn))
-        z = moved(fn, _randn(shape, self.generators))
+        shape = (*fn.batch_shape[-1:], base_sample_dim(fn))
+        z = rsample_from_base_samples(fn, _randn(shape, self.generators))
         if z is not None:
             msg["value"], msg["done"] = z, True
 
@@ -154,10 +154,10 @@ def elbo_terms(model: MMVAE, batch: Batch, draws: int) -> tuple[dict[str, Tensor
     with torch.no_grad(), torch.random.fork_rng():
         torch.manual_seed(0)
         posterior, prior = model.posterior(batch), model.prior_of(batch)
-        noise = torch.randn(draws, len(batch), noise_width(posterior)).to(batch.covariates)
+        noise = torch.randn(draws, len(batch), base_sample_dim(posterior)).to(batch.covariates)
         if len(posterior.batch_shape) > 1:
             noise = noise.unsqueeze(1).expand(-1, model.members, -1, -1)
-        z = moved(posterior, noise)
+        z = rsample_from_base_samples(posterior, noise)
         z = posterior.rsample((draws,)) if z is None else z
         try:
             kl = torch.distributions.kl_divergence(posterior, prior.expand(posterior.batch_shape))

@@ -16,7 +16,7 @@ from pyro_mmnorm.models.vae import MMVAE
 from pyro_mmnorm.stats.factor_analysis import FactorAnalysis, shrunk_covariance
 from pyro_mmnorm.stats.regression import ShrunkRegression
 
-__all__ = ["Start", "start_linear", "started", "starts"]
+__all__ = ["Start", "initialisations", "start_linear", "started"]
 
 type Start = Literal["linear", "nonlinear", "random"]
 """Factor analysis; perceptrons at random and no linear paths; or as the model was built."""
@@ -25,14 +25,14 @@ LEAST_PRECISION = 1e-3
 ENOUGH_ROWS = 20_000  # of more people every second, third, ... is used
 
 
-def starts(model: MMVAE, wanted: Start | Literal["best"], *, watched: bool) -> tuple[Start, ...]:
-    """The starts to train from, in order; `best` needs validation people to choose by, and both sorts of paths."""
+def initialisations(model: MMVAE, wanted: Start | Literal["best"], *, validation: bool) -> tuple[Start, ...]:
+    """The initialisations to train from, in order; `best` needs validation people and both kinds of paths."""
     nets = _networks(model)
     if wanted != "best":
         return (wanted,)
     if any(net.skip is None for net in nets):
         return ("random",)
-    return ("linear", "nonlinear") if watched and all(net.last is not None for net in nets) else ("linear",)
+    return ("linear", "nonlinear") if validation and all(net.last is not None for net in nets) else ("linear",)
 
 
 @contextlib.contextmanager
@@ -50,7 +50,7 @@ def started(model: MMVAE, start: Start, batch: Batch, rows: Tensor) -> Iterator[
     if start == "linear":
         start_linear(model, batch, rows)
     for net in nets:
-        net.shut_line()
+        net.freeze_skip()
     try:
         yield
     finally:

@@ -60,7 +60,7 @@ class Mixture:
         return (noise + between).sqrt()
 
     @property
-    def seen_width(self) -> Tensor:
+    def reconstruction_z_sd(self) -> Tensor:
         r"""SD that z has in healthy people where the draws have seen the region itself, [n, d].
 
         .. math:: \mathrm{SD}(z) = \sqrt{\frac{s^2 - v}{s^2 + v}}

@@ -46,7 +46,7 @@ class Predictive:
       round; z is inferred again, flagged cells below 2 are let in again, for up to 8 rounds.
 
     A cell that the draws have seen (`reconstruction`, and what is not flagged of `local`) lies too near to what they
-    say; its z, and its SD beside it, are told in units of how much (`Mixture.seen_width`), person by person.
+    say; its z, and its SD beside it, are told in units of how much (`Mixture.reconstruction_z_sd`), person by person.
 
     Everything is computed in the log domain, so z is finite and monotone far out. Draws are common to all people, so
     neither their order nor the chunks they are scored in matter.
@@ -170,7 +170,7 @@ class Predictive:
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Raw z, mean and SD of the mixture over draws and members, and the width of z that was seen, [n, d] each."""
         mixture = self._mixture(model, m, z, batch, given=given)
-        return mixture.z(batch.values[m]), mixture.loc, mixture.scale, mixture.seen_width
+        return mixture.z(batch.values[m]), mixture.loc, mixture.scale, mixture.reconstruction_z_sd
 
 
 def _scoring(model: MMVAE) -> MMVAE:

@@ -128,7 +128,7 @@ def _loss(model: MMVAE, batch: Batch, at: Tensor, noise: Tensor) -> tuple[Tensor
     with torch.enable_grad():
         at = at.detach().requires_grad_()
         q = DiagonalNormal(at[0], at[1].exp(), validate_args=False)
-        z, prior = q.moved(noise), model.prior_of(batch)
+        z, prior = q.rsample_from_base_samples(noise), model.prior_of(batch)
         try:
             kl = torch.distributions.kl_divergence(q, prior.expand(q.batch_shape))
         except NotImplementedError:

@@ -22,7 +22,7 @@ from pyro_mmnorm.data.batch import Batch
 from pyro_mmnorm.data.cohort import Cohort
 from pyro_mmnorm.inference.elbo import MeanFieldELBO, OwnNoise, elbo_terms, hide_cells, subsampled
 from pyro_mmnorm.inference.evidence import ACTIVE_VARIANCE, latent_table
-from pyro_mmnorm.inference.initialisation import Start, start_linear, started, starts
+from pyro_mmnorm.inference.initialisation import Start, initialisations, start_linear, started
 from pyro_mmnorm.models.vae import MMVAE
 
 __all__ = ["Loop", "device_of", "fit"]
@@ -116,18 +116,23 @@ def fit(
     place = device_of(device)
     batch = model.preprocess(cohort)
     model.check_support(batch)
-    rows, watch = _split_rows(len(batch), model.members, config, seed)
+    rows, validation = _split_rows(len(batch), model.members, config, seed)
     with contextlib.ExitStack() as stack:
         stack.enter_context(one_thread())
         stack.enter_context(torch.random.fork_rng())
         stack.enter_context(pyro.get_param_store().scope())
         built, fits = _weights(model), []
-        for start in starts(model, config.start, watched=bool(watch.shape[1])):
+        for start in initialisations(model, config.start, validation=bool(validation.shape[1])):
             model.load_state_dict(built)
             torch.manual_seed(seed)
             with started(model, start, batch, rows):
                 loop = Loop(
-                    model.to(place), batch.to(place), config, watch.to(place), seed=seed, warmup=config.warmup(start)
+                    model.to(place),
+                    batch.to(place),
+                    config,
+                    validation.to(place),
+                    seed=seed,
+                    warmup=config.warmup(start),
                 )
                 batch = loop.rows.batch
                 epochs = bar(range(config.epochs), f"training, {start} start", unit="epoch", shown=progress)
@@ -142,8 +147,8 @@ def fit(
                 break
         best = min(fits, key=lambda one: one.loss)
         model.load_state_dict(best.weights)
-        if best.start == "linear" and config.resample == "none" and watch.shape[1]:
-            start_linear(model, batch, torch.cat([rows, watch], 1), torch.where(best.stayed)[0].tolist())
+        if best.start == "linear" and config.resample == "none" and validation.shape[1]:
+            start_linear(model, batch, torch.cat([rows, validation], 1), torch.where(best.stayed)[0].tolist())
         return best.history
 
 
@@ -173,13 +178,13 @@ def _split_rows(n: int, members: int, config: TrainConfig, seed: int) -> tuple[T
         rows = [torch.where(fold != e)[0][: n - least - 1 if n % members else n - least] for e in range(members)]
         return torch.stack(rows), torch.stack([f[:least] for f in folds])
     held = round(n * config.validation) if config.early_stopping else 0
-    rest, watch = (
+    rest, validation = (
         [part.sort().values for part in parts] for parts in zip(*((o[held:], o[:held]) for o in orders), strict=True)
     )
     if config.resample == "bootstrap":
         drawn = [np.random.default_rng([seed + e, 1]).integers(0, len(r), len(r)) for e, r in enumerate(rest)]
         rest = [r[torch.from_numpy(d).sort().values] for r, d in zip(rest, drawn, strict=True)]
-    return torch.stack(rest), torch.stack(watch)
+    return torch.stack(rest), torch.stack(validation)
 
 
 class _Rows:
@@ -212,7 +217,7 @@ class Loop:
         model: Trained in place.
         batch: The training cohort, all of it in memory.
         config: Of the fit.
-        watch: Validation rows of each member, [members, b]; none when None.
+        validation: Validation rows of each member, [members, b]; none when None.
         seed: Member e shuffles, hides and draws as a lone model of seed + e.
         warmup: Epochs of KL warm-up.
     """
@@ -222,7 +227,7 @@ class Loop:
         model: MMVAE,
         batch: Batch,
         config: TrainConfig,
-        watch: Tensor | None = None,
+        validation: Tensor | None = None,
         *,
         seed: int = 0,
         warmup: int = 0,
@@ -230,7 +235,7 @@ class Loop:
         self.model, self.rows, self.config, self.warmup = model.train(), _Rows(batch), config, warmup
         place = batch.covariates.device
         self.generators = [torch.Generator(place).manual_seed(seed + e) for e in range(model.members)]
-        self.watched = None if watch is None or not watch.shape[1] else self.gather(watch)
+        self.validation = None if validation is None or not validation.shape[1] else self.gather(validation)
         self.optimiser = torch.optim.AdamW(
             model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
@@ -243,8 +248,8 @@ class Loop:
     def run(self, rows: Tensor, epochs: Any) -> pd.DataFrame:
         """Train on `rows`, [members, a], for as long as `epochs` lasts or until nothing gets better."""
         history: list[dict[str, float]] = []
-        if self.watched is not None:
-            self._watch(self.watched, -1)
+        if self.validation is not None:
+            self._validate(self.validation, -1)
         with contextlib.closing(epochs), _distributions_checked_once():
             for epoch in epochs:
                 row = self._epoch(rows, epoch)
@@ -252,7 +257,7 @@ class Loop:
                 epochs.set_postfix(loss=f"{row.get('validation_loss', row['loss']):.2f}", refresh=False)
                 if self._stops(epoch):
                     break
-        if self.watched is not None:
+        if self.validation is not None:
             self.model.load_state_dict(self.best, strict=False)  # buffers never change
         return pd.DataFrame(history)
 
@@ -271,8 +276,8 @@ class Loop:
         starts = range(0, n - size // 2, size)
         losses = [self.step(self.gather(shuffled[:, begin : begin + size]), beta, epoch) for begin in starts]
         row = {"epoch": epoch + 1, "loss": float(np.mean(losses)), "beta": float(torch.as_tensor(beta).mean())}
-        if self.watched is not None:
-            row |= self._watch(self.watched, epoch)
+        if self.validation is not None:
+            row |= self._validate(self.validation, epoch)
         return row | {"seconds": time.perf_counter() - began}
 
     def step(self, batch: Batch, beta: float | Tensor, epoch: int) -> float:
@@ -294,17 +299,17 @@ class Loop:
         pyro.enable_validation(False)  # the first step was checked
         return value
 
-    def _watch(self, watched: Batch, epoch: int) -> dict[str, float]:
+    def _validate(self, validation: Batch, epoch: int) -> dict[str, float]:
         """Figures of the validation part; keeps each member's best weights."""
         members = self.model.members
-        logs, kl, mean = elbo_terms(self.model, watched, VALIDATION_DRAWS)
+        logs, kl, mean = elbo_terms(self.model, validation, VALIDATION_DRAWS)
         total = self.model.beta * kl
         for m, weight in self.model.weights.items():
             total = total - weight * logs[m]
         active = (mean.var(-2) > ACTIVE_VARIANCE).sum(-1)  # of each member
         figures = {"validation_loss": total.mean(-1), "kl": kl.mean(-1), "active_units": active.double()}
         figures |= {f"log_likelihood_{m}": x.mean(-1) for m, x in logs.items()}
-        latents = latent_table(self.model, watched)
+        latents = latent_table(self.model, validation)
         loss = figures["validation_loss"].reshape(members).cpu()
         better = (loss < self.best_loss) & ~self.stopped
         for name, x in self.model.named_parameters():
@@ -324,7 +329,7 @@ class Loop:
         }
 
     def _stops(self, epoch: int) -> bool:
-        if self.watched is None or not self.config.early_stopping:
+        if self.validation is None or not self.config.early_stopping:
             return False
         since = epoch - torch.clamp(self.best_epoch, min=min(self.warmup, self.config.epochs))
         self.stopped |= since >= self.config.patience

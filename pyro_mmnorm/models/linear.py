@@ -70,7 +70,7 @@ class LinearGaussian(nn.Module):
         """Fit to the training controls of a cohort.
 
         Args:
-            cohort: With training controls; for `hippocampal_volume` it is `seen_by` that baseline.
+            cohort: With training controls; for `hippocampal_volume` it is `select_baseline_regions` that baseline.
             baseline: One of `BASELINES`.
             latent_dim: Number of factors of `factor_analysis`.
             scaling: As of `Preprocess.fit`.

@@ -93,7 +93,7 @@ class Network(nn.Module):
         return self
 
     @torch.no_grad()
-    def shut_line(self) -> None:
+    def freeze_skip(self) -> None:
         """Set the skip path to zero and keep it from training; the perceptron's last layer starts at random instead."""
         if self.skip is not None and self.last is not None:
             self.skip.weight.zero_()

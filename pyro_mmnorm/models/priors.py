@@ -203,7 +203,7 @@ class Coupled(TorchDistribution):
         shift, log_scale = self.nets[i](a).chunk(2, -1)
         return shift, LARGEST_LOG_SCALE * torch.tanh(log_scale / LARGEST_LOG_SCALE)
 
-    def moved(self, noise: Tensor) -> Tensor:
+    def rsample_from_base_samples(self, noise: Tensor) -> Tensor:
         """Standard normal noise [..., k], or what broadcasts to the batch of it, -> draws."""
         z = noise.expand(torch.broadcast_shapes(noise.shape, self.batch_shape + self.event_shape))
         for i in range(len(self.nets)):
@@ -216,7 +216,7 @@ class Coupled(TorchDistribution):
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         """Reparameterised draws, [*sample_shape, ..., k]."""
         shape = (*sample_shape, *self.batch_shape, *self.event_shape)
-        return self.moved(torch.randn(shape, dtype=self.like.dtype, device=self.like.device))
+        return self.rsample_from_base_samples(torch.randn(shape, dtype=self.like.dtype, device=self.like.device))
 
     def log_prob(self, value: Tensor) -> Tensor:
         """[..., k] -> [...]."""

@@ -21,7 +21,7 @@ from pyro_mmnorm.models.fusion import Fusion
 from pyro_mmnorm.models.likelihoods import Likelihood
 from pyro_mmnorm.models.priors import Prior, VampPrior
 
-__all__ = ["MMVAE", "Weight", "of_member", "per_member", "weighed"]
+__all__ = ["MMVAE", "Weight", "of_member", "per_member", "scaled_site"]
 
 type Weight = float | Sequence[float]
 """One weight from 0 on, or one a member."""
@@ -247,11 +247,11 @@ class MMVAE(nn.Module):
                 does not need and which costs a twentieth of a step.
         """
         with self._plates(batch, n_total, plate):
-            with weighed(self.beta if beta is None else beta):
+            with scaled_site(self.beta if beta is None else beta):
                 z = pyro.sample("z", self.prior_of(batch))
             for m, weight in self.weights.items():
                 x, values = self.observed_likelihood(m, z, batch)
-                with weighed(weight):
+                with scaled_site(weight):
                     pyro.sample(f"x_{m}", x, obs=values)
 
     def infer(
@@ -263,7 +263,7 @@ class MMVAE(nn.Module):
         plate: Callable[..., Any] = pyro.plate,
     ) -> None:
         """`guide` for an optimiser that holds the parameters itself; see `generate`."""
-        with self._plates(batch, n_total, plate), weighed(self.beta if beta is None else beta):
+        with self._plates(batch, n_total, plate), scaled_site(self.beta if beta is None else beta):
             pyro.sample("z", self.posterior(batch))
 
     def check_support(self, batch: Batch) -> None:
@@ -349,7 +349,7 @@ def of_member(weight: float | Tensor, e: int) -> float | Tensor:
     return float(weight[e]) if isinstance(weight, Tensor) else weight
 
 
-def weighed(weight: float | Tensor) -> ExitStack:
+def scaled_site(weight: float | Tensor) -> ExitStack:
     """`poutine.scale`, which refuses 0: where the weight is 0 the site is masked."""
     stack = ExitStack()
     if isinstance(weight, Tensor):

@@ -84,7 +84,7 @@ def centiles(
     design = preprocess.encoded(pd.DataFrame({by: grid, **{name: [value] * points for name, value in at.items()}}))
     site = str(at.get(SITE, LOCAL))
     calibrator, (loc, scale) = norm.at_site(site).calibrators["normative"], preprocess.units_at(site)
-    raw = np.stack([calibrator.raw_at(z, design) for z in special.ndtri(q / 100)])
+    raw = np.stack([calibrator.inverse_transform(z, design) for z in special.ndtri(q / 100)])
     predictive = norm.predictive
     if draws and isinstance(predictive, Predictive):  # an exact one draws nothing
         predictive = replace(predictive, normative_draws=draws)

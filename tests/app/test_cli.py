@@ -207,7 +207,7 @@ def test_colour_is_for_terminals_only(tmp_path, monkeypatch):
         monkeypatch.setenv("TERM", "xterm-256color")
         monkeypatch.setenv("NO_COLOR", name)
         monkeypatch.setattr(sys, "stdout", there)
-        terminal.tell(summary)
+        terminal.print_summary(summary)
         assert ("\x1b[" in there.getvalue()) == coloured
         assert "z.csv" in there.getvalue()
         assert "calibrated z" in there.getvalue()

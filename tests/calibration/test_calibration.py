@@ -118,13 +118,13 @@ def test_z_grows_with_raw_and_misses_stay_missing(name):
 def test_raw_at_is_the_inverse(name):
     calibrator, design, _ = fitted(name)
     for want in (-6.0, -2.0, 0.0, 1.5, 8.0):
-        raw = calibrator.raw_at(want, design)
+        raw = calibrator.inverse_transform(want, design)
         assert raw.shape == (5, 4)
         np.testing.assert_allclose(calibrator(raw, design), want, atol=1e-8)
     by_cell = np.linspace(-4, 4, 20).reshape(5, 4)
-    np.testing.assert_allclose(calibrator(calibrator.raw_at(by_cell, design), design), by_cell, atol=1e-8)
-    many = calibrator.raw_at(np.array([-1.0, 1.0])[:, None, None], design)
-    np.testing.assert_array_equal(many[1], calibrator.raw_at(1.0, design))
+    np.testing.assert_allclose(calibrator(calibrator.inverse_transform(by_cell, design), design), by_cell, atol=1e-8)
+    many = calibrator.inverse_transform(np.array([-1.0, 1.0])[:, None, None], design)
+    np.testing.assert_array_equal(many[1], calibrator.inverse_transform(1.0, design))
 
 
 @pytest.mark.parametrize("name", CALIBRATORS)
@@ -133,7 +133,7 @@ def test_kept_arrays_give_the_same_calibrator(name):
     again = load_calibrator(calibrator.name, calibrator.to_arrays(), GROUPS)
     z = calibrator(x, c)
     assert np.array_equal(z, again(x, c), equal_nan=True)
-    assert np.array_equal(calibrator.raw_at(1.0, design), again.raw_at(1.0, design))
+    assert np.array_equal(calibrator.inverse_transform(1.0, design), again.inverse_transform(1.0, design))
     assert np.array_equal(calibrator.conformal(np.abs(z)), again.conformal(np.abs(z)), equal_nan=True)
     omnibus = mean_square(z)[:, None]
     assert np.array_equal(calibrator.omnibus(omnibus), again.omnibus(omnibus), equal_nan=True)

@@ -6,7 +6,7 @@ import pytest
 import xarray as xr
 
 import pyro_mmnorm as mm
-from pyro_mmnorm.calibration.missing_patterns import hidden_in_turn, pattern_widths, widths_of
+from pyro_mmnorm.calibration.missing_patterns import mask_modalities, pattern_widths, widths_of
 
 PATTERN = np.repeat(["all", "few"], [400, 60])
 
@@ -60,14 +60,14 @@ def cohort():
 
 
 def test_modalities_are_hidden_in_turn(cohort):
-    less = hidden_in_turn(cohort, seed=0)
+    less = mask_modalities(cohort, seed=0)
     before = cohort.present.loc[less.ids]
     assert (less.present <= before).all(axis=None)
     assert less.present.any(axis=1).all()
     assert (less.present.sum(axis=1) < before.sum(axis=1)).all()
     assert set(cohort.ids.difference(less.ids)) == set(cohort.ids[cohort.present.sum(axis=1) == 1])
     assert pd.Series(less.modalities_present).value_counts().min() > 50  # six patterns, in equal shares nearly
-    turned = hidden_in_turn(cohort[cohort.ids[::-1]], seed=0)
+    turned = mask_modalities(cohort[cohort.ids[::-1]], seed=0)
     pd.testing.assert_frame_equal(turned.present.loc[less.ids], less.present)
 
 

@@ -110,7 +110,7 @@ def test_it_is_a_calibrator_like_any_other(name):
     np.testing.assert_array_equal(again(others, nothing(50)), z)
     assert np.array_equal(again.conformal(np.abs(z)), fitted.conformal(np.abs(z)), equal_nan=True)
     for want in (-5.0, 0.0, 2.0):
-        np.testing.assert_allclose(fitted(fitted.raw_at(want, nothing(2)), nothing(2)), want, atol=1e-8)
+        np.testing.assert_allclose(fitted(fitted.inverse_transform(want, nothing(2)), nothing(2)), want, atol=1e-8)
     grid = np.repeat(np.linspace(-30, 30, 301)[:, None], REGIONS, 1)
     assert (np.diff(fitted(grid, nothing(301)), axis=0) > 0).all()
     np.testing.assert_allclose(fitted.refit(local, nothing(30))(others, nothing(50)), z)

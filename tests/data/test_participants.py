@@ -6,6 +6,7 @@ import pytest
 
 from pyro_mmnorm.core.errors import InputError
 from pyro_mmnorm.data.participants import (
+    check_label_leakage,
     covariate_columns,
     excluded,
     filled_labels,
@@ -13,7 +14,6 @@ from pyro_mmnorm.data.participants import (
     joined,
     plain_column,
     reference_subjects,
-    refuse_diagnosis,
     score_columns,
 )
 
@@ -169,14 +169,14 @@ STAGE = pd.Series(["CN", "CN", "CN", "MCI", "AD", "AD"])
 )
 def test_the_diagnosis_is_no_covariate_under_any_name(column, source, message):
     with pytest.raises(InputError, match=message):
-        refuse_diagnosis(pd.DataFrame({"c": column}), {"c": source}, ["dx"], [HEALTHY, STAGE])
+        check_label_leakage(pd.DataFrame({"c": column}), {"c": source}, ["dx"], [HEALTHY, STAGE])
 
 
 @pytest.mark.parametrize(
     "column", [["M", "F", "M", "F", "F", "F"], [70, 71, 72, 73, 74, 75], ["A", "B", "C", "D", "E", "E"]]
 )
 def test_other_covariates_pass(column):
-    refuse_diagnosis(pd.DataFrame({"c": column}), {"c": "code"}, ["dx"], [HEALTHY, STAGE])
+    check_label_leakage(pd.DataFrame({"c": column}), {"c": "code"}, ["dx"], [HEALTHY, STAGE])
 
 
 def test_scores_are_numbers_with_a_direction():

@@ -6,7 +6,13 @@ import torch
 from scipy import stats
 from torch.distributions import kl_divergence
 
-from pyro_mmnorm.distributions.latent import DiagonalMixture, DiagonalNormal, kl_per_latent, moved, noise_width
+from pyro_mmnorm.distributions.latent import (
+    DiagonalMixture,
+    DiagonalNormal,
+    base_sample_dim,
+    kl_per_latent,
+    rsample_from_base_samples,
+)
 
 
 def parts(*shape):
@@ -74,7 +80,7 @@ def test_a_component_of_weight_zero_is_never_drawn_and_identical_ones_are_fine()
     assert z.abs().max() < 10
     (z.sum() + one.log_prob(z).sum()).backward()
     assert torch.isfinite(loc.grad).all()
-    far = one.moved(torch.full((1, 2), 40.0))  # noise so far out that its uniform number is 1
+    far = one.rsample_from_base_samples(torch.full((1, 2), 40.0))  # noise so far out that its uniform number is 1
     assert far.abs().max() < 100
 
 
@@ -90,6 +96,8 @@ def test_many_latents_give_finite_gradients_in_float32(wide):
 def test_noise_becomes_draws_of_what_can_say_how():
     loc, scale = parts(5, 3)
     noise = torch.randn(5, 3).double()
-    torch.testing.assert_close(moved(dist.Normal(loc, scale).to_event(1), noise), loc + scale * noise)
-    assert moved(dist.MultivariateNormal(torch.zeros(3), torch.eye(3)), noise) is None
-    assert noise_width(mixture()) == 3
+    torch.testing.assert_close(
+        rsample_from_base_samples(dist.Normal(loc, scale).to_event(1), noise), loc + scale * noise
+    )
+    assert rsample_from_base_samples(dist.MultivariateNormal(torch.zeros(3), torch.eye(3)), noise) is None
+    assert base_sample_dim(mixture()) == 3

@@ -49,7 +49,7 @@ def test_heavy_tails_stay_heavy():
     x = torch.full((1, 1), 30.0, dtype=torch.float64)
     torch.testing.assert_close(mixture.tailed_z(x), mixture.z(x))
     without = dist.StudentT(1.5, torch.zeros(64, 1, 1, dtype=torch.float64), 1.0)  # no variance
-    assert Mixture(distribution=without).seen_width == 1
+    assert Mixture(distribution=without).reconstruction_z_sd == 1
 
 
 def test_quantiles_are_the_inverse_of_z():
@@ -76,5 +76,5 @@ def test_what_was_seen_is_as_wide_whatever_else_was_observed():
         mixture = Mixture(distribution=dist.Normal((z @ own)[:, None], 1.0))
         residual = x[:, :seen] - x[:, :seen] @ own.T @ covariance @ own  # the mixture is centred: score residuals
         expected = (1 - between) / (1 + between)
-        np.testing.assert_allclose(mixture.seen_width.ravel(), expected.sqrt(), atol=1e-3)
-        np.testing.assert_allclose((residual / mixture.scale / mixture.seen_width).std(0), 1, atol=0.03)
+        np.testing.assert_allclose(mixture.reconstruction_z_sd.ravel(), expected.sqrt(), atol=1e-3)
+        np.testing.assert_allclose((residual / mixture.scale / mixture.reconstruction_z_sd).std(0), 1, atol=0.03)

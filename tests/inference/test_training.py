@@ -44,8 +44,8 @@ def test_the_best_weights_are_restored(cohort):
     config = mm.TrainConfig(epochs=40, patience=5, learning_rate=0.1, start="random", warmup_epochs=0)
     history = mm.fit(model, cohort.train, config, progress=False)  # steps so large that it does not settle
     batch = model.preprocess(cohort.train)
-    _, watch = training._split_rows(len(batch), 1, mm.TrainConfig(), 0)
-    logs, kl, _ = elbo_terms(model, batch[watch[0]], training.VALIDATION_DRAWS)
+    _, validation = training._split_rows(len(batch), 1, mm.TrainConfig(), 0)
+    logs, kl, _ = elbo_terms(model, batch[validation[0]], training.VALIDATION_DRAWS)
     assert (kl - sum(logs.values())).mean().item() == pytest.approx(history["validation_loss"].min(), rel=1e-5)
     assert history["validation_loss"].idxmin() < len(history) - 1
 
@@ -62,17 +62,17 @@ def test_no_validation_without_early_stopping(cohort):
 
 
 def test_folds_leave_each_person_out_of_exactly_one_member():
-    rows, watch = training._split_rows(103, 5, mm.TrainConfig(resample="folds"), 0)
-    assert rows.shape[0] == watch.shape[0] == 5
-    for own, held in zip(rows, watch, strict=True):
+    rows, validation = training._split_rows(103, 5, mm.TrainConfig(resample="folds"), 0)
+    assert rows.shape[0] == validation.shape[0] == 5
+    for own, held in zip(rows, validation, strict=True):
         assert not set(own.tolist()) & set(held.tolist())
-    assert len(set(watch.flatten().tolist())) == watch.numel()
+    assert len(set(validation.flatten().tolist())) == validation.numel()
 
 
 def test_bootstrap_members_see_samples_of_their_own():
-    rows, watch = training._split_rows(100, 3, mm.TrainConfig(resample="bootstrap"), 0)
+    rows, validation = training._split_rows(100, 3, mm.TrainConfig(resample="bootstrap"), 0)
     assert len({tuple(r.tolist()) for r in rows}) == 3
-    for own, held in zip(rows, watch, strict=True):
+    for own, held in zip(rows, validation, strict=True):
         assert not set(own.tolist()) & set(held.tolist())
 
 

@@ -12,7 +12,7 @@ from statsmodels.api import OLS, add_constant
 import pyro_mmnorm as mm
 from pyro_mmnorm.core.errors import InputError
 from pyro_mmnorm.data.cohort import Cohort
-from pyro_mmnorm.data.hippocampal_ratio import hippocampal_ratio, seen_by
+from pyro_mmnorm.data.hippocampal_ratio import hippocampal_ratio, select_baseline_regions
 from pyro_mmnorm.inference.exact import Exact
 from pyro_mmnorm.inference.initialisation import start_linear
 from pyro_mmnorm.models.linear import LinearGaussian
@@ -192,7 +192,7 @@ def test_the_hippocampal_ratio_is_the_sum_of_both_sides_over_icv():
     assert np.isnan(found.iloc[1])  # a sum that lacks a side is no volume
     parts = hippocampal_cohort(["left_CA1", "left_CA3", "lh_insula_volume"])
     assert hippocampal_ratio(parts).values["hippocampus"].iloc[0, 0] == pytest.approx(3000 / 1.5e6)
-    assert seen_by("regression", cohort) is cohort
+    assert select_baseline_regions("regression", cohort) is cohort
     norm = mm.NormativeModel(LinearGaussian.for_cohort(hippocampal_ratio(parts), "hippocampal_volume"))
     assert norm.preprocess.names == ["hippocampus.volume_over_icv"]
 

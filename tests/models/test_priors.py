@@ -6,7 +6,7 @@ import torch
 from scipy import stats
 
 from pyro_mmnorm.core.errors import InputError
-from pyro_mmnorm.distributions.latent import moved, noise_width
+from pyro_mmnorm.distributions.latent import base_sample_dim, rsample_from_base_samples
 from pyro_mmnorm.models.fusion import poe
 from pyro_mmnorm.models.priors import PRIORS, ConditionalPrior, FlowPrior, PseudoInputs, StandardNormal, VampPrior
 
@@ -67,7 +67,7 @@ def test_a_prior_serves_every_subject_of_every_member(name, members):
     prior, module = built(name, members)
     c = torch.randn(*([members] if members > 1 else []), 7, 1)
     p = prior(c).expand((members, 7) if members > 1 else (7,))
-    z = moved(p, torch.randn(5, *p.batch_shape, noise_width(p)))
+    z = rsample_from_base_samples(p, torch.randn(5, *p.batch_shape, base_sample_dim(p)))
     assert z.shape == (5, *p.batch_shape, 2)
     (p.log_prob(z).sum() + sum(x.sum() for x in module.parameters())).backward()
     assert all(torch.isfinite(x.grad).all() for x in module.parameters() if x.grad is not None)
@@ -78,11 +78,11 @@ def test_common_noise_is_moved_for_each_member_before_anybody_is_there(name):
     """`latent_table` and the kind `normative` draw from p(z) of each member with one set of noise."""
     prior, _ = built(name, 3)
     p = prior(torch.zeros(3, 1, 1))
-    noise = torch.randn(5, *[1] * len(p.batch_shape), noise_width(p))
-    z = moved(p, noise)
+    noise = torch.randn(5, *[1] * len(p.batch_shape), base_sample_dim(p))
+    z = rsample_from_base_samples(p, noise)
     assert z.shape == (5, 3, 1, 2)
     for e in range(3):
-        torch.testing.assert_close(z[:, e], moved(p, noise.expand(5, 3, 1, -1))[:, e])
+        torch.testing.assert_close(z[:, e], rsample_from_base_samples(p, noise.expand(5, 3, 1, -1))[:, e])
 
 
 def test_the_flow_and_the_conditional_prior_start_as_the_standard_normal():
@@ -97,9 +97,9 @@ def test_a_flows_density_is_that_of_its_own_map():
     prior, _ = built("flow")
     p = prior(torch.zeros(1, 1)).expand((1,))
     for noise in torch.randn(20, 1, 2):
-        jacobian = torch.autograd.functional.jacobian(p.moved, noise)[0, :, 0]
+        jacobian = torch.autograd.functional.jacobian(p.rsample_from_base_samples, noise)[0, :, 0]
         want = torch.distributions.Normal(0.0, 1.0).log_prob(noise).sum() - jacobian.det().abs().log()
-        torch.testing.assert_close(p.log_prob(p.moved(noise))[0], want, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(p.log_prob(p.rsample_from_base_samples(noise))[0], want, rtol=1e-4, atol=1e-4)
 
 
 def test_a_flow_after_a_step_gives_the_density_of_its_new_parameters():

@@ -417,7 +417,8 @@ def test_an_unknown_field_is_refused():
 
 
 def test_no_torch_is_loaded():
-    code = "import sys, pyro_mmnorm.simulation.poster as s; s.poster(100, 10); assert not {'torch', 'pyro'} & set(sys.modules)"
+    drawn = "import sys, pyro_mmnorm.simulation.poster as s; s.poster(100, 10)"
+    code = f"{drawn}; assert not {{'torch', 'pyro'}} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

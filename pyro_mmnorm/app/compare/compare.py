@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from pyro_mmnorm.app.compare.compare_page import page
-from pyro_mmnorm.app.compare.comparison_metrics import PRIMARY, Question, questions
+from pyro_mmnorm.app.compare.comparison_metrics import PRIMARY, Metric, metrics
 from pyro_mmnorm.app.compare.planted import Truth, over_cohorts
 from pyro_mmnorm.app.compare.refits import can_refit, refits
 from pyro_mmnorm.app.compare.runs import Model, Run, models_of, read_runs
@@ -35,7 +35,7 @@ def compare(
         truth: Of a simulated cohort, the folder with effect.csv and, if there, hidden.csv.
 
     Returns:
-        A row per question (see docs/compare.md) and model: part, measure, about, ideal (where the figure should be;
+        A row per metric (see docs/compare.md) and model: part, measure, about, ideal (where the figure should be;
         NaN: the more the better), run, value with low and high (95 %), n, test, trainings with spread_low and
         spread_high (the least and the largest figure of one training; value is the mean); for every model but the
         first also gain over the first (positive: better), gain_low, gain_high, gain_test, p, p_holm (over all rows
@@ -59,11 +59,11 @@ def compare(
     apart = list(_apart(models))
     rows: list[dict[str, Any]] = []
     again = _under_refits(models, planted)
-    for question in questions(models, planted):
+    for metric in metrics(models, planted):
         try:
-            rows += _rows(question, again.get(question[:3]))
+            rows += _rows(metric, again.get(metric[:3]))
         except InputError as error:
-            about = f"{question.measure}, {question.about}"
+            about = f"{metric.measure}, {metric.about}"
             apart.append(f"Left out: {about}: {error.got}; {error.expected} needed.")
     table = pd.DataFrame(rows)
     table["p_holm"] = corrected(table)
@@ -117,20 +117,20 @@ def _under_refits(models: Sequence[Model], truth: Truth | None) -> dict[tuple[st
     """(part, measure, about) -> the figures of all models under each refit, [refits, models]."""
     found: dict[tuple[str, str, str], list[NDArray[np.float64]]] = {}
     for them in refits(models):
-        for question in questions(them, truth):
+        for metric in metrics(them, truth):
             with suppress(InputError):  # left out, as `compare` says
-                values = question.values()
-                found.setdefault(question[:3], []).append(values)
+                values = metric.values()
+                found.setdefault(metric[:3], []).append(values)
     return {key: np.stack(values) for key, values in found.items()}
 
 
-def _rows(question: Question, again: NDArray[np.float64] | None) -> list[dict[str, Any]]:
-    answer = question.answer()
+def _rows(metric: Metric, again: NDArray[np.float64] | None) -> list[dict[str, Any]]:
+    answer = metric.answer()
     if again is not None:
-        answer = answer.widened(again, question.ideal, question.limits)
-    head = {name: getattr(question, name) for name in ("part", "measure", "about")}
-    head["ideal"] = np.nan if question.ideal is None else question.ideal
-    parts = zip(question.models, answer.figures, answer.by_seed, [None, *answer.gains], strict=True)
+        answer = answer.widened(again, metric.ideal, metric.limits)
+    head = {name: getattr(metric, name) for name in ("part", "measure", "about")}
+    head["ideal"] = np.nan if metric.ideal is None else metric.ideal
+    parts = zip(metric.models, answer.figures, answer.by_seed, [None, *answer.gains], strict=True)
     return [
         {
             **head,

@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from pyro_mmnorm.app.compare.paired import Answer, Table, by_model
+from pyro_mmnorm.app.compare.paired import PairedEstimates, Table, by_model
 from pyro_mmnorm.app.compare.planted import Truth
 from pyro_mmnorm.app.compare.runs import Model, Run
 from pyro_mmnorm.core.errors import InputError
@@ -34,7 +34,7 @@ from pyro_mmnorm.stats.batched import (
     staged,
 )
 
-__all__ = ["MATCHED", "PLANTED", "PRIMARY", "SIGNIFICANCE", "Question", "questions"]
+__all__ = ["MATCHED", "PLANTED", "PRIMARY", "SIGNIFICANCE", "Metric", "metrics"]
 
 type Labels = NDArray[np.str_]
 type Given = Mapping[str, Floats]
@@ -54,7 +54,7 @@ PLANTED = "Planted regions"
 COVERAGE = {50: 0.6744897501960817, 95: 1.959963984540054}
 
 
-class Question(NamedTuple):
+class Metric(NamedTuple):
     """A figure that is asked of every model.
 
     Args:
@@ -73,7 +73,7 @@ class Question(NamedTuple):
     about: str
     ideal: float | None
     models: Sequence[Model]
-    answer: Callable[[], Answer]
+    answer: Callable[[], PairedEstimates]
     statistic: Callable[[Floats], Floats]
     tables: Sequence[Table]
 
@@ -89,7 +89,7 @@ class Question(NamedTuple):
         return LIMITS.get(self.statistic, (-np.inf, np.inf))
 
 
-def questions(models: Sequence[Model], truth: Truth | None = None) -> Iterator[Question]:
+def metrics(models: Sequence[Model], truth: Truth | None = None) -> Iterator[Metric]:
     """All that runs on the same people can be asked.
 
     * Primary endpoint: concordance of the person's score with the stage (Jonckheere-Terpstra), or the AUC where there
@@ -121,7 +121,7 @@ def questions(models: Sequence[Model], truth: Truth | None = None) -> Iterator[Q
         yield from _planted(models, label, truth)
 
 
-def _stages(models: Sequence[Model], label: Labels, groups: list[str], given: Given) -> Iterator[Question]:
+def _stages(models: Sequence[Model], label: Labels, groups: list[str], given: Given) -> Iterator[Metric]:
     stage, about = np.array([groups.index(name) for name in label], float), ", ".join(groups)
     for how, scores in _adjusted(models, label, given).items():
         tables = [[np.stack([x, stage], 1) for x in model] for model in scores]
@@ -137,7 +137,7 @@ def _stages(models: Sequence[Model], label: Labels, groups: list[str], given: Gi
             yield _area(models, (part, f"AUC{how}", name), scores, label, name)
 
 
-def _areas(models: Sequence[Model], label: Labels, groups: list[str]) -> Iterator[Question]:
+def _areas(models: Sequence[Model], label: Labels, groups: list[str]) -> Iterator[Metric]:
     """AUC of other figures of a person than the score."""
     columns = {"mse": "reconstruction error"}
     columns |= {
@@ -153,7 +153,7 @@ def _areas(models: Sequence[Model], label: Labels, groups: list[str]) -> Iterato
                 yield _area(able, ("Groups", f"AUC of {words}", name), scores, label, name)
 
 
-def _matched(models: Sequence[Model], label: Labels, groups: list[str]) -> Iterator[Question]:
+def _matched(models: Sequence[Model], label: Labels, groups: list[str]) -> Iterator[Metric]:
     flags = _of(models, _stands_out)
     for name in groups:
         rows, ideal = label == name, LEVEL if name == TEST_CONTROLS else None
@@ -169,7 +169,7 @@ def _matched(models: Sequence[Model], label: Labels, groups: list[str]) -> Itera
             )
 
 
-def _significance(models: Sequence[Model], label: Labels, groups: list[str]) -> Iterator[Question]:
+def _significance(models: Sequence[Model], label: Labels, groups: list[str]) -> Iterator[Metric]:
     for name in groups:
         rows, ideal = label == name, LEVEL if name == TEST_CONTROLS else None
         z = _of(models, lambda run, r=rows: run.results.z.to_numpy(float)[r])  # type: ignore[misc]
@@ -179,7 +179,7 @@ def _significance(models: Sequence[Model], label: Labels, groups: list[str]) -> 
         yield _boot(models, (SIGNIFICANCE, "share of regions by the poster's rule", name), quotient, ruled, label[rows])
 
 
-def _scores(models: Sequence[Model], label: Labels, given: Given) -> Iterator[Question]:
+def _scores(models: Sequence[Model], label: Labels, given: Given) -> Iterator[Metric]:
     first = models[0].runs[0].results
     told = first.config.get("data", {}).get("scores") or {}
     deviation, same = _of(models, lambda run: run.score), np.zeros(len(label))
@@ -195,7 +195,7 @@ def _scores(models: Sequence[Model], label: Labels, given: Given) -> Iterator[Qu
 
 def _partial(
     models: Sequence[Model], deviation: list[list[Floats]], outcome: Floats, names: tuple[str, str], columns: Given
-) -> Iterator[Question]:
+) -> Iterator[Metric]:
     """Pearson and Spearman of what columns leave of scores and outcome, or of their ranks."""
     how, name = names
     table = np.stack([outcome, *(x for model in deviation for x in model)], 1)
@@ -210,24 +210,24 @@ def _partial(
     try:
         (y, scores), (of_y, of_scores) = rest(table), rest(ranks)
     except InputError as error:
-        yield Question("Scores", f"Pearson{how}", name, None, models, partial(_refused, error), pearson, [])
+        yield Metric("Scores", f"Pearson{how}", name, None, models, partial(_refused, error), pearson, [])
         return
     yield _pearson(models, name, how, scores, y)
     tables: list[Table] = [[np.stack([x, of_y], 1) for x in model] for model in of_scores]
     yield _boot(models, ("Scores", f"Spearman{how}", name), pearson, tables, np.zeros(len(y)))
 
 
-def _pearson(models: Sequence[Model], name: str, how: str, scores: list[list[Floats]], outcome: Floats) -> Question:
+def _pearson(models: Sequence[Model], name: str, how: str, scores: list[list[Floats]], outcome: Floats) -> Metric:
     tables: list[Table] = [[np.stack([x, outcome], 1) for x in model] for model in scores]
-    answer = partial(Answer.of_pearson, scores, outcome)
-    return Question("Scores", f"Pearson{how}", name, None, models, answer, pearson, tables)
+    answer = partial(PairedEstimates.of_pearson, scores, outcome)
+    return Metric("Scores", f"Pearson{how}", name, None, models, answer, pearson, tables)
 
 
-def _refused(error: InputError) -> Answer:
+def _refused(error: InputError) -> PairedEstimates:
     raise error
 
 
-def _calibration(models: Sequence[Model], controls: NDArray[np.bool_]) -> Iterator[Question]:
+def _calibration(models: Sequence[Model], controls: NDArray[np.bool_]) -> Iterator[Metric]:
     part, same = "Calibration", np.zeros(int(controls.sum()))
     z = _of(models, lambda run: run.results.z.to_numpy(float)[controls])
     sums: list[Table] = [
@@ -246,7 +246,7 @@ def _calibration(models: Sequence[Model], controls: NDArray[np.bool_]) -> Iterat
         yield _boot(able, ("Held-out evidence", "nats per person", TEST_CONTROLS), mean, nats, same)
 
 
-def _planted(models: Sequence[Model], label: Labels, truth: Truth) -> Iterator[Question]:
+def _planted(models: Sequence[Model], label: Labels, truth: Truth) -> Iterator[Metric]:
     """How well the regions that changed are found, a row for each class of planted effect."""
     able = [m for m in models if list(m.runs[0].results.z) == list(models[0].runs[0].results.z)]
     for about, people in truth.classes(models[0].runs[0].results.z.index).items():
@@ -261,11 +261,11 @@ def _of(models: Sequence[Model], figure: Callable[[Run], Floats]) -> list[list[F
 
 def _area(
     models: Sequence[Model], names: tuple[str, str, str], scores: list[list[Floats]], label: Labels, name: str
-) -> Question:
+) -> Metric:
     rows = (label == name) | (label == TEST_CONTROLS)
     own, case = [[x[rows] for x in model] for model in scores], label[rows] == name
     tables: list[Table] = [[np.stack([x, case], 1) for x in model] for model in own]
-    return Question(*names, None, models, partial(Answer.of_auc, own, case), area, tables)
+    return Metric(*names, None, models, partial(PairedEstimates.of_auc, own, case), area, tables)
 
 
 def _boot(
@@ -275,9 +275,9 @@ def _boot(
     tables: Sequence[Table],
     strata: NDArray[np.generic],
     ideal: float | None = None,
-) -> Question:
-    answer = partial(Answer.by_bootstrap, statistic, tables, strata, ideal=ideal)
-    return Question(*names, ideal, models, answer, statistic, tables)
+) -> Metric:
+    answer = partial(PairedEstimates.by_bootstrap, statistic, tables, strata, ideal=ideal)
+    return Metric(*names, ideal, models, answer, statistic, tables)
 
 
 def _column(run: Run, name: str) -> Floats:

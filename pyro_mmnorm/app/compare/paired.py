@@ -15,7 +15,7 @@ from pyro_mmnorm.stats.batched import area, pearson
 from pyro_mmnorm.stats.intervals import FEWEST, Estimate
 from pyro_mmnorm.stats.ranks import auc, delong_test
 
-__all__ = ["Answer", "by_model"]
+__all__ = ["PairedEstimates", "by_model"]
 
 type Table = Floats | list[Floats]
 """Of one model: of its run, or of its runs by seed."""
@@ -28,7 +28,7 @@ ALIKE, TINY = 1e-12, 1e-300
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answer:
+class PairedEstimates:
     """A figure of every model, and the gain of every model but the first: positive where it is better than the first.
 
     A model is one run, or several that differ in their training seed alone: its figure is the mean over seeds.
@@ -68,7 +68,7 @@ class Answer:
 
         Examples:
             >>> x = np.random.default_rng(0).normal(size=(50, 1))
-            >>> answer = Answer.by_bootstrap(lambda table: table.mean((-2, -1)), [x, x + 1], np.zeros(50))
+            >>> answer = PairedEstimates.by_bootstrap(lambda table: table.mean((-2, -1)), [x, x + 1], np.zeros(50))
             >>> answer.gains[0].value.__round__(6), answer.gains[0].p < 0.001
             (1.0, True)
         """
@@ -123,7 +123,7 @@ class Answer:
         Examples:
             >>> case = np.arange(60) < 20
             >>> x = np.random.default_rng(0).normal(size=60)
-            >>> Answer.of_auc([x, x + case], case).gains[0].value > 0
+            >>> PairedEstimates.of_auc([x, x + case], case).gains[0].value > 0
             True
         """
 
@@ -147,7 +147,7 @@ class Answer:
             >>> rng = np.random.default_rng(0)
             >>> y = rng.normal(size=200)
             >>> x = y + rng.normal(size=200)
-            >>> Answer.of_pearson([x, x + rng.normal(size=200)], y).gains[0].value < 0
+            >>> PairedEstimates.of_pearson([x, x + rng.normal(size=200)], y).gains[0].value < 0
             True
         """
 
@@ -189,7 +189,7 @@ class Answer:
 
 
 def by_model(statistic: Statistic, tables: Sequence[Table], other: NDArray[np.generic]) -> Floats:
-    """The figures of `Answer.by_bootstrap` alone, [models].
+    """The figures of `PairedEstimates.by_bootstrap` alone, [models].
 
     Args:
         statistic, tables: As there.

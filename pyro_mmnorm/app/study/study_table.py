@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from pyro_mmnorm.app.compare.compare import compare, corrected
-from pyro_mmnorm.app.compare.comparison_metrics import questions
+from pyro_mmnorm.app.compare.comparison_metrics import metrics
 from pyro_mmnorm.app.compare.planted import Truth
 from pyro_mmnorm.app.compare.runs import Model, Run, read_runs
 from pyro_mmnorm.app.compare.wording import sentence
@@ -87,10 +87,10 @@ def _first_seed(folders: Sequence[Path], truth: Path | None) -> pd.DataFrame:
 def _values(runs: Sequence[Run], truth: Path | None) -> Iterator[dict[str, Any]]:
     """Every figure of `_first_seed`, the value alone."""
     planted = None if truth is None else Truth.beside(truth)
-    for question in questions([Model(run.name, [run]) for run in runs], planted):
+    for metric in metrics([Model(run.name, [run]) for run in runs], planted):
         with suppress(InputError):
-            for model, value in zip(question.models, question.values(), strict=True):
-                yield {**dict(zip(KEYS, question[:3], strict=True)), "run": model.name, "value": value}
+            for model, value in zip(metric.models, metric.values(), strict=True):
+                yield {**dict(zip(KEYS, metric[:3], strict=True)), "run": model.name, "value": value}
     yield from (row for run in runs for row in _own(run))
 
 

@@ -12,7 +12,7 @@ from scipy import stats
 
 import pyro_mmnorm as mm
 from pyro_mmnorm.app import pipeline
-from pyro_mmnorm.app.compare.paired import Answer
+from pyro_mmnorm.app.compare.paired import PairedEstimates
 from pyro_mmnorm.app.compare.planted import Truth, over_cohorts
 from pyro_mmnorm.core.errors import InputError
 from pyro_mmnorm.norm.recalibration import REFITS, refitted
@@ -344,7 +344,7 @@ def test_the_interval_of_a_paired_mean_is_that_of_the_t_test():
     rng = np.random.default_rng(1)
     x = rng.normal(size=(200, 1))
     y = x + 0.1 + 0.3 * rng.normal(size=(200, 1))
-    gain = Answer.by_bootstrap(mean, [x, y], np.zeros(200)).gains[0]
+    gain = PairedEstimates.by_bootstrap(mean, [x, y], np.zeros(200)).gains[0]
     assert gain.value == pytest.approx((y - x).mean())
     assert gain.se == pytest.approx((y - x).std() / 200**0.5, rel=0.08)
     assert gain.p < 0.05
@@ -353,12 +353,12 @@ def test_the_interval_of_a_paired_mean_is_that_of_the_t_test():
 
 def test_where_a_figure_should_be_the_nearer_one_gains():
     x = np.linspace(-1, 1, 101)[:, None]
-    answer = Answer.by_bootstrap(mean, [x + 1.5, x + 0.8, x + 2.2], np.zeros(101), ideal=1.0)
+    answer = PairedEstimates.by_bootstrap(mean, [x + 1.5, x + 0.8, x + 2.2], np.zeros(101), ideal=1.0)
     np.testing.assert_allclose([gain.value for gain in answer.gains], [0.3, -0.7])
 
 
 def test_a_difference_that_never_varies_has_the_smallest_p_that_draws_give():
-    gain = Answer.by_bootstrap(mean, [np.zeros((20, 1)), np.ones((20, 1))], np.zeros(20)).gains[0]
+    gain = PairedEstimates.by_bootstrap(mean, [np.zeros((20, 1)), np.ones((20, 1))], np.zeros(20)).gains[0]
     assert (gain.value, gain.low, gain.high) == (1.0, 1.0, 1.0)
     assert gain.p == pytest.approx(1 / 1001)
 
@@ -366,13 +366,13 @@ def test_a_difference_that_never_varies_has_the_smallest_p_that_draws_give():
 def test_people_without_a_figure_in_any_run_are_left_out_of_all():
     x = np.arange(20.0)[:, None]
     holed = np.where(x == 19, np.nan, x)
-    answer = Answer.by_bootstrap(mean, [x, holed], np.zeros(20))
+    answer = PairedEstimates.by_bootstrap(mean, [x, holed], np.zeros(20))
     assert answer.figures[0].value == answer.figures[1].value == 9.0
     assert answer.figures[0].n == 19
     with pytest.raises(InputError, match="0 people with the figure in every run"):
-        Answer.by_bootstrap(mean, [x, x * np.nan], np.zeros(20))
+        PairedEstimates.by_bootstrap(mean, [x, x * np.nan], np.zeros(20))
     with pytest.raises(InputError, match="a figure that is not finite"):
-        Answer.by_bootstrap(lambda table: mean(table) * np.nan, [x, x], np.zeros(20))
+        PairedEstimates.by_bootstrap(lambda table: mean(table) * np.nan, [x, x], np.zeros(20))
 
 
 def test_intervals_hold_who_was_calibrated_on(runs, table, tmp_path):

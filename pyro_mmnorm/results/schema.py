@@ -14,6 +14,7 @@ __all__ = [
     "ALL_TARGETS",
     "KINDS",
     "MEMBER_SD",
+    "PREDICTIVE_KINDS",
     "REGIONAL",
     "TEST_CONTROLS",
     "group_of",
@@ -28,7 +29,11 @@ REGIONAL = ("reconstruction", "cross_modal", "normative", "local")
 
 
 KINDS = (*REGIONAL, "latent")
-"""Kinds of deviation; docs/deviations.md says which question each answers."""
+"""Kinds of deviation; docs/deviations.md defines the question that each answers."""
+
+
+PREDICTIVE_KINDS = ("cross_modal", "normative")
+"""Kinds whose score of a region does not use the observed value of that region."""
 
 
 TEST_CONTROLS = "test controls"

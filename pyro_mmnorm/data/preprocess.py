@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from itertools import pairwise
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -96,10 +97,14 @@ class Preprocess:
         return {"region": self.names, "modality": ("region", of), "region_name": ("region", own)}
 
     @property
+    def _columns(self) -> dict[str, slice]:
+        """modality -> its regions among all regions."""
+        return _slices(self.sizes)
+
+    @property
     def groups(self) -> dict[str, slice]:
         """covariate -> its columns in the encoded matrix."""
-        ends = np.cumsum([0, *(term.width for term in self.terms)]).tolist()
-        return {t.name: slice(a, b) for t, a, b in zip(self.terms, ends[:-1], ends[1:], strict=True)}
+        return _slices({term.name: term.width for term in self.terms})
 
     @property
     def width(self) -> int:
@@ -121,10 +126,9 @@ class Preprocess:
                 f"some of {sorted(self.regions)}",
                 "rename or remove the others",
             )
-        loc, scale, end = *self.units_of(cohort), 0
-        for m, names in self.regions.items():
-            own, end = slice(end, end + len(names)), end + len(names)
-            x = self._ordered(m, names, cohort)
+        loc, scale = self.units_of(cohort)
+        for m, own in self._columns.items():
+            x = self._ordered(m, self.regions[m], cohort)
             seen = np.isfinite(x)
             values[m], observed[m] = np.where(seen, (x - loc[:, own]) / scale[:, own], 0.0), seen
         return Batch.from_arrays(values, observed, self.design(cohort))
@@ -216,9 +220,16 @@ class Preprocess:
         known = {site: self.units_at(site) for site in set(sites)}
         return np.stack([known[site][0] for site in sites]), np.stack([known[site][1] for site in sites])
 
-    def to_units(self, modality: str, x: NDArray[Any]) -> Floats:
-        """Model units back to the units of the table, [..., d]."""
-        return np.asarray(x, float) * np.array(self.scale[modality]) + np.array(self.loc[modality])
+    def to_units(self, modality: str, x: NDArray[Any], cohort: Cohort) -> Floats:
+        """Model units back to the units of the table.
+
+        Args:
+            modality: Name of the modality.
+            x: Values of the people of `cohort` in model units, [..., n, d].
+            cohort: The people, [n]; people of a site with units of its own are converted by these.
+        """
+        (loc, scale), own = self.units_of(cohort), self._columns[modality]
+        return np.asarray(x, float) * scale[:, own] + loc[:, own]
 
     def to_record(self) -> dict[str, Any]:
         """JSON-able content."""
@@ -240,6 +251,12 @@ class Preprocess:
         units = {site: SiteUnits(**{k: tuple(v) for k, v in part.items()}) for site, part in record["units"].items()}
         admitted = None if record["admitted"] is None else tuple(record["admitted"])
         return cls(**fields, terms=terms, admitted=admitted, units=units)
+
+
+def _slices(widths: Mapping[str, int]) -> dict[str, slice]:
+    """Name -> its columns, where parts of these widths stand side by side."""
+    ends = np.cumsum([0, *widths.values()]).tolist()
+    return {name: slice(*span) for name, span in zip(widths, pairwise(ends), strict=True)}
 
 
 def _units(m: str, frame: pd.DataFrame, scaling: str) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -59,11 +59,11 @@ def to_datatree(norm: NormativeModel, cohort: Cohort, *, draws: int = 500, seed:
         torch.manual_seed(seed)
         z = _draws(model, model.posterior(batch), draws, seed)
         prior = _draws(model, _prior(model, batch), draws, seed + 1)
-        posterior_predictive = _replicates(norm, model, z, batch)
-        prior_predictive = _replicates(norm, model, prior, batch)
+        posterior_predictive = _replicates(norm, model, z, batch, cohort)
+        prior_predictive = _replicates(norm, model, prior, batch, cohort)
         scored = bar(norm.preprocess.regions, "log-likelihood", unit="modality")
         log_likelihood = {m: _log_likelihood(model, m, z, batch) for m in scored}
-    observed = {m: _in_units(norm, m, batch.values[m], batch.observed[m]) for m in norm.preprocess.regions}
+    observed = {m: _in_units(norm, m, batch.values[m], batch.observed[m], cohort) for m in norm.preprocess.regions}
     groups: dict[str, dict[str, NDArray[Any]]] = {
         "prior": {"z": prior.numpy()[None]},
         "prior_predictive": prior_predictive,
@@ -177,12 +177,12 @@ def _pick(x: Tensor, member: Tensor | None) -> Tensor:
     return x if member is None else x[torch.arange(len(x)), member]
 
 
-def _replicates(norm: NormativeModel, model: MMVAE, z: Tensor, batch: Batch) -> dict[str, NDArray[Any]]:
+def _replicates(norm: NormativeModel, model: MMVAE, z: Tensor, batch: Batch, cohort: Cohort) -> dict[str, NDArray[Any]]:
     replicates = {}
     for m in bar(norm.preprocess.regions, "replicates", unit="modality"):
         predictive, member = _likelihood(model, m, z, batch)
         x = _pick(predictive.sample(), member)
-        replicates[m] = _in_units(norm, m, x, batch.observed[m].expand(x.shape))[None]
+        replicates[m] = _in_units(norm, m, x, batch.observed[m].expand(x.shape), cohort)[None]
     return replicates
 
 
@@ -197,8 +197,8 @@ def _log_likelihood(model: MMVAE, modality: str, z: Tensor, batch: Batch) -> NDA
     return torch.where(seen, logs, torch.nan).numpy()[None]
 
 
-def _in_units(norm: NormativeModel, modality: str, x: Tensor, observed: Tensor) -> NDArray[Any]:
-    units = norm.preprocess.to_units(modality, x.numpy())
+def _in_units(norm: NormativeModel, modality: str, x: Tensor, observed: Tensor, cohort: Cohort) -> NDArray[Any]:
+    units = norm.preprocess.to_units(modality, x.numpy(), cohort)
     return np.where(observed.numpy(), units, np.nan).astype(np.float32)
 
 

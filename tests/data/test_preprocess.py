@@ -29,7 +29,9 @@ def test_nothing_is_learnt_from_anybody_but_the_training_controls(cohort):
 def test_units_come_back(cohort):
     preprocess = Preprocess.fit(cohort.train)
     x = preprocess(cohort.test).values["cortical"].numpy()
-    np.testing.assert_allclose(preprocess.to_units("cortical", x), cohort.test.values["cortical"], rtol=1e-5)
+    np.testing.assert_allclose(
+        preprocess.to_units("cortical", x, cohort.test), cohort.test.values["cortical"], rtol=1e-5
+    )
 
 
 def test_a_spline_is_linear_beyond_its_knots_and_smooth_within():

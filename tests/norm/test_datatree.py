@@ -1,5 +1,7 @@
 """The tree of draws: names, members, and replicates that are tables of independent people."""
 
+from dataclasses import replace
+
 import arviz as az
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ import torch
 
 import pyro_mmnorm as mm
 from pyro_mmnorm.core.errors import InputError
+from pyro_mmnorm.data.preprocess import SiteUnits
 
 DRAWS = 200
 
@@ -14,8 +17,6 @@ DRAWS = 200
 @pytest.fixture(scope="module")
 def holed(cohort):
     """The test controls with a fifth of the cortical cells not observed."""
-    from dataclasses import replace
-
     test = cohort.test
     table = test.values["cortical"].copy()
     table = table.mask(np.random.default_rng(0).random(table.shape) < 0.2)
@@ -99,3 +100,22 @@ def test_arviz_plots_a_region(norm, cohort):
 def test_an_unknown_modality_is_refused(tree):
     with pytest.raises(InputError, match=r"modality.*'pet'.*cortical"):
         mm.per_region(tree, "pet")
+
+
+def test_people_of_a_site_with_units_of_its_own_keep_the_units_of_their_table(norm, cohort):
+    """A scanner that measures 1.5 times as large, plus 400: data equal its table, and replicates are on the same scale.
+
+    In model units its people are those of an ordinary new site, so that replicates with the same seed are equal up to
+    that scale (float32).
+    """
+    plain = replace(cohort.calibrate, covariates=cohort.calibrate.covariates.assign(site="Basel"))
+    stretched = replace(plain, values={m: 1.5 * frame + 400 for m, frame in plain.values.items()})
+    adapted = norm.adapt(plain)
+    loc, scale = norm.preprocess.units_at("Basel")
+    tuned = adapted.measured("Basel", SiteUnits(tuple(1.5 * loc + 400), tuple(1.5 * scale)))
+    expected = mm.to_datatree(adapted, plain, draws=20)
+    tree = mm.to_datatree(tuned, stretched, draws=20)
+    for m, table in stretched.values.items():
+        np.testing.assert_allclose(tree["observed_data"][m], table, rtol=1e-5)
+        for group in ("prior_predictive", "posterior_predictive"):
+            np.testing.assert_allclose(tree[group][m], 1.5 * expected[group][m] + 400, rtol=1e-4)

@@ -112,7 +112,7 @@ def test_people_of_a_site_with_units_of_its_own_keep_the_units_of_their_table(no
     stretched = replace(plain, values={m: 1.5 * frame + 400 for m, frame in plain.values.items()})
     adapted = norm.adapt(plain)
     loc, scale = norm.preprocess.units_at("Basel")
-    tuned = adapted.measured("Basel", SiteUnits(tuple(1.5 * loc + 400), tuple(1.5 * scale)))
+    tuned = adapted.with_units("Basel", SiteUnits(tuple(1.5 * loc + 400), tuple(1.5 * scale)))
     expected = mm.to_datatree(adapted, plain, draws=20)
     tree = mm.to_datatree(tuned, stretched, draws=20)
     for m, table in stretched.values.items():

@@ -2,6 +2,9 @@
 
 import csv
 import io
+import subprocess
+import sys
+from importlib.resources import files
 from itertools import combinations, product
 
 import numpy as np
@@ -11,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.path import Path
 
 from pyro_mmnorm import plots
 from pyro_mmnorm.core.errors import InputError
@@ -185,6 +189,42 @@ def test_labels_of_a_schematic_stand_apart():
 def test_paths_keep_their_place():
     path = svg_path("M0 0L4 0C4 2 2 4 0 4Z")
     np.testing.assert_allclose(path.get_extents().get_points(), [[0, 0], [4, 4]])
+    assert path.codes.tolist() == [Path.MOVETO, Path.LINETO, *[Path.CURVE4] * 3, Path.CLOSEPOLY]
+
+
+def test_a_path_may_have_several_parts_and_negative_numbers():
+    path = svg_path("M-1 -2L3 -2 3 0.5ZM5 5L6 6Z")
+    corners = [[-1, -2], [3, -2], [3, 0.5], [3, 0.5], [5, 5], [6, 6], [6, 6]]
+    np.testing.assert_array_equal(path.vertices, corners)
+
+
+def test_every_path_has_only_the_commands_that_svg_path_reads():
+    views = brain_svg_shapes().values()
+    paths = [d for view in views for d in (*view.shapes.values(), view.ground, view.lines)]
+    assert {letter for d in paths for letter in d if letter.isalpha()} == set("MLCZ")
+
+
+def test_the_cortex_is_drawn_without_the_package_it_comes_from():
+    """The only drawing that is opened is the file of ours, and no parser of SVG paths is loaded."""
+    code = (
+        "import pathlib, sys\n"
+        "from pyro_mmnorm.plots.shapes import brain_svg_shapes\n"
+        "opened = []\n"
+        "sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event == 'open' else None)\n"
+        "assert len(brain_svg_shapes()['left lateral'].shapes) == 21\n"
+        "names = [pathlib.Path(name).name for name in opened if name.endswith('.svg')]\n"
+        "assert names == ['cortex.svg'], names\n"
+        "assert not {'fontTools.svgLib', 'pySimpleBrainPlot'} & set(sys.modules)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_licence_lies_beside_the_drawing():
+    folder = files("pyro_mmnorm.plots")
+    licence = folder.joinpath("cortex.LICENSE").read_text(encoding="utf-8")
+    assert "cortex.LICENSE" in folder.joinpath("cortex.svg").read_text(encoding="utf-8")
+    for part in ("10.5281/zenodo.5346593", "pySimpleBrainPlot 0.0.4", "MIT License", "Permission is hereby granted"):
+        assert part in licence
 
 
 # --------------------------------------------------------------------------------------------------------- figures

@@ -1,4 +1,4 @@
-"""What the documents say is true: their code runs, their commands, links and files exist."""
+"""The documentation is correct: its code runs, and its commands, links and files exist."""
 
 import doctest
 import os
@@ -22,13 +22,18 @@ from pyro_mmnorm.app.cli import app
 from pyro_mmnorm.config import parse_config, read_config
 
 ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "pyro_mmnorm"
 DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/**/*.md"))]
 CONFIGS = sorted(ROOT.glob("configs/**/*.yaml"))
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 GUIDES = "\n".join([README, *(path.read_text(encoding="utf-8") for path in sorted(ROOT.glob("docs/howto/*.md")))])
+GLOSSARY = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
+GLOSSARY_ENTRY = re.compile(r"^- \*\*(.+?)\*\*", flags=re.MULTILINE)
+SOURCE_FILE = re.compile(r"`([\w/]+/\w+\.py)`")
 LINK = re.compile(r"\]\((?!https?:|#)(?P<target>[^)#\s]+)")
 COMMAND = re.compile(r"\bmmnorm (?P<name>[a-z]+)(?P<rest>[^\n`|#]*)")
-MACHINE = r"/(tmp|work|root|home)/|pypi\.org|pythonhosted\.org"
+MACHINE = r"/(tmp|work|root|home)/|pypi\.org(?!/project/)|pythonhosted\.org"
+"""A path of one machine, or an address of a package index; the public page of a project is allowed."""
 
 
 def blocks(text: str, language: str) -> list[str]:
@@ -37,7 +42,7 @@ def blocks(text: str, language: str) -> list[str]:
 
 
 def tracked() -> list[str]:
-    """The files that a commit of everything would hold."""
+    """The files of a commit of the whole working tree."""
     command = ["git", "-C", str(ROOT), "ls-files", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, capture_output=True, text=True, check=False)
     if listed.returncode:
@@ -47,11 +52,11 @@ def tracked() -> list[str]:
 
 @cache
 def mmnorm(*arguments: str) -> str:
-    """What the command line prints."""
+    """The output of a command."""
     code = "import sys; from pyro_mmnorm.app.cli import main; sys.exit(main())"
-    asked = [sys.executable, "-c", code, *arguments]
+    command = [sys.executable, "-c", code, *arguments]
     plain = os.environ | {"COLUMNS": "300", "NO_COLOR": "1", "TERM": "dumb"}
-    done = subprocess.run(asked, capture_output=True, text=True, check=False, env=plain)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=plain)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -63,7 +68,7 @@ def test_python_blocks_compile(document):
 
 
 def test_readme_example_runs(tmp_path, monkeypatch):
-    """The tables, the configuration and the Python of the README belong together."""
+    """The commands and the Python code of the README run one after the other."""
     monkeypatch.chdir(tmp_path)
     simulate, init = (command for command in commands(README) if command[0] in ("simulate", "init"))
     mmnorm(*simulate, "--healthy", "200", "--patients", "20")
@@ -81,7 +86,7 @@ SMALL = {
 
 @pytest.mark.slow
 def test_howtos_run(tmp_path, monkeypatch):
-    """Every command and every block of Python of docs/howto, in the order in which a user meets them, in small."""
+    """Every command and every Python block of docs/howto runs, in the order of use, on small tables."""
     monkeypatch.chdir(tmp_path)
     invoke("simulate", "--out", "tables", *SMALL["simulate"])
     people = pd.read_csv("tables/participants.csv", index_col=0).drop(columns="split")
@@ -103,30 +108,30 @@ def test_howtos_run(tmp_path, monkeypatch):
 
 
 def commands(text: str) -> list[list[str]]:
-    """The arguments of every `mmnorm` in the sh blocks, without comments."""
+    """The arguments of every `mmnorm` command in the sh blocks, without comments."""
     lines = [line for block in blocks(text, "sh") for line in block.splitlines() if line.startswith("mmnorm ")]
     return [shlex.split(line, comments=True)[1:] for line in lines]
 
 
 def invoke(*arguments: str) -> None:
-    """As `mmnorm`, within this process: a second one would load torch again."""
+    """Run a command within this process, because a new process would load torch again."""
     done = CliRunner().invoke(app, [*arguments, "--quiet"])
     assert done.exit_code == 0, (arguments, done.output)
 
 
-def test_arvizs_faults_are_as_told():
-    """Every line of docs/arviz.md that shows a fault, where the version that it names is installed."""
+def test_faults_of_arviz_are_as_documented():
+    """Every example of a fault in docs/arviz.md, where the version that it names is installed."""
     text = (ROOT / "docs" / "arviz.md").read_text(encoding="utf-8")
     if f"arviz {version('arviz')} " not in text:
-        pytest.skip("another version of ArviZ: try the lines again, and name it")
+        pytest.skip("another version of ArviZ: check the examples again, and update the version")
     lines = "\n".join(blocks(text, "pycon"))
     shown = doctest.DocTestParser().get_doctest(lines, {}, "arviz.md", "arviz.md", 0)
-    told: list[str] = []
-    doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(shown, out=told.append)
-    assert not told, "".join(told)
+    failures: list[str] = []
+    doctest.DocTestRunner(optionflags=doctest.ELLIPSIS).run(shown, out=failures.append)
+    assert not failures, "".join(failures)
 
 
-def test_arvizs_example_runs():
+def test_example_for_arviz_runs():
     for block in blocks((ROOT / "docs" / "arviz.md").read_text(encoding="utf-8"), "python"):
         scope: dict[str, object] = {}
         exec(compile(block, "arviz.md", "exec"), scope)
@@ -134,13 +139,13 @@ def test_arvizs_example_runs():
 
 
 def test_contributing_example_runs():
-    """The likelihood of CONTRIBUTING.md passes its own test; a fresh process keeps it out of the others' way."""
+    """The likelihood of CONTRIBUTING.md passes its own test, in a new process because it registers functions."""
     code = "".join(blocks((ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), "python"))
     tests = re.findall(r"^def (test_\w+)", code, flags=re.MULTILINE)
     assert tests
     calls = "".join(f"\n{name}()" for name in tests)
-    asked = [sys.executable, "-W", "error", "-c", code + calls]
-    done = subprocess.run(asked, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-W", "error", "-c", code + calls]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 
 
@@ -159,15 +164,40 @@ def test_configurations_load(path):
 def test_commands_exist(name):
     rests = [match["rest"] for match in COMMAND.finditer(GUIDES) if match["name"] == name]
     options = {option for rest in rests for option in re.findall(r"--[a-z-]+", rest)}
-    told = mmnorm(name, "--help")
-    assert [option for option in sorted(options) if option not in told] == []
+    help_text = mmnorm(name, "--help")
+    assert [option for option in sorted(options) if option not in help_text] == []
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
-def test_links_lead_somewhere(document):
+def test_links_have_a_target(document):
     prose = re.sub(r"^```.*?^```", "", document.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
     targets = [match["target"] for match in LINK.finditer(prose)]
     assert [target for target in targets if not (document.parent / target).exists()] == []
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_source_files_named_in_documents_exist(document):
+    """Paths such as `models/fusion.py` or `pyro_mmnorm/models/fusion.py`, relative to the package or the repository."""
+    prose = re.sub(r"^```.*?^```", "", document.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    named = set(SOURCE_FILE.findall(prose))
+    assert sorted(path for path in named if not any((root / path).is_file() for root in (ROOT, PACKAGE))) == []
+
+
+def test_glossary_holds_each_term_once_in_alphabetical_order():
+    terms = [entry.casefold() for entry in GLOSSARY_ENTRY.findall(GLOSSARY)]
+    assert len(terms) > 50
+    assert terms == sorted(set(terms))
+
+
+def test_glossary_explains_every_word_in_italics():
+    entries = re.findall(r"^- (\*\*.+?\*\*(?:, or \*\*.+?\*\*)?)", GLOSSARY, flags=re.MULTILINE)
+    terms = {name.casefold() for entry in entries for name in re.findall(r"\*\*(.+?)\*\*", entry)}
+    terms |= {name.removesuffix("s") for name in terms}
+    terms |= {plural for name in terms for plural in (f"{name}s", re.sub("y$", "ies", name))}
+    body = GLOSSARY.partition("\n- ")[2]
+    used = {" ".join(word.split()).casefold() for word in re.findall(r"(?<!\*)\*([^*]+)\*(?!\*)", body)}
+    assert len(used) > 20
+    assert sorted(used - terms) == []
 
 
 def test_versions_agree():
@@ -177,7 +207,7 @@ def test_versions_agree():
     assert yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))["version"] == version
 
 
-def test_the_check_runs_what_the_readme_says():
+def test_ci_runs_the_first_commands_of_the_readme():
     script = (ROOT / ".ci" / "run").read_text(encoding="utf-8").splitlines()
     first = [line.partition("#")[0].strip() for line in blocks(README, "sh")[0].splitlines()]
     assert first == ["uv run mmnorm demo", "uv run pytest"]

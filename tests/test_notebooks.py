@@ -1,4 +1,4 @@
-"""Notebooks: they run, and what is stored in them is what they gave, small and free of faults."""
+"""Notebooks run, and their stored outputs are complete, small and free of errors."""
 
 import re
 from pathlib import Path
@@ -14,7 +14,7 @@ MACHINE = re.compile(r"/(tmp|work|root|home)/|site-packages")
 
 
 def outputs(notebook):
-    """(kind, text) of everything that the cells gave."""
+    """(kind, text) of every stored output."""
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
             data = output.get("data", {})
@@ -26,7 +26,7 @@ def test_there_are_notebooks():
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_stored_outputs_are_there_and_clean(path):
+def test_stored_outputs_are_complete_and_clean(path):
     assert path.stat().st_size < MOST_BYTES
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
@@ -42,7 +42,7 @@ def test_stored_outputs_are_there_and_clean(path):
 @pytest.mark.slow
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook_runs(path, monkeypatch):
-    """In miniature; a cell that raises fails the test. tqdm asks for widgets that no check needs."""
+    """Run with small settings; a cell that raises fails the test. The warning of tqdm about widgets is ignored."""
     monkeypatch.setenv("MMNORM_SMOKE", "1")
     monkeypatch.setenv("PYTHONPATH", str(FOLDER.parent))
     monkeypatch.setenv("PYTHONWARNINGS", "ignore:IProgress not found")

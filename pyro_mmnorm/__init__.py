@@ -6,7 +6,7 @@ Names are imported on first use, so that ``import pyro_mmnorm`` is cheap.
 import importlib
 from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0.dev0"
 
 _HOME = {
     "Batch": "data.batch",

@@ -24,7 +24,6 @@ from pyro_mmnorm.data.hippocampal_ratio import select_baseline_regions
 from pyro_mmnorm.data.participants import reference_subjects
 from pyro_mmnorm.data.splits import split_by_column
 from pyro_mmnorm.data.tables import cohort_of, input_files, read_cohort, read_frames
-from pyro_mmnorm.evaluation.assess import assess
 from pyro_mmnorm.findings.endpoints import findings
 from pyro_mmnorm.findings.summaries import region_table, subject_table
 from pyro_mmnorm.inference.diagnostics import diagnostics
@@ -111,7 +110,7 @@ def _run(
         folder.write_netcdf("deviations.nc", dev)
         folder.write_table("z.csv", _z_table(dev.sel(kind=config.deviations.primary)))
     with folder.step("calibration"):
-        folder.write_json("calibration.json", calibration_report(norm, cohort, seed=config.seed))
+        folder.write_json("calibration.json", calibration_report(norm, cohort, dev, seed=config.seed))
     with folder.step("findings"):
         kind = config.deviations.primary
         controls = calibration_controls(norm, kind, cohort.calibrate, everyone)
@@ -184,7 +183,7 @@ def adapt(
         with folder.step("deviations"):
             dev = _deviations(norm, others) if len(others) else None
         with folder.step("calibration"):
-            report = _local_calibration(norm, cohort, config.seed)
+            report = _local_calibration(norm, cohort, dev, config.seed)
     folder.begin(config)
     norm.save(folder.path / "model")
     if dev is not None:
@@ -220,26 +219,18 @@ def _local_cohort(config: Config, norm: NormativeModel) -> Cohort:
     return replace(cohort, split=local_split(norm.new_sites(cohort), healthy, given, seed=config.seed))
 
 
-def _local_calibration(norm: NormativeModel, cohort: Cohort, seed: int) -> dict[str, Any]:
-    """site -> kind -> the calibration report on those of its controls that were left over, where these are enough."""
+def _local_calibration(
+    norm: NormativeModel, cohort: Cohort, dev: xr.Dataset | None, seed: int
+) -> dict[str, dict[str, Any]]:
+    """site -> kind -> the calibration report on the controls of the site that did not adapt the norm."""
     sites, reports = norm.new_sites(cohort), {}
     for site in sorted(set(sites[cohort.split == "calibrate"])):
-        local, left = (cohort[(sites == site) & (cohort.split == part)] for part in ("calibrate", "test"))
-        if len(left) < FEWEST_TESTED:
-            logger.info("site %s: %d controls left over, too few for a calibration report", site, len(left))
+        local = cohort[(sites == site) & cohort.split.isin(["calibrate", "test"])]
+        if (n := len(local.test)) < FEWEST_TESTED:
+            logger.info("site %s: %d held-out controls, too few for a calibration report", site, n)
             continue
-        reports[site] = {kind: _local_report(norm, site, kind, local, left, seed) for kind in norm.calibrators}
+        reports[site] = calibration_report(norm, local, dev, site=site, seed=seed)
     return reports
-
-
-def _local_report(norm: NormativeModel, site: str, kind: str, local: Cohort, left: Cohort, seed: int) -> dict[str, Any]:
-    raws = [norm.raw(part, kind) for part in (local, left)]
-    calibrate, test = (
-        (x["z_raw"].to_numpy(), norm.preprocess.design(y)) for x, y in zip(raws, (local, left), strict=True)
-    )
-    calibrator, modality = norm.at_site(site).calibrators[kind], raws[0]["modality"].to_numpy()
-    people, predictive = left.covariates, kind in ("cross_modal", "normative")
-    return assess(calibrator, calibrate, test, people, left.kinds, modality, predictive=predictive, seed=seed)
 
 
 def _write_scores(folder: RunFolder, config: Config, dev: xr.Dataset, cohort: Cohort) -> None:

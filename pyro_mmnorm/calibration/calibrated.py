@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
@@ -21,7 +21,7 @@ from pyro_mmnorm.data.cohort import Cohort
 from pyro_mmnorm.results.schema import MEMBER_SD
 from pyro_mmnorm.stats.multiplicity import benjamini_hochberg
 
-__all__ = ["PATTERN", "Calibrated", "conformal_groups"]
+__all__ = ["PATTERN", "Calibrated", "Controls", "conformal_groups"]
 
 
 PATTERN = "pattern"
@@ -56,18 +56,33 @@ def conformal_groups(cohort: Cohort, by: str) -> NDArray[np.str_]:
 
 
 @dataclass(frozen=True)
-class Calibrated:
-    """What turns raw into calibrated deviations: that of the people of the training, or of one site.
+class Controls:
+    """The controls that a calibration was fitted on: needed to refit it, held in memory and never saved.
 
     Args:
-        calibrators: Of each regional kind.
-        latent: Of kind `latent`, if there is one.
-        groups: Conformal group of each person that conformal p compare with, [n_cal]; None: everybody is one group.
+        raw: kind -> raw z, [n_cal, d], NaN where not observed.
+        design: Encoded covariates, [n_cal, c].
     """
 
-    calibrators: Mapping[str, Calibrator]
+    raw: Mapping[str, Floats]
+    design: Floats
+
+
+@dataclass(frozen=True)
+class Calibrated:
+    """The calibration of one population: that of the training, or one site. It maps raw to calibrated deviations.
+
+    Args:
+        calibrators: Regional kind -> calibrator.
+        latent: The norm of the latents, for kind `latent`.
+        groups: Group of each calibration person for conformal p-values within groups, [n_cal]; None: one group.
+        controls: Raw deviations of the calibration controls; None in a loaded norm.
+    """
+
+    calibrators: Mapping[str, Calibrator] = field(default_factory=dict)
     latent: LatentNorm | None = None
     groups: NDArray[np.str_] | None = None
+    controls: Controls | None = None
 
     def __call__(self, raw: xr.Dataset, design: Floats, kind: str) -> xr.Dataset:
         """Deviations of people from their raw ones.
@@ -103,6 +118,18 @@ class Calibrated:
             omnibus=("subject", omnibus),
             omnibus_p=("subject", omnibus_p[:, 0]),
         )
+
+    def uncalibrated(self, deviations: xr.Dataset, design: Floats, kind: str) -> tuple[Floats, Floats]:
+        """Mean and SD that the model alone expects, in the units of the table, [n, d]: the inverse of `__call__`.
+
+        Args:
+            deviations: Calibrated, with expected and sd (subject, region).
+            design: Encoded covariates of the same people, [n, c].
+            kind: A regional kind.
+        """
+        centre, low, high = (self.calibrators[kind].inverse_transform(z, design) for z in (0.0, -1.0, 1.0))
+        sd = deviations["sd"].to_numpy() * 2 / (high - low)
+        return deviations["expected"].to_numpy() - centre * sd, sd
 
     def _conformal(self, conformal: Conformal, scores: Floats, raw: xr.Dataset) -> tuple[Floats, NDArray[np.bool_]]:
         """p of scores, and whether each is one within the person's own group."""
@@ -156,60 +183,55 @@ class Calibrated:
         if known < FEWEST_CONTROLS:
             todo = "find more, or take the answer for the population (deviations.unseen_site: population)"
             raise InputError(where, f"{known} controls", f"at least {FEWEST_CONTROLS} to adapt to it", todo)
-        calibrators = {kind: adapt(self.calibrators[kind], z, design) for kind, z in raw.items()}
-        compared = None if self.groups is None else np.concatenate([self.groups, conformal])
+        own = Calibrated(
+            calibrators={kind: adapt(self.calibrators[kind], z, design) for kind, z in raw.items()},
+            groups=None if self.groups is None else np.concatenate([self.groups, conformal]),
+            controls=Controls(raw, design),
+        )
         if latents is None or self.latent is None:
-            return Calibrated(calibrators, groups=compared)
+            return own
         try:
-            own = LatentNorm.fit(latents, design, groups, max(1, len(self.latent.members)))
-            return Calibrated(calibrators, own, compared)
+            return replace(own, latent=LatentNorm.fit(latents, design, groups, max(1, len(self.latent.members))))
         except InputError as error:
-            logger.info("%s: kind latent left out: %s", where, error)
-            return Calibrated(calibrators, groups=compared)
+            logger.info("%s: kind latent is left out: %s", where, error)
+            return own
 
     @property
-    def names(self) -> dict[str, str]:
-        """kind -> name of its calibrator."""
-        return {kind: calibrator.name for kind, calibrator in self.calibrators.items()}
+    def record(self) -> dict[str, Any]:
+        """What has to be saved beside the arrays: kind -> name of its calibrator, and the conformal groups."""
+        names = {kind: calibrator.name for kind, calibrator in self.calibrators.items()}
+        return {"calibrators": names, "conformal_groups": None if self.groups is None else self.groups.tolist()}
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
-        """Everything that has to be kept, by name."""
+        """All arrays that have to be saved, by name; `record` holds the rest."""
         parts = {f"calibrator.{kind}": calibrator.to_arrays() for kind, calibrator in self.calibrators.items()}
         parts |= {"latent": self.latent.to_arrays()} if self.latent else {}
-        parts |= {"conformal": {"groups": _letters(self.groups)}} if self.groups is not None else {}
         return {f"{part}.{name}": x for part, arrays in parts.items() for name, x in arrays.items()}
 
     @classmethod
     def from_arrays(
         cls,
         arrays: Mapping[str, NDArray[Any]],
-        names: Mapping[str, str],
+        record: Mapping[str, Any],
         groups: Mapping[str, slice],
         *,
         prefix: str = "",
     ) -> Self:
-        """The inverse of `to_arrays` and `names`, from arrays whose names begin with `prefix`."""
+        """The inverse of `to_arrays` and `record`, from arrays whose names begin with `prefix`."""
 
         def under(part: str) -> dict[str, NDArray[Any]]:
             start = prefix + part
             return {name.removeprefix(start): x for name, x in arrays.items() if name.startswith(start)}
 
         calibrators = {
-            kind: load_calibrator(name, under(f"calibrator.{kind}."), groups) for kind, name in names.items()
+            kind: load_calibrator(name, under(f"calibrator.{kind}."), groups)
+            for kind, name in record["calibrators"].items()
         }
-        latent, conformal = under("latent."), under("conformal.")
+        latent, people = under("latent."), record.get("conformal_groups")
+        if "groups" in (kept := under("conformal.")):  # of version 0.1: code points of the text, [n_cal, longest]
+            people = np.ascontiguousarray(kept["groups"], np.uint32).view(f"U{kept['groups'].shape[1]}")[:, 0]
         return cls(
-            calibrators,
-            LatentNorm.from_arrays(latent, groups) if latent else None,
-            _words(conformal["groups"]) if conformal else None,
+            calibrators=calibrators,
+            latent=LatentNorm.from_arrays(latent, groups) if latent else None,
+            groups=None if people is None else np.array(people, dtype=str),
         )
-
-
-def _letters(words: NDArray[np.str_]) -> NDArray[np.uint32]:
-    """Text as an array of code points, [n, longest]."""
-    return np.ascontiguousarray(words).view(np.uint32).reshape(len(words), -1)
-
-
-def _words(letters: NDArray[Any]) -> NDArray[np.str_]:
-    """The inverse of `_letters`."""
-    return np.ascontiguousarray(letters, np.uint32).view(f"U{letters.shape[1]}")[:, 0]

@@ -100,20 +100,26 @@ def mask_modalities(cohort: Cohort, seed: int) -> Cohort:
 
 
 def calibrated_by_pattern(
-    fit: Fit, score: Callable[[Cohort], tuple[Floats, Floats]], cohort: Cohort, groups: Mapping[str, slice], seed: int
+    fit: Fit,
+    score: Callable[[Cohort], tuple[Floats, Floats]],
+    cohort: Cohort,
+    raw: Floats,
+    design: Floats,
+    groups: Mapping[str, slice],
+    seed: int,
 ) -> tuple[Calibrator, dict[str, float]]:
-    """A calibrator of raw z over their width, and the widths: of the people as they are, and with modalities hidden.
+    """A calibrator of raw z divided by their width, and the width of each pattern of modalities.
 
     Args:
         fit: Such as `EmpiricalCalibrator.fit`.
-        score: Raw z and design of people.
+        score: Returns raw z and design of people, here of the same controls with modalities masked.
         cohort: Calibration controls.
+        raw, design: Their raw z [n, d] and encoded covariates [n, c].
         groups: covariate -> its columns in the design.
-        seed: Of `mask_modalities`.
+        seed: Seed of `mask_modalities`.
     """
-    raw, design = score(cohort)
-    calibrator, pattern, less = fit(raw, design, groups), cohort.modalities_present, mask_modalities(cohort, seed)
-    z, everyone = calibrator(raw, design), np.concatenate([pattern, less.modalities_present])
-    widths = pattern_widths(np.concatenate([z, calibrator(*score(less))]) if len(less) else z, everyone)
+    calibrator, pattern, masked = fit(raw, design, groups), cohort.modalities_present, mask_modalities(cohort, seed)
+    z, everyone = calibrator(raw, design), np.concatenate([pattern, masked.modalities_present])
+    widths = pattern_widths(np.concatenate([z, calibrator(*score(masked))]) if len(masked) else z, everyone)
     own = widths_of(pattern, widths)
     return (fit(raw / own, design, groups) if (own != 1).any() else calibrator), widths

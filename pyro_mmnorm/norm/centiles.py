@@ -1,8 +1,6 @@
 """Charts: centile curves of a region over age, and the people to draw beside them."""
 
-import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +12,6 @@ from pyro_mmnorm.core.errors import InputError
 from pyro_mmnorm.data.cohort import Cohort
 from pyro_mmnorm.data.covariates import SITE, Term
 from pyro_mmnorm.data.preprocess import LOCAL, Preprocess
-from pyro_mmnorm.inference.predictive import Predictive
 from pyro_mmnorm.norm.normative_model import NormativeModel
 
 __all__ = ["CENTILES", "centiles", "people_beside", "profile_centiles"]
@@ -85,9 +82,7 @@ def centiles(
     site = str(at.get(SITE, LOCAL))
     calibrator, (loc, scale) = norm.at_site(site).calibrators["normative"], preprocess.units_at(site)
     raw = np.stack([calibrator.inverse_transform(z, design) for z in special.ndtri(q / 100)])
-    predictive = norm.predictive
-    if draws and isinstance(predictive, Predictive):  # an exact one draws nothing
-        predictive = replace(predictive, normative_draws=draws)
+    predictive = (norm.with_draws(normative_draws=draws) if draws else norm).predictive
     values = np.full((len(names), len(q), points), np.nan)
     for m, regions in preprocess.regions.items():
         own = [i for i, name in enumerate(names) if name.partition(".")[0] == m]
@@ -137,9 +132,7 @@ def profile_centiles(norm: NormativeModel, calibrate: Cohort, people: Cohort, *,
     if not len(profiles):
         return xr.Dataset()
     if "normative" not in norm.kinds:
-        norm = copy.copy(norm)
-        norm.calibrators, norm.normative_draws = dict(norm.calibrators), DRAWS
-        norm.calibrate(calibrate, ("normative",))
+        norm = norm.with_draws(normative_draws=DRAWS).calibrate(calibrate, ("normative",))
     curves = [
         centiles(
             norm, norm.preprocess.names, PROFILE_CENTILES, by=by, at={**fixed, **at}, points=points, draws=DRAWS

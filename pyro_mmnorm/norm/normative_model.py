@@ -1,6 +1,7 @@
 """NormativeModel: a trained model and its calibrators; deviations of any person from the norm."""
 
 import copy
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -12,7 +13,7 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy import stats
 
-from pyro_mmnorm.calibration.calibrated import Calibrated, conformal_groups
+from pyro_mmnorm.calibration.calibrated import Calibrated, Controls, conformal_groups
 from pyro_mmnorm.calibration.calibrators import CALIBRATORS, Fit
 from pyro_mmnorm.calibration.conformal import mean_square
 from pyro_mmnorm.calibration.mahalanobis import LatentNorm
@@ -100,12 +101,9 @@ class NormativeModel:
         self.model, self.draws, self.normative_draws, self.seed = model, draws, normative_draws, seed
         self.refine, self.calibrator, self._trained = refine, calibrator, model.preprocess
         self.unseen_site, self.outside_range, self.conformal_within = unseen_site, outside_range, conformal_within
-        self.calibrators: dict[str, Calibrator] = {}
+        self.calibration, self.sites = Calibrated(), dict[str, Calibrated]()
         self.spread: Floats | None = None
         self.widths: dict[str, dict[str, float]] = {}
-        self.groups: NDArray[np.str_] | None = None
-        self.latent: LatentNorm | None = None
-        self.sites: dict[str, Calibrated] = {}
 
     @property
     def preprocess(self) -> Preprocess:
@@ -113,7 +111,7 @@ class NormativeModel:
         return self._trained.admitting(None if self.unseen_site == "population" else tuple(self.sites))
 
     def calibrate(self, cohort: Cohort, kinds: tuple[str, ...] = ("reconstruction",)) -> Self:
-        """Fit a calibrator per kind on held-out controls; returns self, which forgets the sites it was adapted to.
+        """Fit a calibrator per kind on held-out controls, in place of earlier calibrations and sites; returns self.
 
         Args:
             cohort: Controls that the model was not trained on (`cohort.calibrate`), at least 10.
@@ -123,21 +121,49 @@ class NormativeModel:
             raise InputError("calibrate", f"{n} controls", f"at least {FEWEST}", "hold out more healthy people")
         for kind in kinds:
             _check_kind(kind)
-        self.sites, self.widths = {}, {}
-        self.groups, design = self.conformal_groups(cohort), self.preprocess.design(cohort)
-        if "local" in kinds:
-            seen = self.raw(cohort, "reconstruction")["z_raw"].to_numpy()  # SD by the middle half
-            self.spread = np.maximum(stats.iqr(seen, axis=0, scale="normal", nan_policy="omit"), SMALLEST_SPREAD)
-        for kind in kinds:
-            if kind == "latent":
-                mean = self.predictive.posterior_mean(self.preprocess(cohort))
-                self.latent = LatentNorm.fit(mean, design, self.preprocess.groups, self.model.members)
-            else:
-                self._fit(cohort, kind)
+        self.calibration, self.sites, self.widths = Calibrated(), {}, {}
+        design, groups, latent = self.preprocess.design(cohort), self.preprocess.groups, None
+        calibrators: dict[str, Calibrator] = {}
+        controls = self._raw_controls(cohort, kinds, design)
+        for kind, raw in controls.raw.items():
+            calibrators[kind], widths = self._fit(cohort, kind, raw, design)
+            self.widths |= {kind: widths} if widths else {}
+        if "latent" in kinds:
+            latent = LatentNorm.fit(self.posterior_mean(cohort), design, groups, self.model.members)
+        scaled = {kind: raw / self._width(cohort, kind) for kind, raw in controls.raw.items()}
+        people = self.conformal_groups(cohort)
+        self.calibration = Calibrated(calibrators, latent, people, replace(controls, raw=scaled))
         return self
 
-    def _fit(self, cohort: Cohort, kind: str) -> None:
-        """The calibrator of a regional kind, and the widths of its raw z where they hang on what a person lacks."""
+    def _raw_controls(self, cohort: Cohort, kinds: tuple[str, ...], design: Floats) -> Controls:
+        """Raw z of calibration controls by every regional kind, inferred once; sets the spread that `local` needs."""
+        raw: dict[str, Floats] = {}
+        for kind in dict.fromkeys(("reconstruction", *kinds) if "local" in kinds else kinds):
+            if kind in REGIONAL:
+                raw[kind] = self.raw(cohort, kind)["z_raw"].to_numpy()
+            if kind == "reconstruction":  # the SD, from the interquartile range
+                spread = stats.iqr(raw[kind], axis=0, scale="normal", nan_policy="omit")
+                self.spread = np.maximum(spread, SMALLEST_SPREAD) if "local" in kinds else None
+        return Controls({kind: raw[kind] for kind in kinds if kind in REGIONAL}, design)
+
+    def controls(self, cohort: Cohort, site: str = "") -> Controls:
+        """Raw z and design of calibration controls: those that `calibrate` or `adapt` kept, inferred for a loaded norm.
+
+        Args:
+            cohort: The controls that this norm was calibrated on, or adapted to a site on.
+            site: A site that it was adapted to; '' for the sites of the training.
+        """
+        calibration = self.at_site(site)
+        if calibration.controls is not None:
+            return calibration.controls
+        raw = {kind: self.raw(cohort, kind)["z_raw"].to_numpy() for kind in calibration.calibrators}
+        controls = Controls(raw, self.preprocess.design(cohort))
+        if not site:
+            self.calibration = replace(calibration, controls=controls)
+        return controls
+
+    def _fit(self, cohort: Cohort, kind: str, raw: Floats, design: Floats) -> tuple[Calibrator, dict[str, float]]:
+        """The calibrator of a regional kind, and the width of its raw z by pattern of missing modalities."""
 
         def score(people: Cohort) -> tuple[Floats, Floats]:
             return self.raw(people, kind)["z_raw"].to_numpy(), self.preprocess.design(people)
@@ -145,10 +171,8 @@ class NormativeModel:
         fit = CALIBRATORS[self.calibrator] if isinstance(self.calibrator, str) else self.calibrator
         groups = self.preprocess.groups
         if kind == "normative" or self.calibrator == "none":
-            self.calibrators[kind] = fit(*score(cohort), groups)
-        else:
-            found = calibrated_by_pattern(fit, score, cohort, groups, self.seed)
-            self.calibrators[kind], self.widths[kind] = found
+            return fit(raw, design, groups), {}
+        return calibrated_by_pattern(fit, score, cohort, raw, design, groups, self.seed)
 
     def adapt(self, controls: Cohort) -> Self:
         """A norm that also holds for the sites of these controls; this one is left as it is.
@@ -168,23 +192,55 @@ class NormativeModel:
         if not self.kinds or not new:
             got = "only sites met in training" if self.kinds else "a norm that is not calibrated"
             raise InputError("adapt", got, "a calibrated norm and controls of a new site", "calibrate, or score them")
-        adapted, anyone = copy.copy(self), copy.copy(self)
-        anyone.unseen_site = "population"
-        adapted.calibrators, adapted.sites = dict(self.calibrators), dict(self.sites)
+        population, adapted = self.as_population(), dict(self.sites)
         for site in new:
             people = controls[(sites == site).to_numpy()]
-            batch, design = anyone.preprocess(people), anyone.preprocess.design(people)
-            raw = {kind: anyone.raw(people, kind)["z_raw"].to_numpy() for kind in self.calibrators}
-            latents = self.predictive.posterior_mean(batch) if self.latent else None
-            told = (design, self.preprocess.groups, site, self.conformal_groups(people))
-            adapted.sites[site] = self.at_site("").to_site(raw, latents, *told)
-        return adapted
+            raw = {kind: population.raw(people, kind)["z_raw"].to_numpy() for kind in self.calibrators}
+            latents = population.posterior_mean(people) if self.latent else None
+            adapted[site] = self.calibrate_site(site, people, raw, latents)
+        return self._with(sites=adapted)
 
-    def measured(self, site: str, units: SiteUnits) -> Self:
-        """A norm that measures the people of a new site in units of their own; see `fine_tuning`."""
+    def calibrate_site(
+        self, site: str, people: Cohort, raw: Mapping[str, Floats], latents: Floats | None
+    ) -> Calibrated:
+        """The calibration of a new site, see `Calibrated.to_site`.
+
+        Args:
+            site: Its name.
+            people: Its controls.
+            raw: kind -> their raw z, [n, d].
+            latents: Their posterior means [n, k]; None leaves kind `latent` out.
+        """
+        design = self.as_population().preprocess.design(people)
+        return self.calibration.to_site(
+            raw, latents, design, self.preprocess.groups, site, self.conformal_groups(people)
+        )
+
+    def as_population(self) -> Self:
+        """This norm for people of any site: an unknown one is scored as no site in particular."""
+        return self._with(unseen_site="population")
+
+    def only(self, kind: str) -> Self:
+        """This norm with one regional kind, for what does not need the others."""
+        calibrators = {kind: self.calibrators[kind]}
+        return self._with(calibration=replace(self.calibration, calibrators=calibrators, latent=None))
+
+    def with_draws(self, *, normative_draws: int) -> Self:
+        """This norm with another number of draws from the prior."""
+        return self._with(normative_draws=normative_draws)
+
+    def with_units(self, site: str, units: SiteUnits) -> Self:
+        """This norm with a location and scale of the regions of its own for a site; see `norm.sites`."""
+        return self._with(_trained=replace(self._trained, units={**self._trained.units, site: units}))
+
+    def with_site(self, site: str, calibration: Calibrated) -> Self:
+        """This norm with the calibration of one more site."""
+        return self._with(sites={**self.sites, site: calibration})
+
+    def _with(self, **changes: Any) -> Self:
+        """A copy with other attributes; the norm itself stays as it is."""
         other = copy.copy(self)
-        other._trained = replace(self._trained, units={**self._trained.units, site: units})
-        other.sites = dict(self.sites)
+        vars(other).update(changes)
         return other
 
     def new_sites(self, cohort: Cohort) -> pd.Series:
@@ -199,11 +255,21 @@ class NormativeModel:
 
     def at_site(self, site: str) -> Calibrated:
         """The calibration of a site: its own where the norm was adapted to it, else that of `calibrate`."""
-        return self.sites.get(site) or Calibrated(self.calibrators, self.latent, self.groups)
+        return self.sites.get(site, self.calibration)
 
     def conformal_groups(self, cohort: Cohort) -> NDArray[np.str_] | None:
         """See `calibrated.conformal_groups`; None without `conformal_within`."""
         return conformal_groups(cohort, self.conformal_within) if self.conformal_within else None
+
+    @property
+    def calibrators(self) -> Mapping[str, Calibrator]:
+        """Regional kind -> its calibrator, for the people of the training sites."""
+        return self.calibration.calibrators
+
+    @property
+    def latent(self) -> LatentNorm | None:
+        """The norm of the latents, for kind `latent`."""
+        return self.calibration.latent
 
     @property
     def kinds(self) -> tuple[str, ...]:
@@ -225,8 +291,7 @@ class NormativeModel:
             predictive = replace(predictive, model=predictive.model.member(member))
         scores = predictive(batch, kind)
         seen = np.concatenate([batch.observed[m].numpy() for m in self.preprocess.regions], 1)
-        (loc, scale), widths = self.preprocess.units_of(cohort), self.widths.get(kind)
-        width = widths_of(cohort.modalities_present, widths) if widths else 1.0
+        (loc, scale), width = self.preprocess.units_of(cohort), self._width(cohort, kind)
         dims, coords = ("subject", "region"), self._people(cohort) | self.preprocess.coordinates
         fields = {
             "z_raw": np.where(seen, scores.z / width, np.nan),
@@ -260,7 +325,7 @@ class NormativeModel:
             raise InputError("deviations", got, f"one of {sorted(self.kinds)}", "call calibrate first")
         self.preprocess.outside(cohort, refuse=self.outside_range == "refuse")
         if kind == "latent":
-            mean = (("subject", "latent"), self.predictive.posterior_mean(self.preprocess(cohort)))
+            mean = (("subject", "latent"), self.posterior_mean(cohort))
             raw = xr.Dataset({"mean": mean}, self._people(cohort), {"members": self.model.members})
             return self._calibrated(raw, cohort, kind)
         step = max(1, CELLS // len(self.preprocess.names))
@@ -312,6 +377,15 @@ class NormativeModel:
         with torch.no_grad():
             return REFINE if isinstance(self.model.posterior(one), DiagonalNormal) else 0
 
+    def posterior_mean(self, cohort: Cohort) -> Floats:
+        """Posterior means of the latents, [n, members * k]."""
+        return self.predictive.posterior_mean(self.preprocess(cohort))
+
+    def _width(self, cohort: Cohort, kind: str) -> Floats | float:
+        """The width of raw z of each person's pattern of modalities, [n, 1]; 1 where all are alike."""
+        widths = self.widths.get(kind)
+        return widths_of(cohort.modalities_present, widths) if widths else 1.0
+
     def _people(self, cohort: Cohort) -> dict[str, Any]:
         """Coordinates of people: who they are, and where the norm is on thin ice."""
         outside = self.preprocess.outside(cohort)
@@ -327,7 +401,7 @@ class NormativeModel:
     def save(self, folder: str | Path) -> None:
         """Write a model folder: weights and arrays in safetensors, the rest in JSON, with checksums."""
         arrays: dict[str, NDArray[Any]] = {f"model.{name}": x.numpy() for name, x in self.model.state_dict().items()}
-        arrays |= self.at_site("").to_arrays()
+        arrays |= self.calibration.to_arrays()
         for i, own in enumerate(self.sites.values()):
             arrays |= {f"site.{i}.{name}": x for name, x in own.to_arrays().items()}
         arrays |= {} if self.spread is None else {"spread": self.spread}
@@ -336,9 +410,9 @@ class NormativeModel:
             "preprocess": self._trained.to_record(),
             **{name: getattr(self, name) for name in SETTINGS},
             "calibrator": self.calibrator if isinstance(self.calibrator, str) else {"custom": "calibrator"},
-            "calibrators": self.at_site("").names,
+            **self.calibration.record,
             "widths": self.widths,
-            "sites": [{"site": site, "calibrators": own.names} for site, own in self.sites.items()],
+            "sites": [{"site": site, **own.record} for site, own in self.sites.items()],
         }
         checkpoint.write(folder, arrays, record)
 
@@ -374,11 +448,9 @@ def load(folder: str | Path, **parts: Any) -> NormativeModel:
     model.load_state_dict(checkpoint.tensors(arrays, "model.", model.state_dict()))
     norm = NormativeModel(model.eval(), calibrator=calibrator, **{name: record[name] for name in SETTINGS})
     norm.spread, norm.widths = arrays.get("spread"), record.get("widths", {})
-    base = Calibrated.from_arrays(arrays, record["calibrators"], preprocess.groups)
-    norm.calibrators, norm.latent, norm.groups = dict(base.calibrators), base.latent, base.groups
+    norm.calibration = Calibrated.from_arrays(arrays, record, preprocess.groups)
     for i, kept in enumerate(record["sites"]):
-        own = Calibrated.from_arrays(arrays, kept["calibrators"], preprocess.groups, prefix=f"site.{i}.")
-        norm.sites[kept["site"]] = own
+        norm.sites[kept["site"]] = Calibrated.from_arrays(arrays, kept, preprocess.groups, prefix=f"site.{i}.")
     return norm
 
 

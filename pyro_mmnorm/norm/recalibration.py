@@ -1,4 +1,4 @@
-"""Recalibration: what everybody's z would be, had other healthy people been calibrated on."""
+"""Recalibration: z under calibrators refitted to resampled calibration controls."""
 
 import numpy as np
 import xarray as xr
@@ -12,43 +12,47 @@ from pyro_mmnorm.norm.normative_model import NormativeModel
 __all__ = ["REFITS", "calibration_controls", "refitted", "with_refits"]
 
 REFITS = 20
-"""Refits, if nothing else is said; the SD of n of them is off by a share of 1 / sqrt(2 n - 2)."""
+"""Default number of refits; the relative standard error of the SD over n of them is 1 / sqrt(2 n - 2)."""
 
 
 def calibration_controls(norm: NormativeModel, kind: str, calibrate: Cohort, everyone: Cohort) -> xr.Dataset:
-    """What a calibrator is refitted on, and what the refitted one must know of the people who were scored.
+    """Raw z and design of the calibration controls, and the design of the scored people: all that refits need.
 
     Args:
         norm: Calibrated on `calibrate`.
-        kind: Of deviation.
+        kind: Kind of deviation.
         calibrate: The calibration controls.
-        everyone: Who was scored.
+        everyone: The people who were scored.
 
     Returns:
         z_raw (control, region) and design (control, column) of the controls; scored_design (subject, column).
     """
-    design = norm.preprocess.design
+    controls = norm.controls(calibrate)
     return xr.Dataset(
         {
-            "z_raw": norm.raw(calibrate, kind)["z_raw"].rename(subject="control").reset_coords(drop=True),
-            "design": (("control", "column"), design(calibrate)),
-            "scored_design": (("subject", "column"), design(everyone)),
+            "z_raw": (("control", "region"), controls.raw[kind]),
+            "design": (("control", "column"), controls.design),
+            "scored_design": (("subject", "column"), norm.preprocess.design(everyone)),
         },
-        {"subject": everyone.ids.to_numpy(str)},
+        {
+            "subject": everyone.ids.to_numpy(str),
+            "control": calibrate.ids.to_numpy(object).astype(str),
+            "region": norm.preprocess.names,
+        },
     )
 
 
 def refitted(calibrator: Calibrator, controls: xr.Dataset, z_raw: ArrayLike, refit: int) -> NDArray[np.float64]:
-    """z [n, d] by a calibrator that is refitted to calibration controls drawn anew.
+    """z [n, d] from a calibrator refitted to a bootstrap sample of its calibration controls.
 
-    No network runs again: raw z stay, and the calibrator keeps its strengths of shrinkage. So 20 refits cost less than
-    one inference. The spread of a figure over them is what it owes to who was calibrated on.
+    Raw z stay the same and the calibrator keeps its strengths of shrinkage, so 20 refits cost less than one inference.
+    The spread of a figure over refits is its sampling error due to the calibration controls.
 
     Args:
         calibrator: Fitted on `controls`.
         controls: See `calibration_controls`.
-        z_raw: Of who was scored, in the order of the controls' `subject`, [n, d].
-        refit: Which; the same number draws the same controls for every calibrator of as many.
+        z_raw: Raw z of the scored people, in the order of the controls' `subject`, [n, d].
+        refit: Index of the refit; an index draws the same rows for every calibrator of as many controls.
 
     Examples:
         >>> import pyro_mmnorm as mm

@@ -1,6 +1,5 @@
-"""Fine tuning: a decoder with location and scale of its own for a new site, kept where held-out controls agree."""
+"""New sites: who adapts a norm to a site, and a location and scale of its decoder for a site of many controls."""
 
-import copy
 import math
 from typing import Any
 
@@ -18,38 +17,40 @@ from pyro_mmnorm.norm.normative_model import NormativeModel
 
 __all__ = ["FEWEST_TUNED", "SHARE", "fine_tuned", "local_split", "site_units"]
 
-
 FEWEST_TUNED = 50
-"""Local controls from which fine tuning is tried."""
+"""Fewest local controls for which fine-tuning is tried."""
 FOLDS = 5
-JUDGES = ("cross_modal", "normative", "reconstruction", "local")  # a kind that predicts comes first
+JUDGES = ("cross_modal", "normative", "reconstruction", "local")
+"""Kinds by which fine-tuning is judged, the first that is calibrated; predictive kinds come first."""
+SHARE = 2 / 3
+"""Share of the controls of a new site that adapt the norm, but at least 10; the others test it."""
 
 
 def fine_tuned(norm: NormativeModel, controls: Cohort, *, seed: int = 0) -> tuple[NormativeModel, dict[str, Any]]:
-    r"""`norm.adapt(controls)`, with a decoder of its own for each new site whose held-out controls it predicts better.
+    r"""`norm.adapt(controls)`, with a fine-tuned decoder for each new site whose held-out controls it predicts better.
 
     The decoder f and its noise get a location and a scale per region, whatever the likelihood,
 
     .. math:: x_{ij} = a_j + b_j \tilde x_{ij}, \qquad \tilde x \sim p(\cdot \mid f(z, c_i)),
 
-    so that the posterior of the latents is that of :math:`(x - a) / b`: a shift or a stretch of a scanner no longer
-    passes for anatomy. (`adapt` alone moves z, after the latents were inferred.) From the residuals of the local
-    controls under `normative`, in SDs of the norm, a_j is their mean, shrunk towards the mean of all regions, and b_j^2
-    their variance, shrunk as in `squeezed_variance`.
+    and the posterior of the latents is that of :math:`(x - a) / b`: a shift or a stretch caused by a scanner no longer
+    counts as anatomy. (`adapt` alone shifts z after the latents were inferred.) a_j is the mean of the residuals of the
+    local controls under `normative`, in SDs of the norm, shrunk towards the mean of all regions; b_j^2 is their
+    variance, shrunk as in `squeezed_variance`.
 
-    Five folds of the local controls decide: a fold is scored by a norm adapted to the others, with and without, by the
-    log density of a normal with the expected value and SD of each cell. The new decoder is kept where the mean gain a
-    person is above its standard error. The calibrator of the site is then fitted to raw z of people whose own fold took
-    no part in a and b.
+    Five-fold cross-validation over the local controls decides. Each fold is scored by a norm adapted to the others,
+    with and without fine-tuning, by the log density of a normal with the expected value and SD of each cell. The
+    fine-tuned decoder is kept where the mean gain per person exceeds its standard error. The calibrator of the site is
+    then fitted to raw z of people whose own fold was not used for a and b.
 
     Args:
         norm: Calibrated.
-        controls: As for `NormativeModel.adapt`; sites with fewer than 50 of them are only adapted to.
-        seed: Of the folds.
+        controls: As for `NormativeModel.adapt`; sites with fewer than 50 of them are adapted to without fine-tuning.
+        seed: Seed of the folds.
 
     Returns:
-        The adapted norm, and for each new site: controls, fine_tuned, why, and where it was tried gain (nats a region,
-        mean over people) with its standard error.
+        The adapted norm, and for each new site: controls, fine_tuned, why, and where fine-tuning was tried gain (nats
+        per region, mean over people) with its standard error.
 
     References:
         Johnson, Li & Rabinovic (2007), Adjusting batch effects, https://doi.org/10.1093/biostatistics/kxj037
@@ -65,34 +66,33 @@ def fine_tuned(norm: NormativeModel, controls: Cohort, *, seed: int = 0) -> tupl
         pyro_mmnorm.core.errors.InputError: adapt: only sites met in training; expected ...
     """
     adapted, sites = norm.adapt(controls), norm.new_sites(controls)
-    told: dict[str, Any] = {}
+    reports: dict[str, Any] = {}
     for site in sorted(set(sites) - {""}):
         people = controls[(sites == site).to_numpy()]
-        told[site] = {"controls": len(people), "fine_tuned": False}
+        reports[site] = {"controls": len(people), "fine_tuned": False}
         if len(people) < FEWEST_TUNED:
-            told[site]["why"] = f"fewer than {FEWEST_TUNED} controls"
+            reports[site]["why"] = f"fewer than {FEWEST_TUNED} controls"
             continue
         fold = np.random.default_rng(seed).permutation(len(people)) % FOLDS
         try:
-            told[site] |= _gain(norm, people, site, fold)
-        except InputError as error:  # a likelihood of positive values may not bear a shift
-            told[site]["why"] = f"the new decoder cannot be had: {error}"
+            reports[site] |= _gain(norm, people, site, fold)
+        except InputError as error:  # a shift may leave the support of a likelihood of positive values
+            reports[site]["why"] = f"fine-tuning is not possible: {error}"
             continue
-        if told[site]["fine_tuned"]:
-            adapted = _calibrated(norm, adapted, people, site, fold)
-    return adapted, told
+        if reports[site]["fine_tuned"]:
+            adapted = _with_tuned_site(norm, adapted, people, site, fold)
+    return adapted, reports
 
 
 def _gain(norm: NormativeModel, people: Cohort, site: str, fold: NDArray[np.int64]) -> dict[str, Any]:
-    """How much better the fold that was left out is predicted with units of its own."""
-    judge, gains = copy.copy(norm), np.empty(len(people))
+    """Cross-validated gain in log density of fine-tuning over adaptation alone, and whether it exceeds its error."""
     kind = next(kind for kind in JUDGES if kind in norm.calibrators)
-    judge.calibrators, judge.latent = {kind: norm.calibrators[kind]}, None
+    plain, gains = norm.only(kind), np.empty(len(people))
     for k in range(FOLDS):
-        others, left = people[fold != k], people[fold == k]
-        tuned = judge.measured(site, site_units(judge, others))
-        plain, own = (_log_density(one.adapt(others), left, kind) for one in (judge, tuned))
-        gains[fold == k] = own - plain
+        others, left_out = people[fold != k], people[fold == k]
+        tuned = plain.with_units(site, site_units(plain, others))
+        before, after = (_log_density(one.adapt(others), left_out, kind) for one in (plain, tuned))
+        gains[fold == k] = after - before
     gain, error = float(gains.mean()), float(gains.std(ddof=1) / np.sqrt(len(gains)))
     kept = gain > error
     why = f"held-out controls are predicted {'better' if kept else 'no better'} (kind {kind})"
@@ -100,7 +100,7 @@ def _gain(norm: NormativeModel, people: Cohort, site: str, fold: NDArray[np.int6
 
 
 def _log_density(norm: NormativeModel, people: Cohort, kind: str) -> Floats:
-    """Mean over the observed regions of each person, [n]."""
+    """Mean log density over the observed regions of each person, up to a constant, [n]."""
     dev = norm.deviations(people, kind)
     unit = (norm.preprocess.observed(people) - dev["expected"].to_numpy()) / dev["sd"].to_numpy()
     density: Floats = np.nanmean(-0.5 * unit**2 - np.log(dev["sd"].to_numpy()), axis=1)
@@ -114,54 +114,46 @@ def site_units(norm: NormativeModel, people: Cohort) -> SiteUnits:
         norm: Of other sites.
         people: Controls of one new site.
     """
-    anyone = copy.copy(norm)
-    anyone.unseen_site = "population"
-    raw, (loc, scale) = anyone.raw(people, "normative"), norm.preprocess.units_at("")
+    raw, (loc, scale) = norm.as_population().raw(people, "normative"), norm.preprocess.units_at("")
     expected, sd = raw["expected"].to_numpy(), raw["sd"].to_numpy()
-    observed = norm.preprocess.observed(people)
-    seen = np.isfinite(observed)
-    count = np.maximum(seen.sum(0), 2)
-    unit = np.where(seen, (observed - expected) / sd, np.nan)
-    known = seen.sum(0) > 2
-    variance = np.where(known, np.nanvar(np.where(known, unit, 0.0), axis=0, ddof=1), 1.0)
+    values = norm.preprocess.observed(people)
+    seen = np.isfinite(values)
+    count, known = np.maximum(seen.sum(0), 2), seen.sum(0) > 2
+    # variance of the standardised residuals of each region, shrunk towards their typical variance
+    unit = np.where(seen & known, (values - expected) / sd, np.where(known, np.nan, 0.0))
+    variance = np.where(known, np.nanvar(unit, axis=0, ddof=1), 1.0)
     df, typical = squeezed_variance(variance[known], (count - 1.0)[known])
     prior = 0.0 if np.isinf(df) else 1 / df  # 0: regions differ by no more than chance
     shrunk = (typical + prior * (count - 1) * variance) / (1 + prior * (count - 1))
     b = np.sqrt(np.where(known, shrunk, typical))
-    away = np.where(seen, (observed - loc - b * (expected - loc)) / sd, 0.0)
-    mean, chance = away.sum(0) / count, b**2 / count
+    # mean residual after that scaling, shrunk towards the mean of all regions as far as chance explains it
+    residual = np.where(seen, (values - loc - b * (expected - loc)) / sd, 0.0)
+    mean, chance = residual.sum(0) / count, b**2 / count
     average = float(mean[known].mean())
     between = max(0.0, float(((mean - average)[known] ** 2).mean() - chance[known].mean()))
     a = average + np.where(known, between / (between + chance), 0.0) * (mean - average)
-    width = np.where(seen, sd, 0.0).sum(0) / count
-    return SiteUnits(tuple((loc + np.where(known, width, 0.0) * a).tolist()), tuple((b * scale).tolist()))
+    # back from SDs of the norm to the units of the table
+    width = np.where(known, np.where(seen, sd, 0.0).sum(0) / count, 0.0)
+    return SiteUnits(tuple((loc + width * a).tolist()), tuple((b * scale).tolist()))
 
 
-def _calibrated(
+def _with_tuned_site(
     norm: NormativeModel, adapted: NormativeModel, people: Cohort, site: str, fold: NDArray[np.int64]
 ) -> NormativeModel:
-    """The adapted norm with units of the site, its calibrator fitted to raw z out of fold."""
+    """The adapted norm with units of the site, whose calibrator is fitted to out-of-fold raw z."""
     raw: dict[str, Floats] = {kind: np.empty((len(people), len(norm.preprocess.names))) for kind in norm.calibrators}
-    latents: list[Floats] = []
+    latents: Floats | None = None
     for k in range(FOLDS):
-        own, left = norm.measured(site, site_units(norm, people[fold != k])), people[fold == k]
-        own.unseen_site = "population"
+        left_out = people[fold == k]
+        own = norm.with_units(site, site_units(norm, people[fold != k])).as_population()
         for kind, z in raw.items():
-            z[fold == k] = own.raw(left, kind)["z_raw"].to_numpy()
-        latents.append(own.predictive.posterior_mean(own.preprocess(left)) if norm.latent else np.empty((len(left), 0)))
-    mean = np.empty((len(people), latents[0].shape[1]))
-    for k, part in enumerate(latents):
-        mean[fold == k] = part
-    tuned, anyone = adapted.measured(site, site_units(norm, people)), copy.copy(norm)
-    anyone.unseen_site = "population"
-    design, groups = anyone.preprocess.design(people), norm.conformal_groups(people)
-    told = (mean if norm.latent else None, design, norm.preprocess.groups, site, groups)
-    tuned.sites[site] = norm.at_site("").to_site(raw, *told)
-    return tuned
-
-
-SHARE = 2 / 3
-"""Of the controls of a new site, those that it is adapted on, but at least 10; the others test."""
+            z[fold == k] = own.raw(left_out, kind)["z_raw"].to_numpy()
+        if norm.latent:
+            mean = own.posterior_mean(left_out)
+            latents = np.empty((len(people), mean.shape[1])) if latents is None else latents
+            latents[fold == k] = mean
+    tuned = adapted.with_units(site, site_units(norm, people))
+    return tuned.with_site(site, norm.calibrate_site(site, people, raw, latents))
 
 
 def local_split(sites: pd.Series, healthy: pd.Series, given: pd.Series | None = None, *, seed: int = 0) -> pd.Series:

@@ -55,6 +55,33 @@ def test_a_run_writes_every_file_and_nothing_half(folder):
     assert not [p for p in folder.rglob("*") if p.name.startswith(".") or p.suffix == ".part"]
 
 
+def test_raw_deviations_are_inferred_once(config, tmp_path, monkeypatch):
+    """Everybody's raw z by every kind is computed once a run; controls with masked modalities are other people here."""
+    asked = []
+
+    def raw(norm, cohort, kind="reconstruction", *, member=None, compute=mm.NormativeModel.raw):
+        asked.extend((kind, member, person, tuple(row)) for person, row in cohort.present.iterrows())
+        return compute(norm, cohort, kind, member=member)
+
+    monkeypatch.setattr(mm.NormativeModel, "raw", raw)
+    kinds = ["reconstruction", "normative", "local"]
+    deviations = config.deviations.model_copy(update={"kinds": kinds, "normative_draws": 64})
+    one = config.model_copy(update={"deviations": deviations, "baseline": "factor_analysis"})
+    pipeline.run(one, out=tmp_path / "a", progress=False, brief=True)
+    assert len(asked) == len(set(asked))
+    scored = mm.read_cohort(one).split != "train"
+    assert {kind: sum(name == kind for name, *_ in asked) >= scored.sum() for kind in kinds} == dict.fromkeys(
+        kinds, True
+    )
+    # a norm that is loaded infers those of its calibration controls once more, and the report is the same
+    report = (tmp_path / "a" / "calibration.json").read_bytes()
+    (tmp_path / "a" / "calibration.json").unlink()
+    asked.clear()
+    pipeline.run(one, out=tmp_path / "a", progress=False, brief=True, resume=True)
+    assert len(asked) == len(set(asked))
+    assert (tmp_path / "a" / "calibration.json").read_bytes() == report
+
+
 def test_its_tables_tell_the_same_people_and_regions(folder, config):
     z = pd.read_csv(folder / "z.csv", index_col=0)
     subjects = pd.read_csv(folder / "subjects.csv", index_col=0)

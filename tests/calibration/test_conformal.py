@@ -111,9 +111,9 @@ def test_patterns_of_modalities_are_groups_and_other_names_are_refused(norm, coh
     frame.iloc[:22] = np.nan
     holed.values["hippocampal"] = frame
     within = mm.NormativeModel(norm.model, draws=32, conformal_within="pattern").calibrate(holed)
-    assert set(within.groups) == {"cortical", "cortical + hippocampal"}
+    assert set(within.calibration.groups) == {"cortical", "cortical + hippocampal"}
     dev = within.deviations(holed)
-    assert set(dev["conformal_group"].to_numpy()) == set(within.groups)
+    assert set(dev["conformal_group"].to_numpy()) == set(within.calibration.groups)
     first = dev.isel(subject=0)
     seen = np.isfinite(first["z"])
     assert first["p_within"][seen].all()

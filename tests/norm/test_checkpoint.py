@@ -1,9 +1,13 @@
 """Model folders: whole or refused; files land whole or not at all."""
 
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
+import pyro_mmnorm as mm
 from pyro_mmnorm.core.errors import InputError
 from pyro_mmnorm.norm import checkpoint
 
@@ -63,3 +67,36 @@ def test_weights_of_other_names_are_refused():
         checkpoint.tensors(
             {"model.w": np.zeros(1, np.float32), "model.v": np.zeros(1)}, "model.", {"w": torch.zeros(1)}
         )
+
+
+# Norms saved by version 0.1, and its z of twelve simulated patients; some come from a site that was adapted to
+
+SAVED_BY_0_1 = Path(__file__).parent / "norm_0_1"
+
+
+@pytest.mark.parametrize("name", ["mmvae", "factor_analysis"])
+def test_a_norm_of_version_0_1_loads_and_gives_the_same_z(name):
+    """The z that 0.1 wrote with 17 digits; 1e-9 leaves room for sums in another order."""
+    values = {m: pd.read_csv(SAVED_BY_0_1 / f"{m}.csv", index_col=0) for m in ("cortical", "hippocampal")}
+    people = pd.read_csv(SAVED_BY_0_1 / "participants.csv", index_col=0)
+    kinds = {"age": "spline", "sex": "category", "site": "category"}
+    cohort = mm.Cohort.from_frames(values, people, covariates=kinds, everyone="target")
+    norm = mm.load(SAVED_BY_0_1 / name)
+    wanted = pd.read_csv(SAVED_BY_0_1 / f"{name}_z.csv", index_col=0)
+    found = [z_of(norm, cohort, kind) for kind in norm.kinds]
+    pd.testing.assert_frame_equal(pd.concat(found, axis=1).rename_axis("id"), wanted, rtol=0, atol=1e-9)
+
+
+def test_saving_a_norm_of_0_1_again_changes_nothing(tmp_path):
+    """Conformal groups were code points in an array; now they are text in the record."""
+    before = mm.load(SAVED_BY_0_1 / "mmvae")
+    before.save(tmp_path / "again")
+    after = mm.load(tmp_path / "again")
+    for site in ("", "site-3"):
+        np.testing.assert_array_equal(before.at_site(site).groups, after.at_site(site).groups)
+    assert not any("conformal.groups" in name for name in checkpoint.read(tmp_path / "again")[0])
+
+
+def z_of(norm, cohort, kind):
+    z = norm.deviations(cohort, kind)["latent_z" if kind == "latent" else "z"].to_pandas()
+    return z.set_axis([f"{kind}.{name}" for name in z], axis=1)

@@ -109,3 +109,31 @@ def test_parts_that_differ_are_not_joined():
     one = xr.Dataset({"z": ("subject", [1.0])}, {"subject": ["a"]})
     with pytest.raises(ValueError, match=r"parts differ in \['p'\]"):
         joined([one, one.assign(p=one["z"])], people=2)
+
+
+def test_a_new_calibration_replaces_the_old_one(norm, cohort):
+    """Calibrated for two kinds one after the other, a norm keeps the second kind only, as if it were the first."""
+    again = mm.NormativeModel(norm.model, draws=16, normative_draws=64)
+    again.calibrate(cohort.calibrate, ("reconstruction", "latent")).calibrate(cohort.calibrate, ("normative",))
+    assert again.kinds == ("normative",)
+    fresh = mm.NormativeModel(norm.model, draws=16, normative_draws=64).calibrate(cohort.calibrate, ("normative",))
+    assert again.deviations(cohort.test, "normative").identical(fresh.deviations(cohort.test, "normative"))
+
+
+def test_copies_of_a_norm_leave_it_as_it_is(norm, cohort):
+    sites, calibration = norm.sites, norm.calibration
+    other = norm.as_population().only("reconstruction").with_site("Chur", norm.calibration)
+    assert (norm.unseen_site, norm.sites, norm.calibration) == ("refuse", sites, calibration)
+    assert (other.unseen_site, list(other.sites), other.kinds) == ("population", ["Chur"], ("reconstruction",))
+
+
+def test_kept_controls_are_those_inferred_after_loading(norm, cohort, tmp_path):
+    """Raw z that `calibrate` keeps equal those of a loaded norm, widths of missing modalities included."""
+    hidden = cohort.calibrate.present.copy()
+    hidden.loc[:, :] = np.outer(np.arange(len(hidden)) % 3 == 0, [False, True])
+    holed = cohort.calibrate.hiding(hidden)
+    one = mm.NormativeModel(norm.model, draws=16).calibrate(holed)
+    one.save(tmp_path / "norm")
+    kept, inferred = one.controls(holed), mm.load(tmp_path / "norm").controls(holed)
+    np.testing.assert_allclose(kept.raw["reconstruction"], inferred.raw["reconstruction"], rtol=1e-12)
+    np.testing.assert_array_equal(kept.design, inferred.design)

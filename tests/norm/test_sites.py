@@ -111,7 +111,7 @@ def test_a_population_answer_says_that_it_is_one(study):
     simulated, _, norm, people = study
     someone = moved_site(simulated, people[people.ids[:15]], "Basel", 1)
     anywhere = mm.NormativeModel(norm.model, draws=32, unseen_site="population")
-    anywhere.calibrators = norm.calibrators
+    anywhere.calibration = norm.calibration
     dev = anywhere.deviations(someone)
     assert not dev["site_known"].any()
     assert np.isfinite(dev["z"]).all()
@@ -126,7 +126,7 @@ def test_people_beyond_the_range_of_training_are_named(norm, cohort):
     old = dataclasses.replace(some, covariates=some.covariates.assign(age=[60.0, 95.0, 61.0, 12.0]))
     assert norm.deviations(old)["outside_range"].to_numpy().tolist() == ["", "age", "", "age"]
     strict = mm.NormativeModel(norm.model, outside_range="refuse")
-    strict.calibrators = norm.calibrators
+    strict.calibration = norm.calibration
     with pytest.raises(
         InputError, match=r"covariate 'age': 2 subjects outside the range of training, such as 'sub-\d+'"
     ):
@@ -158,7 +158,7 @@ def test_too_few_controls_are_refused_and_the_latent_kind_is_left_out_for_few(st
     wide = mm.NormativeModel(wide, draws=16).calibrate(cohort.calibrate, ("reconstruction", "latent"))
     with caplog.at_level(logging.INFO, "pyro_mmnorm"):
         few = wide.adapt(basel[basel.ids[:11]])
-    assert "site 'Basel': kind latent left out" in caplog.text
+    assert "site 'Basel': kind latent is left out" in caplog.text
     assert np.isnan(few.deviations(basel, "latent")["latent_distance"]).all()
     assert np.isfinite(few.deviations(cohort.test, "latent")["latent_p"]).all()
 

@@ -9,7 +9,7 @@ import xarray as xr
 from numpy.typing import NDArray
 
 from pyro_mmnorm.core.errors import InputError
-from pyro_mmnorm.core.files import atomic_write
+from pyro_mmnorm.core.files import atomic_write, require_pyarrow
 
 __all__ = ["export", "long_table"]
 
@@ -55,6 +55,7 @@ def export(run_dir: str | Path, to: str, out: str | Path | None = None, *, overw
     table = long_table(dev, subjects)
     if to == "csv":
         return atomic_write(path, table.to_csv(index=False))
+    require_pyarrow(str(path))
     buffer = io.BytesIO()
     table.to_parquet(buffer, index=False)
     return atomic_write(path, buffer.getvalue())

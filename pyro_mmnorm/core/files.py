@@ -1,10 +1,14 @@
-"""Files that land whole or not at all."""
+"""Files: written whole or not at all; and the library that parquet needs."""
 
+import importlib
 import os
 import tempfile
 from pathlib import Path
+from types import ModuleType
 
-__all__ = ["atomic_write"]
+from pyro_mmnorm.core.errors import InputError
+
+__all__ = ["atomic_write", "require_pyarrow"]
 
 
 def atomic_write(path: str | Path, content: bytes | str) -> Path:
@@ -33,3 +37,19 @@ def atomic_write(path: str | Path, content: bytes | str) -> Path:
         Path(name).unlink(missing_ok=True)
         raise
     return path
+
+
+def require_pyarrow(where: str) -> ModuleType:
+    """The library that reads and writes parquet, which is an optional dependency.
+
+    Args:
+        where: The file, for the error message.
+
+    Raises:
+        InputError: When pyarrow is not installed.
+    """
+    try:
+        return importlib.import_module("pyarrow")
+    except ImportError as error:
+        todo = "install pyro-mmnorm[parquet], or save the table as csv"
+        raise InputError(where, "parquet, but pyarrow is not installed", "pyarrow", todo) from error

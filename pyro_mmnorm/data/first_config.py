@@ -18,7 +18,7 @@ from pyro_mmnorm.data.column_roles import (
     score_direction,
     stage_of,
 )
-from pyro_mmnorm.data.frames import as_numbers, as_text, counted, named
+from pyro_mmnorm.data.frames import as_text, counted, named, numbers_or_none
 from pyro_mmnorm.data.splits import SPLITS
 from pyro_mmnorm.data.tables import CORNER, READERS, read_table
 
@@ -149,10 +149,8 @@ def _key(frame: pd.DataFrame) -> str | None:
 
 
 def _is_number(column: pd.Series) -> bool:
-    try:
-        return bool(as_numbers(column, "").notna().any())
-    except InputError:
-        return False
+    numbers = numbers_or_none(column)
+    return numbers is not None and bool(numbers.notna().any())
 
 
 def _column(meaning: Meaning, table: _Table) -> str | None:

@@ -19,6 +19,7 @@ __all__ = [
     "counted",
     "hint",
     "named",
+    "numbers_or_none",
     "text_of",
 ]
 
@@ -69,16 +70,29 @@ def as_numbers(column: pd.Series, where: str) -> pd.Series:
     """
     readable = column.astype(str) if column.dtype.kind in "cmM" else column  # dates must not turn into nanoseconds
     numbers = pd.to_numeric(readable, errors="coerce").to_numpy(dtype=float, na_value=np.nan)
-    told = as_text(column[~np.isfinite(numbers)])
-    wrong = told[told != ""]
+    text = as_text(column[~np.isfinite(numbers)])
+    wrong = text[text != ""]
     if len(wrong):
         raise InputError(
             f"{where}, column {column.name!r}, row {wrong.index[0]!r}",
             repr(wrong.iloc[0]),
             "a finite number, or an empty cell where nothing was observed",
-            "mend the cell, or leave the column out",
+            "correct the cell, or leave the column out",
         )
     return pd.Series(numbers, index=column.index, name=column.name)
+
+
+def numbers_or_none(column: pd.Series) -> pd.Series | None:
+    """A column by `as_numbers`; None where one of its cells is neither a number nor empty.
+
+    Examples:
+        >>> numbers_or_none(pd.Series(["1.5", "low"])) is None
+        True
+    """
+    try:
+        return as_numbers(column, "")
+    except InputError:
+        return None
 
 
 def named(names: Iterable[object], most: int = 3) -> str:

@@ -6,7 +6,18 @@ from typing import Literal, get_args
 import pandas as pd
 
 from pyro_mmnorm.core.errors import InputError
-from pyro_mmnorm.data.frames import as_numbers, as_text, by_id, check_known, column_of, counted, hint, named, text_of
+from pyro_mmnorm.data.frames import (
+    as_numbers,
+    as_text,
+    by_id,
+    check_known,
+    column_of,
+    counted,
+    hint,
+    named,
+    numbers_or_none,
+    text_of,
+)
 
 __all__ = [
     "Kind",
@@ -268,10 +279,8 @@ def plain_column(people: pd.DataFrame, column: str) -> pd.Series:
         [False, True, False]
     """
     text = as_text(column_of(people, column, WHERE))
-    try:
-        return as_numbers(text, WHERE)
-    except InputError:
-        return text.mask(text == "")
+    numbers = numbers_or_none(text)
+    return text.mask(text == "") if numbers is None else numbers
 
 
 def score_columns(people: pd.DataFrame, directions: Mapping[str, str]) -> pd.DataFrame:

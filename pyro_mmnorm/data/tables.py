@@ -2,54 +2,63 @@
 
 import csv
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import batched, islice
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from pyro_mmnorm.config import Config, DataConfig, read_config
 from pyro_mmnorm.core.errors import InputError
+from pyro_mmnorm.core.files import require_pyarrow
+from pyro_mmnorm.core.typing import Floats
 from pyro_mmnorm.data.cohort import Cohort
-from pyro_mmnorm.data.frames import by_id, hint, named
+from pyro_mmnorm.data.frames import by_id, hint, named, numbers_or_none
 
 __all__ = ["cohort_of", "input_files", "read_cohort", "read_frames", "read_table"]
 
 CORNER = re.compile(r"|Subject|[Mm]easure:\w+|[lr]h\.[\w.-]+|volume|area|thickness|mean")
 """What FreeSurfer's table commands write above the ids: `Measure:volume`, `lh.aparc.area`, or nothing at all."""
 
+CELLS = 500_000  # of a text table, held as text at a time
 
-def read_table(path: str | Path) -> pd.DataFrame:
-    r"""A table as it stands, one row a subject.
 
-    Cells of csv and tsv stay text, so that `007` and `1.50` keep their spelling; `Cohort.from_frames` makes the
-    numbers, since it can name the subject and the region of a cell that is none.
+def read_table(path: str | Path, *, ids: str | None = None) -> pd.DataFrame:
+    r"""A table as it is on disk, one row a subject.
+
+    Cells of csv and tsv stay text, so that `007` and `1.50` keep their spelling; `Cohort.from_frames` converts them,
+    since it can name the subject and the region of a cell that is not a number. With `ids`, columns of numbers are
+    converted block by block, so that a large table of regions is never held as text.
 
     Args:
         path: A file that ends in .csv, .tsv or .parquet.
+        ids: Name of the column of ids. It and the first column stay text; every other column of csv and tsv in which
+            all cells are numbers or empty becomes float64. None: every column stays text.
 
     Returns:
-        The table with its columns in order; a column name may stand twice.
+        The table with its columns in order; a column name may occur twice.
 
     Raises:
-        InputError: When the file is missing, of another kind, empty, ragged, or not to be read.
+        InputError: When the file is missing, of another format, empty, ragged, or cannot be read; and for parquet
+            without pyarrow.
 
     Examples:
         >>> import tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     path = Path(folder) / "people.csv"
         ...     _ = path.write_text("id,age\n007,70\n")
-        ...     read_table(path).iloc[0].to_dict()
-        {'id': '007', 'age': '70'}
+        ...     read_table(path).iloc[0].to_dict(), read_table(path, ids="id").iloc[0].to_dict()
+        ({'id': '007', 'age': '70'}, {'id': '007', 'age': 70.0})
     """
     path = Path(path)
     if path.suffix.lower() not in READERS:
         expected = f"a table that ends in {', '.join(READERS)}"
-        raise InputError(str(path), f"ending {path.suffix!r}", expected, "save it in one of these forms")
+        raise InputError(str(path), f"ending {path.suffix!r}", expected, "save it in one of these formats")
     if not path.is_file():
         raise _missing(path)
-    return READERS[path.suffix.lower()](path)
+    return READERS[path.suffix.lower()](path, ids)
 
 
 def _missing(path: Path) -> InputError:
@@ -62,35 +71,66 @@ def _missing(path: Path) -> InputError:
     return InputError(str(path), "no such file", "a table", hint(path.name, beside, "check its name and data.root"))
 
 
-def _read_text(path: Path, separator: str) -> pd.DataFrame:
-    """Rows of equal length: a cut or shifted row must not pass for missing cells."""
+def _rows(path: Path, separator: str) -> Iterator[list[str]]:
+    """The header and every row, all of one length: a cut or shifted row must not pass for missing cells."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, delimiter=separator, strict=True)
-            header = next(reader, [])
-            rows = []
+            yield (header := next(reader, []))
             for row in reader:
                 if row and len(row) != len(header):
                     got = f"{len(row)} cells in line {reader.line_num}, {len(header)} in the header"
-                    raise InputError(str(path), got, "as many cells in every row", "mend that line")
+                    raise InputError(str(path), got, "as many cells in every row", "correct that line")
                 if row:
-                    rows.append(row)
+                    yield row
     except UnicodeDecodeError as error:
         raise InputError(str(path), f"no UTF-8: {error.reason}", "text in UTF-8", "save it as CSV UTF-8") from error
     except csv.Error as error:
-        raise InputError(str(path), str(error), "text with closed quotes", "mend the table") from error
-    if not rows:
+        raise InputError(str(path), str(error), "text with closed quotes", "correct the table") from error
+
+
+def _read_text(path: Path, separator: str, ids: str | None) -> pd.DataFrame:
+    """A csv or tsv; see `read_table`."""
+    rows = _rows(path, separator)
+    header = next(rows)
+    places = set(range(len(header)))
+    text = {place for place in places if ids is None or place == 0 or header[place].strip() == ids}
+    columns = _columns(rows, text, places - text)
+    if not any(len(column) for column in columns.values()):
         raise InputError(str(path), "no row below the header", "one row a subject", "check how it was written")
     if len(header) == 1:
         todo = "a .csv is separated by commas and a .tsv by tabs: rename or save it accordingly"
         raise InputError(str(path), f"one column only, {header[0][:40]!r}", "an id and other columns", todo)
-    return pd.DataFrame(rows, columns=pd.Index(header, dtype=str), dtype=str)
+    if mixed := places - set(columns):
+        columns |= _columns(islice(_rows(path, separator), 1, None), mixed, set())
+    frame = pd.DataFrame({place: columns[place] for place in sorted(columns)})
+    return frame.set_axis(pd.Index(header, dtype=str), axis=1)
 
 
-def _read_parquet(path: Path) -> pd.DataFrame:
+def _columns(rows: Iterator[list[str]], text: set[int], numeric: set[int]) -> dict[int, pd.Series]:
+    """Columns by place: `text` as text; of `numeric`, those in which every cell is a number or empty, as float64."""
+    cells: dict[int, list[str]] = {place: [] for place in text}
+    numbers: dict[int, list[Floats]] = {place: [] for place in numeric}
+    width = max(1, len(text) + len(numeric))
+    for block in batched(rows, max(1, CELLS // width)):
+        columns = list(zip(*block, strict=True))
+        for place, column in cells.items():
+            column.extend(columns[place])
+        for place in list(numbers):
+            converted = numbers_or_none(pd.Series(columns[place], dtype=object))
+            if converted is None:
+                del numbers[place]
+            else:
+                numbers[place].append(converted.to_numpy())
+    found = {place: pd.Series(column, dtype=str) for place, column in cells.items()}
+    return found | {place: pd.Series(np.concatenate([[], *parts])) for place, parts in numbers.items()}
+
+
+def _read_parquet(path: Path, _: str | None) -> pd.DataFrame:
+    arrow = require_pyarrow(str(path))
     try:
         frame = pd.read_parquet(path)
-    except (pa.ArrowException, OSError) as error:
+    except (arrow.ArrowException, OSError) as error:
         raise InputError(str(path), str(error).split("\n")[0], "a parquet file", "write it again") from error
     if not isinstance(frame.index, pd.RangeIndex):
         name = frame.index.name
@@ -98,9 +138,9 @@ def _read_parquet(path: Path) -> pd.DataFrame:
     return frame
 
 
-READERS: dict[str, Callable[[Path], pd.DataFrame]] = {
-    ".csv": lambda path: _read_text(path, ","),
-    ".tsv": lambda path: _read_text(path, "\t"),
+READERS: dict[str, Callable[[Path, str | None], pd.DataFrame]] = {
+    ".csv": lambda path, ids: _read_text(path, ",", ids),
+    ".tsv": lambda path, ids: _read_text(path, "\t", ids),
     ".parquet": _read_parquet,
 }
 """Ending of a file -> how to read it."""
@@ -140,7 +180,7 @@ def read_frames(data: DataConfig) -> tuple[dict[str, pd.DataFrame], pd.DataFrame
 
 def _modality_table(path: Path, key: str) -> pd.DataFrame:
     """One table by id: in the column `key`, or in the first column below a corner cell of FreeSurfer's."""
-    table = read_table(path)
+    table = read_table(path, ids=key)
     columns = [str(name).strip() for name in table.columns]
     if key not in columns and not CORNER.fullmatch(columns[0]):
         expected = f"it among {named(columns, 5)}, or FreeSurfer's corner cell first, such as Measure:volume"

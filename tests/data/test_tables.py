@@ -1,13 +1,20 @@
 """Tables on disk: endings, ragged rows, FreeSurfer's corner cells, and the cohort of a configuration."""
 
+import csv
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 
 from pyro_mmnorm.config import parse_config
 from pyro_mmnorm.core.errors import InputError
+from pyro_mmnorm.data import tables
+from pyro_mmnorm.data.frames import as_numbers
 from pyro_mmnorm.data.tables import input_files, read_cohort, read_frames, read_table
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
@@ -57,6 +64,84 @@ def test_csv_tsv_and_parquet_hold_the_same_table(tmp_path):
     frame.to_parquet(tmp_path / "a.parquet")
     for name in ("a.csv", "a.TSV", "a.parquet"):
         assert read_table(tmp_path / name).to_dict("list") == {"id": ["007", "8"], "x": ["1.50", ""]}
+
+
+def reference_reader(text):
+    """Every cell as text, by Python's own csv module, without a header."""
+    header, *rows = csv.reader(text.splitlines(keepends=True), strict=True)
+    return header, list(zip(*(row for row in rows if row), strict=True))
+
+
+def outcome(column):
+    """The numbers of a column (-0 is 0), or the message that refuses it."""
+    try:
+        return (as_numbers(column.rename("x"), "t") + 0.0).tolist()
+    except InputError as error:
+        return str(error)
+
+
+CELL = st.one_of(
+    st.floats().map(repr),
+    st.floats(allow_nan=False, allow_infinity=False).map("{:.25g}".format),
+    st.integers().map(str),
+    st.sampled_from(
+        ["", " ", "NA", "n/a", "#N/A", "<NA>", "NaN", "NULL", "None", "na", "-", "-9999", "007", "1.50", "+3", ".5",
+         "1.", "1e999", "-inf", "Infinity", "0x10", "1_000", "1,5", " 2 ", "\t3", "true", "False", "2020-01-01", "1d5",
+         "-0", "18446744073709551616", "9007199254740993", "CN", "a\nb", 'q"q', "２"]
+    ),
+)  # fmt: skip
+TABLE = st.integers(1, 4).flatmap(lambda d: st.lists(st.tuples(CELL, *[CELL] * d), min_size=1, max_size=12))
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(rows=TABLE, cells=st.sampled_from([1, 7, 500_000]))
+@example(rows=[("a", "1", "2"), ("b", "x", "3"), ("c", "2", "4")], cells=1)
+def test_columns_of_numbers_are_read_as_the_text_says(tmp_path, monkeypatch, rows, cells):
+    """With `ids`: the same numbers, or the same refusal, as of the text of each cell, in blocks of any length."""
+    monkeypatch.setattr(tables, "CELLS", cells)
+    with (tmp_path / "a.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([["id", *("x" for _ in rows[0][1:])], *rows])
+    header, columns = reference_reader((tmp_path / "a.csv").read_bytes().decode())
+    plain, table = read_table(tmp_path / "a.csv"), read_table(tmp_path / "a.csv", ids="id")
+    assert list(plain) == list(table) == header
+    assert table.iloc[:, 0].tolist() == list(columns[0])
+    for place, cells_of in enumerate(columns):
+        assert plain.iloc[:, place].tolist() == list(cells_of)
+        expected = outcome(pd.Series(cells_of, dtype=str))
+        got = outcome(table.iloc[:, place])
+        np.testing.assert_equal(got, expected)
+        assert (table.dtypes.iloc[place].kind == "f") == (place > 0 and not isinstance(expected, str))
+
+
+def test_ids_and_the_first_column_stay_text_beside_numbers(tmp_path):
+    (tmp_path / "a.csv").write_text("first,x, id ,y\n01,1.50,007,low\n02,,8,2\n")
+    table = read_table(tmp_path / "a.csv", ids="id")
+    assert table["first"].tolist() == ["01", "02"]
+    assert table[" id "].tolist() == ["007", "8"]
+    assert table["y"].tolist() == ["low", "2"]
+    np.testing.assert_array_equal(table["x"], [1.5, np.nan])
+
+
+def test_csv_needs_no_pyarrow_and_parquet_says_what_to_install(tmp_path):
+    """In an interpreter that has no pyarrow."""
+    (tmp_path / "a.csv").write_text("id,x,y\n007,1.5,low\n")
+    pd.DataFrame({"id": ["007"]}).to_parquet(tmp_path / "a.parquet")
+    code = f"""
+import sys
+sys.modules["pyarrow"] = None
+from pyro_mmnorm.core.errors import InputError
+from pyro_mmnorm.data.tables import read_table
+table = read_table({str(tmp_path / "a.csv")!r}, ids="id")
+assert table.to_dict("list") == {{"id": ["007"], "x": [1.5], "y": ["low"]}}, table
+try:
+    read_table({str(tmp_path / "a.parquet")!r})
+except InputError as error:
+    sys.stdout.write(str(error))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "a.parquet: parquet, but pyarrow is not installed; expected pyarrow. Install pyro-mmnorm[parquet]" in (
+        done.stdout
+    ), done.stderr
 
 
 def test_an_index_in_parquet_becomes_the_first_column(tmp_path):

@@ -158,7 +158,7 @@ HEAD = ("seed", "model", "active latents", "healthy, % of p < .05", "AD, % of p 
 GAIN_HEAD = ("default less (cohorts)", *COLUMNS)
 TEXT = """# Ablations
 
-`uv run python -m benchmarks.ablations --write`, {minutes:.0f} core-minutes; with `--keep FOLDER` it goes on
+`uv run python -m benchmarks ablations --write`, {minutes:.0f} core-minutes; with `--keep FOLDER` it goes on
 after a stop. The whole page is written by it. Simulated UK Biobank and ADNI cohorts (`mm.simulate(kind="ukb_adni")`,
 cohort seeds {seeds}) with {healthy:,} people to train on, {controls} controls of ADNI, of whom 70 % calibrate and 30
 % are tested, and {patients} patients: fewer than the poster has (9,875 and 862), to keep all of it affordable. Two

@@ -1,6 +1,6 @@
 """What each part of the model is worth on the simulated UK Biobank and ADNI cohort: docs/results/ablations.md.
 
-`uv run python -m benchmarks.ablations --write --keep FOLDER`. Two classes of planted effect, declared beforehand
+`uv run python -m benchmarks ablations --write --keep FOLDER`. Two classes of planted effect, declared beforehand
 and never averaged: local (in regions, by severity and subtype) and along normal variation. Everything but the planted
 effect is the same in both, so every model is trained once and judged on both. Cohort seeds are used for nothing else.
 """
@@ -27,7 +27,7 @@ from pyro_mmnorm.core.threads import one_thread
 from pyro_mmnorm.data.cohort import Cohort
 from pyro_mmnorm.data.hippocampal_ratio import select_baseline_regions
 
-__all__ = ["ABLATIONS", "MODELS", "Ablation", "measured", "rows"]
+__all__ = ["ABLATIONS", "MODELS", "Ablation", "add_options", "measured", "rows", "run"]
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "results" / "ablations.md"
 PEOPLE = {"healthy": 1500, "controls": 269, "patients": 430}
@@ -247,19 +247,17 @@ def rows(
         yield row
 
 
-def main() -> None:
-    """Measure, print, and keep on request."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--write", action="store_true", help="write docs/results/ablations.md, anew after each row")
-    parser.add_argument("--keep", type=Path, help="folder for what each row gave, to go on from after a stop")
-    chosen, found = parser.parse_args(), []
-    for row in rows(SEEDS, MODELS, ABLATIONS, PEOPLE, chosen.keep):
-        found.append(row)
-        print(*row.cells(), f"{row.seconds:.0f} s", sep=" | ", flush=True)
-        if chosen.write:
-            DOCUMENT.write_text(document(found, PEOPLE, REPEATS, DRAWS))
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of `python -m benchmarks ablations`."""
+    parser.add_argument("--keep", type=Path, help="folder for the figures of each row, to continue from after a stop")
 
 
-if __name__ == "__main__":
+def run(options: argparse.Namespace) -> None:
+    """Measure and print; write the page again after each row on request."""
+    found: list[Row] = []
     with one_thread():
-        main()
+        for row in rows(SEEDS, MODELS, ABLATIONS, PEOPLE, options.keep):
+            found.append(row)
+            print(*row.cells(), f"{row.seconds:.0f} s", sep=" | ", flush=True)
+            if options.write:
+                DOCUMENT.write_text(document(found, PEOPLE, REPEATS, DRAWS))

@@ -1,6 +1,6 @@
 """Our defaults against their alternatives on simulated cohorts of known truth, paired over seeds; what refining gains.
 
-Run by itself: `python -m benchmarks.defaults [--write]`, which keeps the tables in docs/results/defaults.md, column by
+`python -m benchmarks defaults [--write]`, which keeps the tables in docs/results/defaults.md, column by
 column as they are done; what was not run again stays there as it was.
 """
 
@@ -20,6 +20,8 @@ import pyro_mmnorm as mm
 from benchmarks.quality import Known, curved, deviations, found, simulation, trained
 from pyro_mmnorm.core.threads import one_thread
 from pyro_mmnorm.inference.evidence import log_evidence
+
+__all__ = ["ALTERNATIVES", "add_options", "document", "judged", "known", "run"]
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "results" / "defaults.md"
 SHORT = {"patience": 10, "epochs": 150, "start": "linear"}
@@ -170,20 +172,22 @@ def _table(text: str) -> list[list[str]]:
     return [[cell.strip() for cell in row.split("|")[1:-1]] for row in rows]
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--people", type=int, nargs="+", default=[2500, 8000])
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """The options of `python -m benchmarks defaults`."""
+    parser.add_argument("--people", type=int, nargs="+", default=[2500, 8000], help="numbers of training controls")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3], help="seeds of the cohorts")
     parser.add_argument("--only", nargs="+", default=list(ALTERNATIVES), choices=ALTERNATIVES, metavar="ALTERNATIVE")
-    parser.add_argument("--write", action="store_true", help="keep the tables in docs/results/defaults.md")
-    chosen = parser.parse_args()
+
+
+def run(options: argparse.Namespace) -> None:
+    """Measure and print; replace the columns that were measured on the page on request."""
     nats, seen, commands = known(DOCUMENT.read_text()) if DOCUMENT.is_file() else ({}, {}, [])
-    command = shlex.join(["python", "-m", "benchmarks.defaults", *sys.argv[1:]])
+    command = shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]])
     commands += [command] * (command not in commands)
-    for name, cells, found_by in columns(chosen.people, chosen.seeds, chosen.only):
+    for name, cells, found_by in columns(options.people, options.seeds, options.only):
         Console(width=200).print(name, cells, found_by)
         nats[name] = nats.get(name, {}) | cells
         if found_by:
             seen[name] = seen.get(name, {}) | found_by
-        if chosen.write:
-            DOCUMENT.write_text(document(nats, seen, commands, len(chosen.seeds)))
+        if options.write:
+            DOCUMENT.write_text(document(nats, seen, commands, len(options.seeds)))

@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 from pyro_mmnorm.calibration.protocol import Calibrator
 from pyro_mmnorm.core.progress import bar
 from pyro_mmnorm.core.typing import Floats
-from pyro_mmnorm.evaluation.sentences import BANDS, BOUNDS, about_p, dependence, outside, verdict
+from pyro_mmnorm.evaluation.sentences import dependence
 from pyro_mmnorm.evaluation.sums import Prediction, figures, prediction_parts, z_parts
+from pyro_mmnorm.evaluation.verdict import BOUNDS, outside, verdict
 from pyro_mmnorm.stats.dependence import between_modalities
-from pyro_mmnorm.stats.grouping import SMALLEST_GROUP, Group, groups
+from pyro_mmnorm.stats.grouping import Group, groups
 from pyro_mmnorm.stats.metrics import MACE_LEVELS, known_mean, shapiro_w, uniformity
 
-__all__ = ["BANDS", "BOUNDS", "SMALLEST_GROUP", "Prediction", "about_p", "assess"]
+__all__ = ["assess"]
 
 type Pair = tuple[Floats, Floats]
 
@@ -88,7 +89,7 @@ def assess(
     overall["shapiro_w"] = {"value": float(known_mean(shapiro_w(z))), "null": float(known_mean(drawn_w))}
     between = {} if predictive else between_modalities(z, modality, rng=rng, regions=regions)
     return {
-        "verdict": verdict(overall),
+        "verdict": verdict({"overall": overall}).text,
         "warnings": [*(text for block in told if (text := outside(block))), *dependence(between)],
         "reading": "prediction" if predictive else "fit, not prediction",
         "bounds": BOUNDS,

@@ -1,107 +1,114 @@
-"""Verdict: is the run calibrated, in words; read from calibration.json."""
+"""The verdict of a calibration report, and the bounds that it and every warning use."""
 
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 import pandas as pd
 
-from pyro_mmnorm.evaluation.sentences import BOUNDS
 from pyro_mmnorm.results.formatting import interval, number, plain
+from pyro_mmnorm.stats.metrics import COVERAGE_LEVELS
 
-__all__ = ["Verdict", "coverage_table", "group_table", "groups_outside", "kind_table", "verdict"]
+__all__ = ["BANDS", "BOUNDS", "Verdict", "has_interval", "outside", "verdict"]
 
-NAMES = {"mean": "mean of z", "sd": "SD of z", "beyond_1.96": "share beyond |1.96|"}
-MOMENTS = ("mean", "sd")
+BOUNDS = {"mean": (-0.05, 0.05), "sd": (0.95, 1.05), "beyond_1.96": (0.04, 0.06)}
+"""Tolerance of the overall figures, on which the verdict rests."""
 
-Tone = Literal["good", "unclear", "bad"]
+BANDS = BOUNDS | {
+    "beyond_2.58": (0.0, 0.014),  # a small group may well have none
+    "beyond_3.29": (0.0, 0.002),
+    **{f"coverage_{round(100 * level)}": (level - 0.02, level + 0.02) for level in COVERAGE_LEVELS},
+    "skew": (-0.5, 0.5),
+    "kurtosis": (-1.0, 1.0),
+    "rms_mean": (0.0, 0.15),
+    "rms_sd": (0.0, 0.06),
+    "pit": (0.0, 0.03),
+}
+"""Tolerance of every figure: a warning is given where the whole interval lies outside, overall or in a subgroup."""
+
+NAMES = {"mean": "mean of z", "sd": "SD of z", "pit": "largest error of a centile"}
+
+type Tone = Literal["good", "unclear", "bad"]
 
 
 class Verdict(NamedTuple):
-    """The answer in one sentence, its colour, and the evidence, a line per figure."""
+    """The answer in one sentence, its tone, and the evidence, a line per figure."""
 
     tone: Tone
     sentence: str
     evidence: list[str]
 
+    @property
+    def text(self) -> str:
+        """The answer with its evidence, for one line."""
+        return f"{self.sentence} {'; '.join(self.evidence)}." if self.evidence else self.sentence
 
-def verdict(reliability: Mapping[str, Any]) -> Verdict:
-    """Judge the figures of the test controls: bad when one lies outside its bounds, good when all intervals lie inside.
+
+def verdict(report: Mapping[str, Any]) -> Verdict:
+    """Judge the overall figures of the test controls against their bounds.
+
+    Bad when a figure lies outside its bounds, good when all whole intervals lie inside, else unclear.
+
+    Args:
+        report: With `overall` (n and figures), and perhaps `bounds`, which then replace `BOUNDS`.
 
     Examples:
         >>> spread = {"value": 1.43, "low": 1.38, "high": 1.48}
-        >>> verdict({"overall": {"n": 100, "sd": spread}}).tone
-        'bad'
+        >>> found = verdict({"overall": {"n": 100, "sd": spread}})
+        >>> found.sentence, found.evidence
+        ('Calibration check in 100 held-out controls: not calibrated.', ['SD of z 1.43 [1.38, 1.48] (0.95 to 1.05)'])
     """
-    overall, bounds = reliability.get("overall", {}), _bounds(reliability)
-    judged = {name: overall[name] for name in bounds if _whole(overall.get(name))}
+    overall = report.get("overall", {})
+    bounds = {name: (low, high) for name, (low, high) in (BOUNDS | report.get("bounds", {})).items()}
+    judged = {name: overall[name] for name in bounds if has_interval(overall.get(name))}
     if not judged:
-        return Verdict("unclear", str(reliability.get("verdict", "Not known: no figures of test controls.")), [])
-    told = {name: " to ".join(number(name, bound) for bound in bounds[name]) for name in judged}
-    evidence = [
-        f"{NAMES.get(name, plain(name))}: {interval(name, judged[name])}; bounds {told[name]}" for name in judged
+        return Verdict("unclear", str(report.get("verdict", "No calibration check: no figures of test controls.")), [])
+    evidence = [_against(name, x, bounds[name]) for name, x in judged.items()]
+    inside = {name: bounds[name][0] <= x["value"] <= bounds[name][1] for name, x in judged.items()}
+    sure = {name: x["low"] >= bounds[name][0] and x["high"] <= bounds[name][1] for name, x in judged.items()}
+    tone, answer = "good", "well calibrated within tolerance"
+    if not all(inside.values()):
+        tone, answer = "bad", "not calibrated"
+    elif not all(sure.values()):
+        tone, answer = "unclear", "within tolerance, but an interval extends beyond it"
+    sentence = f"Calibration check in {overall.get('n', 0):,} held-out controls: {answer}."
+    return Verdict(tone, sentence, evidence)
+
+
+def outside(block: Mapping[str, Any]) -> str:
+    """A sentence on the figures of a subgroup whose whole interval lies outside the tolerance; empty where none does.
+
+    Examples:
+        >>> outside({"by": "site", "level": "X", "n": 60, "sd": {"value": 1.31, "low": 1.2, "high": 1.4}})
+        'Site X (n = 60): SD of z 1.31 [1.20, 1.40] (0.95 to 1.05). Do not compare these z with others.'
+    """
+    faults = [
+        _against(name, block[name], band)
+        for name, band in BANDS.items()
+        if has_interval(block.get(name)) and (block[name]["low"] > band[1] or block[name]["high"] < band[0])
     ]
-    n = f"{overall.get('n', 0):,} test controls"
-    if any(not bounds[name][0] <= figure["value"] <= bounds[name][1] for name, figure in judged.items()):
-        return Verdict("bad", f"No: on {n} z does not follow N(0, 1). Read every finding with that in mind.", evidence)
-    if any(figure["low"] < bounds[name][0] or figure["high"] > bounds[name][1] for name, figure in judged.items()):
-        answer = f"Yes, as far as {n} can tell: all figures lie within their bounds, but an interval reaches beyond."
-        return Verdict("unclear", answer, evidence)
-    return Verdict("good", f"Yes: on {n} z follows N(0, 1) within the bounds.", evidence)
+    if not faults:
+        return ""
+    overall = block["by"] == "overall"
+    who = "All held-out controls" if overall else f"{str(block['by']).capitalize()} {block['level']}"
+    todo = "Interpret every finding with this in mind." if overall else "Do not compare these z with others."
+    return f"{who} (n = {block['n']}): {'; '.join(faults)}. {todo}"
 
 
-def _bounds(reliability: Mapping[str, Any]) -> dict[str, tuple[float, float]]:
-    return {name: (low, high) for name, (low, high) in (BOUNDS | reliability.get("bounds", {})).items()}
-
-
-def _whole(figure: object) -> bool:
+def has_interval(figure: object) -> bool:
     """Whether a figure has a value and an interval."""
     return isinstance(figure, Mapping) and all(pd.notna(figure.get(part)) for part in ("value", "low", "high"))
 
 
-def groups_outside(reliability: Mapping[str, Any]) -> list[str]:
-    """A sentence per group of test controls whose whole interval of mean or SD lies outside the bounds.
-
-    Examples:
-        >>> spread = {"value": 1.31, "low": 1.1, "high": 1.5}
-        >>> groups_outside({"groups": [{"by": "site", "level": "NYU", "n": 24, "sd": spread}]})
-        ['z of site NYU has SD 1.31 [1.10, 1.50] over n 24.']
-    """
-    bounds = _bounds(reliability)
-    return [
-        f"z of {group.get('by', 'group')} {group.get('level', '')} has {plain(name)} "
-        f"{interval(name, group[name])} over n {group.get('n', 0):,}."
-        for group in reliability.get("groups", [])
-        for name in MOMENTS
-        if _whole(group.get(name)) and (group[name]["low"] > bounds[name][1] or group[name]["high"] < bounds[name][0])
-    ]
+def _against(name: str, figure: Mapping[str, Any], band: tuple[float, float]) -> str:
+    """A figure with its interval and, in brackets, the tolerance."""
+    low, high = (number(_key(name), end) for end in band)
+    return f"{_name(name)} {interval(_key(name), figure)} ({low} to {high})"
 
 
-def coverage_table(reliability: Mapping[str, Any]) -> pd.DataFrame:
-    """Nominal level against reached coverage, for `plots.coverage_curve`."""
-    overall = reliability.get("overall", {})
-    rows = [{"level": int(name.removeprefix("coverage_")) / 100, **figure}
-            for name, figure in overall.items() if name.startswith("coverage_") and _whole(figure)]  # fmt: skip
-    return pd.DataFrame(rows, columns=["level", "value", "low", "high"]).sort_values("level")
+def _name(name: str) -> str:
+    return f"share of {plain(name)}" if name.startswith("beyond_") else NAMES.get(name, plain(name))
 
 
-def group_table(reliability: Mapping[str, Any]) -> pd.DataFrame:
-    """Mean and SD of z with intervals, everyone first and a row per group, for `plots.group_forest`."""
-    ends = {"": "value", "_low": "low", "_high": "high"}
-    everyone = {**reliability.get("overall", {}), "by": "all", "level": "test controls"}
-    rows = [
-        {"by": group.get("by", "group"), "level": group.get("level", ""), "n": group.get("n", 0)}
-        | {name + end: group[name][part] for name in MOMENTS for end, part in ends.items()}
-        for group in [everyone, *reliability.get("groups", [])]
-        if all(_whole(group.get(name)) for name in MOMENTS)
-    ]
-    return pd.DataFrame(rows, columns=["by", "level", "n", *(name + end for name in MOMENTS for end in ends)])
-
-
-def kind_table(calibration: Mapping[str, Any]) -> pd.DataFrame:
-    """Mean and SD of z with intervals in all test controls, a row per kind, for `plots.group_forest`."""
-    rows = [
-        group_table({"overall": report["overall"]}).assign(by="kind", level=kind)
-        for kind, report in calibration.items()
-        if isinstance(report, Mapping) and "overall" in report
-    ]
-    return pd.concat(rows, ignore_index=True) if rows else pd.DataFrame()
+def _key(name: str) -> str:
+    """The name under which `number` writes the figure: an error of centiles is a share."""
+    return "share_pit" if name == "pit" else name

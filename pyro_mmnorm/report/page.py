@@ -15,7 +15,7 @@ from markupsafe import Markup
 from scipy import stats
 
 from pyro_mmnorm.core.files import atomic_write
-from pyro_mmnorm.evaluation.verdict import groups_outside, verdict
+from pyro_mmnorm.evaluation.verdict import verdict
 from pyro_mmnorm.plots.shapes import brain_svg_shapes
 from pyro_mmnorm.plots.training_curves import best_epoch
 from pyro_mmnorm.report.explorer import Explorer, explorer
@@ -184,7 +184,7 @@ def _model(config: Mapping[str, Any]) -> dict[str, Any]:
 def _calibration(run: RunResults) -> Section:
     result, reliability = verdict(run.reliability), run.reliability
     notes = [Note(result.sentence, result.tone, result.evidence)]
-    if outside := [str(text) for text in reliability.get("warnings", groups_outside(reliability))]:
+    if outside := [str(text) for text in reliability.get("warnings", [])]:
         notes.append(Note("Read with care:", "unclear", outside))
     shares_of = run.extrapolated.reindex([TEST_CONTROLS, *run.groups]).dropna()
     if len(shares_of):

@@ -16,7 +16,7 @@ from pyro_mmnorm import plots
 from pyro_mmnorm.core.errors import InputError
 from pyro_mmnorm.core.files import atomic_write
 from pyro_mmnorm.core.progress import bar
-from pyro_mmnorm.evaluation.verdict import coverage_table, group_table, kind_table
+from pyro_mmnorm.evaluation.report_tables import coverage_table, group_table, kind_table
 from pyro_mmnorm.plots.style import STYLE
 from pyro_mmnorm.plots.z_values import levels_of
 from pyro_mmnorm.results.run_results import RunResults

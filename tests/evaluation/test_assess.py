@@ -37,7 +37,7 @@ def make(seed: int, spoil: float = 1.0):
 
 def test_healthy_people_get_a_good_verdict_and_every_figure_an_interval():
     report = make(3)
-    assert report["verdict"].startswith("Calibrated on 300 test controls")
+    assert report["verdict"].startswith("Calibration check in 300 held-out controls: ")
     for name in ("mean", "sd", "skew", "kurtosis", "beyond_1.96", "coverage_95"):
         figure = report["overall"][name]
         assert figure["low"] <= figure["value"] <= figure["high"], name
@@ -50,10 +50,10 @@ def test_healthy_people_get_a_good_verdict_and_every_figure_an_interval():
 
 def test_a_site_that_is_off_is_named_in_words():
     report = make(3, spoil=1.5)
-    told = next(sentence for sentence in report["warnings"] if sentence.startswith("z of site north (n = 60) has"))
+    told = next(sentence for sentence in report["warnings"] if sentence.startswith("Site north (n = 60): "))
     north = next(g for g in report["groups"] if g["level"] == "north")
-    assert f"SD {north['sd']['value']:.2f}" in told
-    assert "0.95 to 1.05 is right" in told
+    assert f"SD of z {north['sd']['value']:.2f}" in told
+    assert "(0.95 to 1.05)" in told
     assert not any("south" in sentence for sentence in report["warnings"])
 
 

@@ -190,7 +190,7 @@ def test_glossary_holds_each_term_once_in_alphabetical_order():
 
 
 def test_glossary_explains_every_word_in_italics():
-    entries = re.findall(r"^- (\*\*.+?\*\*(?:, or \*\*.+?\*\*)?)", GLOSSARY, flags=re.MULTILINE)
+    entries = re.findall(r"^- (\*\*.+?\*\*(?: \([^)]*\))?(?:, or \*\*.+?\*\*)?)", GLOSSARY, flags=re.MULTILINE)
     terms = {name.casefold() for entry in entries for name in re.findall(r"\*\*(.+?)\*\*", entry)}
     terms |= {name.removesuffix("s") for name in terms}
     terms |= {plural for name in terms for plural in (f"{name}s", re.sub("y$", "ies", name))}

@@ -280,6 +280,17 @@ def test_public_names_survive_the_import_of_a_file_of_that_name():
         assert callable(getattr(package, name))
 
 
+PUBLIC_IN_0_1 = """Batch Cohort Config InputError KINDS LinearGaussian MMVAE ModelConfig NormativeModel TrainConfig adapt
+centiles compare fit from_pyro_svi load log_evidence per_region read_cohort read_config run score simulate study
+to_datatree plots"""
+
+
+def test_public_names_of_0_1_are_there():
+    package = importlib.import_module(PACKAGE.name)
+    assert set(PUBLIC_IN_0_1.split()) <= set(package.__all__)
+    assert all(getattr(package, name) is not None for name in package.__all__)
+
+
 def test_numpy_files_load_no_torch():
     modules = [name_of(path) for path in SOURCES if package_of(name_of(path)) in NO_TORCH]
     assert {package_of(module) for module in modules} == NO_TORCH, "one of NO_TORCH is no package"

@@ -280,8 +280,8 @@ def test_public_names_survive_the_import_of_a_file_of_that_name():
         assert callable(getattr(package, name))
 
 
-PUBLIC_IN_0_1 = """Batch Cohort Config InputError KINDS LinearGaussian MMVAE ModelConfig NormativeModel TrainConfig adapt
-centiles compare fit from_pyro_svi load log_evidence per_region read_cohort read_config run score simulate study
+PUBLIC_IN_0_1 = """Batch Cohort Config InputError KINDS LinearGaussian MMVAE ModelConfig NormativeModel TrainConfig
+adapt centiles compare fit from_pyro_svi load log_evidence per_region read_cohort read_config run score simulate study
 to_datatree plots"""
 
 

@@ -1,7 +1,5 @@
 """Frozen records for a whole run; strict YAML in, YAML out."""
 
-import difflib
-import re
 import reprlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,11 +17,14 @@ from pydantic import (
     ValidationError,
     model_validator,
 )
+from pydantic_core import ErrorDetails
 
-from pyro_mmnorm.core.errors import InputError
+from pyro_mmnorm.core.errors import InputError, hint
 from pyro_mmnorm.core.strict_yaml import load_tree
 
 __all__ = [
+    "DEVIATION_DEFAULTS",
+    "MODEL_DEFAULTS",
     "Config",
     "CovariateConfig",
     "DataConfig",
@@ -37,7 +38,6 @@ __all__ = [
     "parse_config",
     "read_config",
     "shipped_config",
-    "told",
 ]
 
 
@@ -92,7 +92,7 @@ class SplitConfig(Record):
     @model_validator(mode="after")
     def _leaves_someone_to_train(self) -> "SplitConfig":
         if self.calibrate + self.test >= 1:
-            raise ValueError(f"calibrate {self.calibrate} + test {self.test} leave no one to train; a sum below 1")
+            raise ValueError(f"calibrate {self.calibrate} + test {self.test} leave no controls for training; a sum below 1")
         return self
 
 
@@ -133,20 +133,20 @@ class ModelConfig(Record):
     """The generative model and its guide; a part is a name, or {name: ..., option: ...}."""
 
     fusion: Named = Field("poe", description="poe, gpoe, moe or mopoe")
-    likelihood: Named = Field("normal", description="one for all, or modality -> likelihood")
+    likelihood: Named = Field("normal", description="one for all modalities, or modality -> likelihood")
     prior: Named = Field("normal", description="normal, mixture, vamp, flow or conditional")
-    latent_dim: NonNegativeInt = Field(16, description="latents that all modalities share")
+    latent_dim: NonNegativeInt = Field(16, description="latents shared by all modalities")
     private_dim: NonNegativeInt = Field(
-        0, description="latents of each modality alone; with latent_dim 0 the models are unimodal"
+        0, description="private latents of each modality; with latent_dim 0 the models are unimodal"
     )
     experts: Literal["modalities", "joint"] = Field(
-        "modalities", description="an encoder for each modality, or one for all features side by side"
+        "modalities", description="one encoder per modality, or one encoder of all concatenated features"
     )
     hidden: list[PositiveInt] = [64, 32]
-    skip: bool = Field(True, description="a linear path beside each perceptron")
+    skip: bool = Field(True, description="a linear path in parallel to each perceptron")
     activation: Literal["silu", "relu"] = "silu"
     beta: PerMember[PositiveFloat] = Field(1.0, description="weight of the KL term (poutine.scale needs > 0)")
-    members: PositiveInt = Field(1, description="ensemble members, trained side by side")
+    members: PositiveInt = Field(1, description="ensemble members, trained in parallel")
     modality_weights: dict[str, PerMember[NonNegativeFloat]] = Field(
         {}, description="lambda per modality, 1 where not named"
     )
@@ -158,6 +158,10 @@ class ModelConfig(Record):
         return self
 
 
+MODEL_DEFAULTS = ModelConfig()
+"""Source of the default options of every model."""
+
+
 class TrainConfig(Record):
     """One fit."""
 
@@ -166,30 +170,30 @@ class TrainConfig(Record):
     learning_rate: PositiveFloat = 5e-3
     start: Literal["best", "linear", "nonlinear", "random"] = Field(
         "best",
-        description="linear: networks begin at factor analysis; nonlinear: at random weights, with their linear paths "
-        "shut; random: as built; best: linear, and where training went beyond it nonlinear too, the better one kept",
+        description="initial weights. linear: factor analysis; nonlinear: random, with frozen linear paths; random: as "
+        "built; best: linear, then also nonlinear if training improved on the linear start, and the better is kept",
     )
     warmup_epochs: NonNegativeInt | None = Field(
-        None, description="epochs over which the KL weight rises linearly to beta; none after a linear start, else 20"
+        None, description="epochs of linear KL warm-up to beta; default 0 after a linear start, else 20"
     )
     weight_decay: NonNegativeFloat = 1e-4
     early_stopping: bool = True
     patience: PositiveInt = Field(30, description="epochs without a better validation loss before stopping")
     objective: Literal["joint", "subsampled"] = Field(
-        "joint", description="subsampled: also each modality alone and `subsets` random subsets of them, averaged"
+        "joint", description="subsampled: average over all modalities, each alone and `subsets` random subsets of them"
     )
-    subsets: NonNegativeInt = Field(1, description="random subsets of modalities a step, for objective: subsampled")
-    free_bits: NonNegativeFloat = Field(0.0, description="nats per latent below which KL is not pushed further")
+    subsets: NonNegativeInt = Field(1, description="random subsets of modalities per step, for objective: subsampled")
+    free_bits: NonNegativeFloat = Field(0.0, description="nats per latent below which the KL is not reduced further")
     hide_cells: float = Field(
-        0.0, ge=0, lt=1, description="share of observed cells hidden from the encoders in each step, still scored"
+        0.0, ge=0, lt=1, description="share of observed cells masked from the encoders in each step, yet scored"
     )
     resample: Literal["none", "bootstrap", "folds"] = Field(
-        "none", description="each member's own sample; folds: member e never sees fold e, and stops early on it"
+        "none", description="sample of each member; folds: member e is trained without fold e and validated on it"
     )
-    validation: float = Field(0.1, gt=0, lt=0.5, description="share of training controls that early stopping watches")
+    validation: float = Field(0.1, gt=0, lt=0.5, description="share of training controls used for early stopping")
 
     def warmup(self, start: str) -> int:
-        """Epochs of KL warm-up: a linear start has no posterior that could collapse."""
+        """Epochs of KL warm-up; none after a linear start, whose posterior does not collapse."""
         if self.warmup_epochs is not None:
             return self.warmup_epochs
         return 0 if start == "linear" else 20
@@ -199,7 +203,7 @@ type Kind = Literal["reconstruction", "cross_modal", "normative", "local", "late
 
 
 class DeviationConfig(Record):
-    """Which deviations, from how many draws."""
+    """Kinds of deviation, and how they are computed."""
 
     kinds: list[Kind] = Field(["reconstruction"], min_length=1, description="see docs/deviations.md")
     primary: Literal["reconstruction", "cross_modal", "normative", "local"] = Field(
@@ -208,17 +212,17 @@ class DeviationConfig(Record):
     draws: PositiveInt = Field(256, description="draws of the latents per subject; a power of two suits the Sobol set")
     normative_draws: PositiveInt = Field(4096, description="draws from the prior, for kind normative")
     refine: NonNegativeInt | None = Field(
-        None, description="local steps on each subject's posterior; 5 for products of experts when empty, else 0"
+        None, description="local steps on each subject's posterior; default 5 for products of experts, else 0"
     )
-    calibrator: str = Field("empirical", description="empirical, gaussian, none, or a name that was put in CALIBRATORS")
+    calibrator: str = Field("empirical", description="empirical, gaussian, none, or a name added to CALIBRATORS")
     conformal_within: str | None = Field(
-        None, description="conformal p among people of one level of this category, or with the same modalities: pattern"
+        None, description="conformal p within the levels of this category; pattern: within equal sets of modalities"
     )
     unseen_site: Literal["refuse", "population"] = Field(
-        "refuse", description="people of a site unseen in training: refused, or scored as if of no site in particular"
+        "refuse", description="people of a site absent from training: refused, or scored without a site effect"
     )
     outside_range: Literal["flag", "refuse"] = Field(
-        "flag", description="people beyond the range of age (or another number) in training: flagged, or refused"
+        "flag", description="people outside the training range of age or another number: flagged, or refused"
     )
 
     @model_validator(mode="after")
@@ -226,6 +230,10 @@ class DeviationConfig(Record):
         if self.primary not in self.kinds:
             raise ValueError(f"primary {self.primary!r} is not among kinds; one of {self.kinds}")
         return self
+
+
+DEVIATION_DEFAULTS = DeviationConfig()
+"""Source of the default options of every norm."""
 
 
 class Config(Record):
@@ -270,7 +278,7 @@ def parse_config(text: str, *, overrides: Sequence[str] = (), where: str = "conf
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        raise told(error, where, Config) from error
+        raise _input_error(error, tree, where) from error
 
 
 def read_config(path: str | Path, *, overrides: Sequence[str] = ()) -> Config:
@@ -302,10 +310,75 @@ def shipped_config(name: str, *, overrides: Sequence[str] = ()) -> Config:
     return read_config(folder / name, overrides=overrides)
 
 
-def _known_keys(record: type[BaseModel], path: Sequence[str | int]) -> list[str]:
-    """The keys of the record at `path`, in which free names, such as that of a modality, are passed over."""
+_EXPECTED = {
+    "bool_parsing": "true or false",
+    "bool_type": "true or false",
+    "dict_type": "a mapping",
+    "float_parsing": "a number",
+    "float_type": "a number",
+    "greater_than": "greater than {gt:g}",
+    "greater_than_equal": "at least {ge:g}",
+    "int_from_float": "an integer",
+    "int_parsing": "an integer",
+    "int_type": "an integer",
+    "invalid_key": "a string as key",
+    "less_than": "less than {lt:g}",
+    "list_type": "a list",
+    "literal_error": "{expected}",
+    "model_type": "a mapping",
+    "string_type": "a string",
+    "too_short": "at least {min_length} item",
+}
+"""Type of a pydantic error -> what was expected; the fields in braces are of its context."""
+
+
+def _input_error(error: ValidationError, tree: object, where: str) -> InputError:
+    """One error of a pydantic report: an unknown key, if there is one, since it may leave another missing.
+
+    Args:
+        error: The report.
+        tree: The input that was refused.
+        where: Name of the source.
+    """
+    faults = [(_path(tree, fault), fault) for fault in error.errors()]
+    unknown = [(path, fault) for path, fault in faults if fault["type"] == "extra_forbidden"]
+    first, _ = (unknown or faults)[0]
+    below = [path for path, _ in faults if path[: len(first)] == first]
+    path = first if unknown else max(below, key=len)  # the most specific error, where the branches of a union differ
+    here = [fault for place, fault in faults if place == path]
+    key, fault = f"{where}: {'.'.join(path)}", here[0]
+    if unknown:
+        known = _known_keys(path[:-1])
+        return InputError(key, "unknown key", f"one of {', '.join(known)}", hint(path[-1], known, "remove it"))
+    if fault["type"] == "missing":
+        return InputError(key, "missing", "a value: this key is required", "add it")
+    if fault["type"] == "value_error":  # of a validator above, which writes `got; expected`
+        got, _, expected = str(fault["ctx"]["error"]).partition("; ")
+    else:
+        got, expected = reprlib.repr(fault["input"]), " or ".join(dict.fromkeys(map(_expected, here)))
+    return InputError(key, got, expected, "correct this value")
+
+
+def _expected(fault: ErrorDetails) -> str:
+    known = _EXPECTED.get(fault["type"])
+    return known.format(**fault.get("ctx", {})) if known else fault["msg"]
+
+
+def _path(tree: Any, fault: ErrorDetails) -> tuple[str, ...]:
+    """The keys of an error that are in the input, and a missing one; other parts name a branch of a union."""
+    path = []
+    for part in fault["loc"]:
+        if (isinstance(tree, Mapping) and part in tree) or (isinstance(tree, list) and isinstance(part, int)):
+            tree = tree[part]
+            path.append(str(part))
+    return (*path, str(fault["loc"][-1])) if fault["type"] == "missing" else tuple(path)
+
+
+def _known_keys(path: Sequence[str]) -> list[str]:
+    """The keys of the record at `path`; free names in it, such as that of a modality, lead to no other record."""
+    record: type[BaseModel] = Config
     for part in path:
-        field = record.model_fields.get(str(part))
+        field = record.model_fields.get(part)
         record = (_record_of(field.annotation) if field else None) or record
     return list(record.model_fields)
 
@@ -315,51 +388,3 @@ def _record_of(annotation: object) -> type[BaseModel] | None:
         return annotation
     found = (_record_of(part) for part in getattr(annotation, "__args__", ()))
     return next((record for record in found if record), None)
-
-
-_BRANCH = re.compile(r"[A-Z]\w+Config|str|int|float|bool|literal\[.*|(dict|list)\[.*")
-"""What pydantic adds to a path to tell the parts of a union apart."""
-
-
-def _key(fault: Mapping[str, Any]) -> str:
-    return ".".join(str(part) for part in fault["loc"] if not _BRANCH.fullmatch(str(part)))
-
-
-def _expected(fault: Mapping[str, Any]) -> str:
-    text = re.sub(r"^(Input|List|Dictionary|Keys) should (be|have) | after validation, not \d+$", "", fault["msg"])
-    return re.sub(r"a valid dictionary( or instance of \w+)?", "a mapping", text)
-
-
-def told(error: ValidationError, where: str, record: type[BaseModel]) -> InputError:
-    """The most telling fault of a pydantic report, in our words: a misspelt key before the one it leaves missing.
-
-    Args:
-        error: The report.
-        where: Name of the source.
-        record: That did not take it.
-
-    Examples:
-        >>> class Size(BaseModel, extra="forbid"):
-        ...     width: int = 1
-        >>> try:
-        ...     Size.model_validate({"widht": 2})
-        ... except ValidationError as error:
-        ...     print(told(error, "size.yaml", Size))
-        size.yaml: widht: unknown key; expected one of width. Did you mean 'width'?
-    """
-    faults = error.errors()
-    fault = next((fault for fault in faults if fault["type"] == "extra_forbidden"), faults[0])
-    key = _key(fault)
-    if fault["type"] == "extra_forbidden":
-        *parents, last = fault["loc"]
-        known = _known_keys(record, parents)
-        close = difflib.get_close_matches(str(last), known, n=1)
-        hint = f"did you mean {close[0]!r}" if close else "remove it"
-        return InputError(f"{where}: {key}", "unknown key", f"one of {', '.join(known)}", hint)
-    if fault["type"] == "missing":
-        return InputError(f"{where}: {key}", "nothing there", "a value: this key is compulsory", "add it")
-    if fault["type"] == "value_error":  # of a validator above, which writes `got; expected`
-        got, _, expected = fault["msg"].removeprefix("Value error, ").partition("; ")
-        return InputError(f"{where}: {key}", got, expected, "mend this value")
-    expected = " or ".join(dict.fromkeys(_expected(other) for other in faults if _key(other) == key))
-    return InputError(f"{where}: {key}", reprlib.repr(fault["input"]), expected, "mend this value")

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+import pyro_mmnorm.config
 from pyro_mmnorm.config import Config, DeviationConfig, parse_config, read_config
 from pyro_mmnorm.core.errors import InputError
 
@@ -50,7 +51,7 @@ def test_every_configuration_of_the_project_can_be_parsed(path):
 def test_a_missing_key_is_named(missing):
     tree = yaml.safe_load(MINIMAL)
     del tree["data"][missing]
-    with pytest.raises(InputError, match=rf"here: data.{missing}: nothing there; .*compulsory. Add it"):
+    with pytest.raises(InputError, match=rf"here: data.{missing}: missing; .*this key is required. Add it"):
         parse_config(yaml.safe_dump(tree), where="here")
 
 
@@ -77,31 +78,50 @@ def test_an_unknown_key_is_an_error_with_a_hint(text, message):
     [
         (MINIMAL + "seed: 1\nseed: 2", r"key 'seed' stands twice .*line 8"),
         (changed("{tables: [thickness.csv]}", "{tables: [a.csv], 'tables': [b.csv]}"), r"key 'tables' stands twice"),
-        (MINIMAL + "1: 2", r"configuration: 1: 1; expected strings"),
+        (MINIMAL + "1: 2", r"configuration: 1: 1; expected a string as key"),
         (MINIMAL + "model: 3", r"model: 3; expected a mapping"),
-        (MINIMAL + "model: {latent_dim: many}", r"model.latent_dim: 'many'; expected a valid integer"),
+        (MINIMAL + "model: {latent_dim: many}", r"model.latent_dim: 'many'; expected an integer"),
         (MINIMAL + "model: {latent_dim: 0}", r"model: latent_dim 0 and private_dim 0; expected at least one latent"),
         (MINIMAL + "model: {hidden: [64, -2]}", r"model.hidden.1: -2; expected greater than 0"),
-        (MINIMAL + "model: {likelihood: 3}", r"model.likelihood: 3; expected a valid string or a mapping"),
-        (MINIMAL + "  covariates: {age: splin}", r"data.covariates.age.kind: 'splin'; expected 'spline', 'linear'"),
+        (MINIMAL + "model: {likelihood: 3}", r"model.likelihood: 3; expected a string or a mapping"),
+        (MINIMAL + "model: {beta: -1}", r"model.beta: -1; expected greater than 0 or a list"),
+        (MINIMAL + "model: {beta: [1, x]}", r"model.beta.1: 'x'; expected a number"),
+        (MINIMAL + "model: {modality_weights: {str: [-1]}}", r"model.modality_weights.str.0: -1; expected at least 0"),
+        (MINIMAL + "model: {fusion: {1: 2}}", r"model.fusion.1: 1; expected a string\."),
+        (MINIMAL + "train: {epochs: 1.5}", r"train.epochs: 1.5; expected an integer"),
+        (MINIMAL + "train: {epochs: null}", r"train.epochs: None; expected an integer"),
+        (MINIMAL + "train: {validation: 0.7}", r"train.validation: 0.7; expected less than 0.5"),
+        (MINIMAL + "train: {weight_decay: []}", r"train.weight_decay: \[\]; expected a number"),
+        (MINIMAL + "train: {early_stopping: maybe}", r"train.early_stopping: 'maybe'; expected true or false"),
+        (MINIMAL + "train: {early_stopping: []}", r"train.early_stopping: \[\]; expected true or false"),
+        (MINIMAL + "  covariates: {age: splin}", r"data.covariates.age: 'splin'; expected 'spline', 'linear'"),
         (MINIMAL + "  covariates: [age]", r"data.covariates: \['age'\]; expected a mapping"),
         (
             changed("{column: dx, values: [CN]}", "evryone"),
             r"data.reference: 'evryone'; expected a mapping or 'everyone'",
         ),
-        (changed("[CN]", "CN"), r"data.reference.values: 'CN'; expected a valid list"),
+        (changed("[CN]", "CN"), r"data.reference.values: 'CN'; expected a list"),
         (changed("[CN]", "[]"), r"data.reference.values: \[\]; expected at least 1 item"),
-        (changed("[CN]", "[2014-01-01]"), r"data.reference.values.0: .*; expected a valid string"),
+        (
+            changed("[CN]", "[2014-01-01]"),
+            r"data.reference.values.0: .*; expected a string or an integer or",
+        ),
         (changed("{thickness: {tables: [thickness.csv]}}", "{}"), r"data.modalities: \{\}; expected at least 1 item"),
         (
             MINIMAL + "  split: {calibrate: 0.6, test: 0.5}",
-            r"data.split: .*leave no one to train; expected a sum below 1",
+            r"data.split: .*leave no controls for training; expected a sum below 1",
         ),
     ],
 )
 def test_what_cannot_be_a_configuration_is_refused(text, message):
     with pytest.raises(InputError, match=message):
         parse_config(text)
+
+
+def test_an_error_that_is_not_in_the_table_keeps_the_words_of_pydantic(monkeypatch):
+    monkeypatch.delitem(pyro_mmnorm.config._EXPECTED, "int_parsing")
+    with pytest.raises(InputError, match=r"model.latent_dim: 'many'; expected Input should be a valid integer"):
+        parse_config(MINIMAL + "model: {latent_dim: many}")
 
 
 def test_overrides_are_applied_on_top():

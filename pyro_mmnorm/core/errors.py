@@ -1,12 +1,13 @@
-"""The one error that bad input raises."""
+"""The error that bad input raises, and checks that raise it."""
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["InputError", "needed"]
+__all__ = ["InputError", "check_known", "hint", "needed"]
 
 
 class InputError(ValueError):
@@ -30,6 +31,32 @@ class InputError(ValueError):
         self.where, self.got, self.expected, self.todo = where, got, expected, todo
         end = "?" if todo.startswith("did you mean") else "."
         super().__init__(f"{where}: {got}; expected {expected}. {todo[:1].upper()}{todo[1:]}{end}")
+
+
+def hint(name: object, known: Iterable[object], otherwise: str) -> str:
+    """A did-you-mean when a known name comes close, else `otherwise`.
+
+    Examples:
+        >>> hint("agee", ["age", "sex"], "name a column")
+        "did you mean 'age'"
+    """
+    by_small = {str(one).lower(): str(one) for one in known}
+    close: list[str] = difflib.get_close_matches(str(name).lower(), by_small, n=1)
+    return f"did you mean {by_small[close[0]]!r}" if close else otherwise
+
+
+def check_known(where: str, value: object, known: Sequence[object]) -> None:
+    """Refuse a word that is not among the known ones.
+
+    Raises:
+        InputError: With the known words, and the closest.
+
+    Examples:
+        >>> check_known("kind", "spline", ("spline", "linear"))
+    """
+    if value not in known:
+        todo = hint(value, known, "write one of them")
+        raise InputError(where, repr(value), f"one of {', '.join(map(str, known))}", todo)
 
 
 def needed(frame: "pd.DataFrame", columns: Sequence[str], where: str) -> None:

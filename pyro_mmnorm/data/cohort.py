@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pyro_mmnorm.core.errors import InputError
-from pyro_mmnorm.data.frames import as_text, check_known, column_of, counted, named
+from pyro_mmnorm.core.errors import InputError, check_known
+from pyro_mmnorm.data.frames import as_text, column_of, counted, named
 from pyro_mmnorm.data.participants import (
     Kind,
     check_label_leakage,

@@ -1,23 +1,20 @@
 """Cells of a table: text and numbers in one normal form, columns and ids found by name."""
 
-import difflib
 import re
 from collections.abc import Hashable, Iterable, Sequence
 
 import numpy as np
 import pandas as pd
 
-from pyro_mmnorm.core.errors import InputError
+from pyro_mmnorm.core.errors import InputError, hint
 
 __all__ = [
     "MISSING",
     "as_numbers",
     "as_text",
     "by_id",
-    "check_known",
     "column_of",
     "counted",
-    "hint",
     "named",
     "numbers_or_none",
     "text_of",
@@ -115,32 +112,6 @@ def counted(number: int, noun: str) -> str:
         ('1 subject', '2 subjects')
     """
     return f"{number} {noun}{'' if number == 1 else 's'}"
-
-
-def hint(name: object, known: Iterable[object], otherwise: str) -> str:
-    """A did-you-mean when a known name comes close, else `otherwise`.
-
-    Examples:
-        >>> hint("agee", ["age", "sex"], "name a column")
-        "did you mean 'age'"
-    """
-    by_small = {str(one).lower(): str(one) for one in known}
-    close: list[str] = difflib.get_close_matches(str(name).lower(), by_small, n=1)
-    return f"did you mean {by_small[close[0]]!r}" if close else otherwise
-
-
-def check_known(where: str, value: object, known: Sequence[object]) -> None:
-    """Refuse a word that is not among the known ones.
-
-    Raises:
-        InputError: With the known words, and the closest.
-
-    Examples:
-        >>> check_known("kind", "spline", ("spline", "linear"))
-    """
-    if value not in known:
-        todo = hint(value, known, "write one of them")
-        raise InputError(where, repr(value), f"one of {', '.join(map(str, known))}", todo)
 
 
 def column_of(frame: pd.DataFrame, name: Hashable, where: str) -> pd.Series:

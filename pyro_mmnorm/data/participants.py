@@ -5,19 +5,8 @@ from typing import Literal, get_args
 
 import pandas as pd
 
-from pyro_mmnorm.core.errors import InputError
-from pyro_mmnorm.data.frames import (
-    as_numbers,
-    as_text,
-    by_id,
-    check_known,
-    column_of,
-    counted,
-    hint,
-    named,
-    numbers_or_none,
-    text_of,
-)
+from pyro_mmnorm.core.errors import InputError, check_known, hint
+from pyro_mmnorm.data.frames import as_numbers, as_text, by_id, column_of, counted, named, numbers_or_none, text_of
 
 __all__ = [
     "Kind",

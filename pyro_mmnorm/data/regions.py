@@ -7,8 +7,8 @@ from typing import Literal
 
 import pandas as pd
 
-from pyro_mmnorm.core.errors import InputError
-from pyro_mmnorm.data.frames import as_numbers, check_known, counted, named
+from pyro_mmnorm.core.errors import InputError, check_known
+from pyro_mmnorm.data.frames import as_numbers, counted, named
 
 __all__ = ["TOTALS", "RegionRules", "failed_parcels", "usable_regions"]
 

@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 
 from pyro_mmnorm.config import Config, DataConfig, read_config
-from pyro_mmnorm.core.errors import InputError
+from pyro_mmnorm.core.errors import InputError, hint
 from pyro_mmnorm.core.files import require_pyarrow
 from pyro_mmnorm.core.typing import Floats
 from pyro_mmnorm.data.cohort import Cohort
-from pyro_mmnorm.data.frames import by_id, hint, named, numbers_or_none
+from pyro_mmnorm.data.frames import by_id, named, numbers_or_none
 
 __all__ = ["cohort_of", "input_files", "read_cohort", "read_frames", "read_table"]
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from inspect import signature
 from typing import Any, Literal, overload
 
-from pyro_mmnorm.data.frames import check_known
+from pyro_mmnorm.core.errors import check_known
 from pyro_mmnorm.simulation.poster import poster
 from pyro_mmnorm.simulation.scenario import Scenario
 from pyro_mmnorm.simulation.simulated import Simulation

@@ -11,11 +11,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-from pyro_mmnorm.core.errors import InputError
+from pyro_mmnorm.core.errors import InputError, check_known
 from pyro_mmnorm.core.files import atomic_write
 from pyro_mmnorm.core.progress import bar
 from pyro_mmnorm.core.typing import Floats
-from pyro_mmnorm.data.frames import check_known
 from pyro_mmnorm.data.splits import split_by_fraction
 from pyro_mmnorm.simulation.scenario import Scenario
 from pyro_mmnorm.simulation.truth import ReferenceKind, Truth, conditional_z

@@ -5,7 +5,7 @@ from typing import Literal, get_args
 import numpy as np
 import pandas as pd
 
-from pyro_mmnorm.data.frames import check_known
+from pyro_mmnorm.core.errors import check_known
 from pyro_mmnorm.simulation.volumes import CENTRES, region_table
 
 __all__ = ["SPELLINGS", "Spelling", "spelled"]

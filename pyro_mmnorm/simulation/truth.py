@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from pyro_mmnorm.core.errors import check_known
 from pyro_mmnorm.core.typing import Floats
-from pyro_mmnorm.data.frames import check_known
 from pyro_mmnorm.simulation.scenario import Scenario
 
 __all__ = ["Network", "ReferenceKind", "Truth", "conditional_z"]

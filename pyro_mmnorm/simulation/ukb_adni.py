@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 import pandas as pd
 
-from pyro_mmnorm.core.errors import InputError
+from pyro_mmnorm.core.errors import InputError, check_known
 from pyro_mmnorm.core.files import atomic_write
 from pyro_mmnorm.core.typing import Floats
-from pyro_mmnorm.data.frames import check_known
 from pyro_mmnorm.simulation.people import GROUPS, SCORES, STAGES, draw_volunteers
 from pyro_mmnorm.simulation.scenario import Scenario
 from pyro_mmnorm.simulation.simulated import DECIMALS, Planted, Simulation, measure

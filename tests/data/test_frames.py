@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pyro_mmnorm.core.errors import InputError
-from pyro_mmnorm.data.frames import as_numbers, as_text, by_id, check_known, column_of, counted, hint, named, text_of
+from pyro_mmnorm.core.errors import InputError, check_known, hint
+from pyro_mmnorm.data.frames import as_numbers, as_text, by_id, column_of, counted, named, text_of
 
 
 @pytest.mark.parametrize(

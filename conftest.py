@@ -7,10 +7,16 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
+from hypothesis import HealthCheck, settings
 
 os.environ.setdefault("MPLBACKEND", "Agg")
+# one thread a process, set before numpy is loaded: workers run side by side, and sums keep their order on every machine
+for threads in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(threads, "1")
+# no test may depend on a wall time: other processes may use the machine
+settings.register_profile("no wall time", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("no wall time")
 
 SEED = 20231
 
@@ -22,6 +28,8 @@ def _clean_state() -> Iterator[None]:
     Torch and Pyro are only touched where they are loaded already, so that tests of the numpy files start at once;
     a test that loads torch by itself starts from torch's own fixed seed.
     """
+    import numpy as np
+
     random.seed(SEED)
     np.random.seed(SEED)  # noqa: NPY002  (hypothesis and scikit-learn fall back on it)
     with _torch_state() if "pyro" in sys.modules else contextlib.nullcontext():

@@ -1,8 +1,8 @@
 """Mutants: numbers and comparisons of the package are changed one at a time, and the tests must notice.
 
-`python -m benchmarks mutants --write`. Each mutant is applied to a copy of the package, and the tests that concern the
-changed line are run on the copy. A mutant is killed when one of them fails. The list was written by hand; it is data, so
-that anyone can add to it.
+`python -m benchmarks mutants --write`. Each mutant is applied to a copy of the package, and the tests of the changed
+line are run on the copy. A mutant is killed when one of them fails. The list was written by hand; it is data, so that
+anyone can add to it.
 """
 
 import argparse

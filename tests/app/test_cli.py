@@ -6,7 +6,6 @@ import os
 import shlex
 import subprocess
 import sys
-import time
 
 import pytest
 from typer.testing import CliRunner
@@ -47,14 +46,18 @@ def test_every_command_has_help_with_an_example(command):
     assert "--json" in result.output
 
 
-def test_help_is_there_within_a_second():
-    # the best of three: a busy machine must not fail it
-    times = []
-    for _ in range(3):
-        began = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "pyro_mmnorm.app.cli", "--help"], check=True, capture_output=True)
-        times.append(time.perf_counter() - began)
-    assert min(times) < 1
+@pytest.mark.parametrize("command", [[], ["run"]])
+def test_help_loads_no_heavy_library(command):
+    """This is what makes `mmnorm --help` quick; a wall time would depend on what else the machine does."""
+    code = (
+        "import sys\nfrom pyro_mmnorm.app.cli import main\n"
+        "try:\n    main()\nexcept SystemExit as end:\n    assert not end.code\n"
+        "sys.stderr.write(' '.join({name.partition('.')[0] for name in sys.modules}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code, *command, "--help"], capture_output=True, text=True, check=True)
+    assert "Usage" in done.stdout
+    heavy = {"torch", "pyro", "numpy", "scipy", "pandas", "xarray", "arviz", "matplotlib"}
+    assert heavy & set(done.stderr.split()) == set()
 
 
 def test_the_main_job_and_what_follows(tables, tmp_path):

@@ -123,7 +123,7 @@ def test_provenance_tells_inputs_times_and_counts(folder):
 
 
 def test_two_runs_of_one_seed_give_the_same_z(folder, config, tmp_path):
-    again = pipeline.run(config, out=tmp_path / "b", progress=False)
+    again = pipeline.run(config, out=tmp_path / "b", progress=False, brief=True)
     assert (again / "z.csv").read_bytes() == (folder / "z.csv").read_bytes()
 
 
@@ -153,7 +153,7 @@ def test_resume_goes_on_with_the_trained_model(config, tmp_path, monkeypatch):
     assert not (tmp_path / "r" / "calibration.json").exists()
     z = (tmp_path / "r" / "z.csv").read_bytes()
     monkeypatch.setattr(pipeline, "fit", interrupted)  # must not be called again
-    pipeline.run(config, out=tmp_path / "r", resume=True, progress=False)
+    pipeline.run(config, out=tmp_path / "r", resume=True, progress=False, brief=True)
     assert (tmp_path / "r" / "z.csv").read_bytes() == z
     other = config.model_copy(update={"seed": 9})
     with pytest.raises(InputError, match="another configuration"):
@@ -161,9 +161,9 @@ def test_resume_goes_on_with_the_trained_model(config, tmp_path, monkeypatch):
 
 
 def test_overwrite_replaces_an_earlier_run(config, tmp_path):
-    old = pipeline.run(config, out=tmp_path / "r", progress=False)
+    old = pipeline.run(config, out=tmp_path / "r", progress=False, brief=True)
     (old / "stale.txt").write_text("")
-    pipeline.run(config, out=old, overwrite=True, progress=False)
+    pipeline.run(config, out=old, overwrite=True, progress=False, brief=True)
     assert not (old / "stale.txt").exists()
 
 
@@ -199,7 +199,7 @@ def test_a_baseline_writes_the_same_folder_but_what_it_has_none_of(config, tmp_p
     subjects = pd.read_csv(done / "subjects.csv", index_col=0)
     assert np.isfinite(subjects["log_evidence"]).equals(subjects["split"] == "test")
     z = (done / "z.csv").read_bytes()
-    pipeline.run(chosen, out=done, resume=True, progress=False)
+    pipeline.run(chosen, out=done, resume=True, progress=False, brief=True)
     assert (done / "z.csv").read_bytes() == z
     scored = pipeline.score(done, config, out=tmp_path / "s")
     whole, run = (pd.read_csv(f / "z.csv", index_col=0) for f in (scored, done))

@@ -1,4 +1,4 @@
-"""Brain figures: a number per region as a map of cortex, deep structures and hippocampal subfields."""
+"""Brain figures: a value per region on maps of the cortex, deep structures and hippocampal subfields."""
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
@@ -14,19 +14,20 @@ from pyro_mmnorm.core.errors import InputError
 from pyro_mmnorm.data.atlas import Region, region_of
 from pyro_mmnorm.plots.panels import Paint, Panel, assembled, bare, flowed
 from pyro_mmnorm.plots.shapes import brain_svg_shapes
+from pyro_mmnorm.plots.style import capitalised
 
 __all__ = ["Kind", "Painting", "brain_map", "brain_maps", "painted"]
 
 Kind = Literal["diverging", "sequential"]
-"""A scale with two ends around 0, or one that rises from 0."""
+"""A colour scale symmetric about 0, or one that starts at 0."""
 
-MAPS = {"diverging": "RdBu_r", "sequential": "YlGnBu"}
+COLOUR_MAPS = {"diverging": "RdBu_r", "sequential": "YlGnBu"}
 PALE = 0.62
-"""Share of white in a pale colour."""
+"""Proportion of white in a pale colour."""
 CORTEX = ("left lateral", "left medial", "right medial", "right lateral")
 WIDTHS = {"cortex": 2.14, "deep": 4.4, "hippocampus": 4.1}
 SMALL = {"cortex": 1.55, "deep": 1.2, "hippocampus": 1.6}
-"""Width of a panel in inches: alone, and as one of many."""
+"""Width of a panel in inches: in a figure of one map, and in a figure of several."""
 HEADS = {"deep": "deep structures"}
 CODES = (
     "Sub subiculum, PrS presubiculum, PaS parasubiculum, DG dentate gyrus (GC-ML-DG), ML molecular layer, fi fimbria"
@@ -34,7 +35,7 @@ CODES = (
 
 
 class _Names(NamedTuple):
-    """What the rows of a table are: shapes of each row, rows without a shape, rows that nobody knows, systems shown."""
+    """Rows of a table: shapes of each row, regions without a shape, unknown names, systems of regions shown."""
 
     shapes: dict[str, tuple[str, ...]]
     shapeless: list[str]
@@ -43,15 +44,15 @@ class _Names(NamedTuple):
 
 
 class Painting(NamedTuple):
-    """How regions are drawn, whatever on.
+    """How the regions of a table are drawn, in a figure or on a page.
 
     Args:
         shapes: Row of the table -> ids of its shapes.
-        views: Names of the views that show them, see `brain_svg_shapes`.
+        views: Names of the views that show the shapes, see `brain_svg_shapes`.
         values: Shapes x groups, NaN where there is no value.
         scale: Number -> colour.
         paints: Group -> shape -> colour and edge.
-        notes: What a reader must know: what is hatched, what could not be drawn.
+        notes: Sentences for the reader: what is hatched, what could not be drawn.
     """
 
     shapes: dict[str, tuple[str, ...]]
@@ -66,23 +67,23 @@ def brain_map(
     values: pd.Series, *, label: str = "mean z", kind: Kind = "diverging", limit: float | None = None,
     faded: Collection[str] | pd.Series | None = None, title: str | None = None, n: int | None = None,
 ) -> Figure:  # fmt: skip
-    """A number per region as a map of the brain: the parts of it for which there are numbers.
+    """A value per region as a map of the brain; only the parts with values are drawn.
 
-    The cortex and what the medial views hold of the subcortex are drawn in shape; all deep structures, and the
-    hippocampal subfields, as labelled schematics. The left hemisphere is on the left. A region without a value is
-    hatched, and named under the figure with what has no shape.
+    The cortex, and the subcortical regions visible in the medial views, are drawn in their shape; all deep structures
+    and the hippocampal subfields are labelled schematics. The left hemisphere is on the left. Regions without a value
+    are hatched. They and the regions without a shape are named below the figure.
 
     Args:
-        values: Region, in any spelling that `region_of` knows -> number; NaN is no value.
-        label: What the numbers are, with the unit.
-        kind: `diverging`: blue below 0, red above, on a scale even on both sides; `sequential`: from 0 upwards.
-        limit: End of the scale; the largest size, at least 1 for `diverging`, if None.
-        faded: Regions to draw pale, for those that are not significant: their names, or True for each.
+        values: Region, in any spelling known to `region_of` -> number; NaN: no value.
+        label: Name of the values, with the unit.
+        kind: `diverging`: blue below 0, red above, on a scale symmetric about 0; `sequential`: from 0 upwards.
+        limit: End of the scale; if None, the largest absolute value, at least 1 for `diverging`.
+        faded: Regions to draw pale, such as those that are not significant: their names, or a mask.
         title: Title; the label if None.
-        n: Number of people, for the title.
+        n: Number of people, shown in the title.
 
     Raises:
-        InputError: When nothing can be drawn, two rows name one region, or a number, a limit or a faded name is bad.
+        InputError: When nothing can be drawn, two rows name one region, or a value, limit or faded name is invalid.
 
     Examples:
         >>> figure = brain_map(pd.Series({"lh_insula_thickness": -0.6, "Right-Hippocampus": -1.4}), n=141)
@@ -92,7 +93,7 @@ def brain_map(
     pale = None if faded is None else _is_faded(faded, values.index).to_frame("")
     drawn = painted(values.to_frame(""), label=label, kind=kind, limit=limit, faded=pale)
     panels = [
-        Panel(brain_svg_shapes()[view], WIDTHS[_sort(view)], drawn.paints[""], view if view in CORTEX else "")
+        Panel(brain_svg_shapes()[view], WIDTHS[_system(view)], drawn.paints[""], view if view in CORTEX else "")
         for view in drawn.views
     ]
     lines = [("", line) for line in flowed(panels)]
@@ -104,14 +105,14 @@ def brain_maps(
     faded: pd.DataFrame | None = None, title: str | None = None, n: Mapping[str, int] | None = None,
     null: float | None = None,
 ) -> Figure:  # fmt: skip
-    """Small maps of the brain on one scale, a row per group; a key to the schematics stands below.
+    """Small maps of the brain on one scale, a row per group, with a key to the schematics below.
 
     Args:
         frame: Regions x groups, numbers.
         label, kind, limit, title: As for `brain_map`.
-        faded: Regions x groups, True where a region is to be pale.
+        faded: Regions x groups, True where a region is drawn pale.
         n: Group -> number of people.
-        null: Number that healthy people give, marked on the colour bar.
+        null: Value expected in controls, marked on the colour bar.
 
     Raises:
         InputError: As for `brain_map`, and when `faded` has other rows or columns than `frame`.
@@ -126,12 +127,12 @@ def brain_maps(
     lines: list[tuple[str, list[Panel]]] = []
     for group, paint in drawn.paints.items():
         panels = [
-            Panel(bare(view), SMALL[_sort(name)], paint, "" if lines else HEADS.get(name, name))
+            Panel(bare(view), SMALL[_system(name)], paint, "" if lines else HEADS.get(name, name))
             for name, view in views.items()
         ]
         lines.append((_titled(group, "", (n or {}).get(group)), panels))
-    sorts = dict.fromkeys(_sort(name) for name in views if _sort(name) != "cortex")
-    key = [Panel(brain_svg_shapes()[sort], WIDTHS[sort], {}) for sort in sorts]
+    systems = dict.fromkeys(_system(name) for name in views if _system(name) != "cortex")
+    key = [Panel(brain_svg_shapes()[system], WIDTHS[system], {}) for system in systems]
     lines += [("" if i else "Key to the schematics", line) for i, line in enumerate(flowed(key))]
     return assembled(lines, _titled(title, label), drawn.scale, label, drawn.notes, null=null)
 
@@ -140,7 +141,7 @@ def painted(
     frame: pd.DataFrame, *, label: str = "mean z", kind: Kind = "diverging", limit: float | None = None,
     faded: pd.DataFrame | None = None,
 ) -> Painting:  # fmt: skip
-    """How the regions of a table are to be drawn, for a figure or a page.
+    """Shapes, colours and notes for the regions of a table, for a figure or a page.
 
     Args:
         frame, label, kind, limit, faded: As for `brain_maps`.
@@ -154,7 +155,7 @@ def painted(
         (('ctx-lh-insula',), '#124984')
     """
     if not frame.columns.is_unique:
-        raise InputError("frame", "two groups of one name", "a column per group", "rename one")
+        raise InputError("frame", "two groups with one name", "a column per group", "rename one")
     if faded is not None and not (set(faded.index) == set(frame.index) and set(faded.columns) == set(frame.columns)):
         raise InputError("faded", "other regions or groups", "those of the values", "take both from one table")
     pale = None
@@ -179,7 +180,7 @@ def painted(
     return Painting(names.shapes, _views(names), table, scale, paints, _notes(names, table, pale is not None))
 
 
-# ----------------------------------------------------------------------------------------------- what is to be drawn
+# ------------------------------------------------------------------------------------------------- regions to draw
 
 
 def _named(rows: Iterable[str]) -> _Names:
@@ -200,12 +201,12 @@ def _named(rows: Iterable[str]) -> _Names:
             names.systems.add(region.system)
     if not names.shapes:
         got = f"no region with a shape among {len(names.shapeless) + len(names.unknown)} names"
-        raise InputError("values", got, "names such as lh_insula_volume or Left-Thalamus", "mend the names")
+        raise InputError("values", got, "names such as lh_insula_volume or Left-Thalamus", "correct the names")
     return names
 
 
 def _shapes_of(region: Region) -> tuple[str, ...]:
-    """CA4 and dentate gyrus measured as one fill both shapes."""
+    """Ids of the shapes of a region: CA4 and dentate gyrus measured together have two."""
     both = ("CA4", "GC-ML-DG") if region.name.startswith("CA4-DG") else (region.name,)
     return tuple(replace(region, name=region.name.replace("CA4-DG", name)).id for name in both)
 
@@ -214,8 +215,8 @@ def _numbers(frame: pd.DataFrame) -> pd.DataFrame:
     numbers = frame.apply(pd.to_numeric, errors="coerce").astype(float)
     bad = (numbers.isna() & frame.notna()) | np.isinf(numbers)
     if bad.to_numpy().any():
-        got = f"{int(bad.to_numpy().sum())} cells that are no finite number, first at {bad.any(axis=1).idxmax()!r}"
-        raise InputError("values", got, "numbers, or NaN for no value", "mend them")
+        got = f"{int(bad.to_numpy().sum())} values that are not finite, first at {bad.any(axis=1).idxmax()!r}"
+        raise InputError("values", got, "numbers, or NaN for no value", "correct them")
     if numbers.isna().to_numpy().all():
         raise InputError("values", "no number", "at least one region with a value", "check the table")
     return numbers
@@ -223,16 +224,16 @@ def _numbers(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _is_faded(faded: Collection[str] | pd.Series, index: pd.Index) -> pd.Series:
     if isinstance(faded, pd.Series) and faded.dtype != bool:
-        raise InputError("faded", f"a column of type {faded.dtype}", "True or False", "compare q with a level first")
+        raise InputError("faded", f"a column of type {faded.dtype}", "True or False", "apply a threshold first")
     pale = faded.index[faded] if isinstance(faded, pd.Series) else pd.Index(list(faded))
     if len(absent := pale.difference(index)):
-        raise InputError("faded", f"{absent[0]!r} is no row of the values", "names of rows", "use the same spelling")
+        raise InputError("faded", f"{absent[0]!r} is not a row of the values", "names of rows", "use the same spelling")
     return pd.Series(index.isin(pale), index)
 
 
 def _scale(values: np.ndarray, kind: Kind, limit: float | None, label: str) -> ScalarMappable:
-    """Number -> colour; even on both sides of 0 where diverging."""
-    if kind not in MAPS:
+    """Number -> colour; symmetric about 0 if diverging."""
+    if kind not in COLOUR_MAPS:
         raise InputError("kind", repr(kind), "diverging or sequential", "choose one")
     if limit is not None and not 0 < limit < np.inf:
         raise InputError("limit", repr(limit), "a number above 0", "leave it out for the largest value")
@@ -240,9 +241,9 @@ def _scale(values: np.ndarray, kind: Kind, limit: float | None, label: str) -> S
     if kind == "sequential":
         if low < 0:
             raise InputError("values", f"{label} down to {low:.3g}", "nothing below 0", "use kind diverging")
-        return ScalarMappable(Normalize(0.0, limit or largest or 1.0), MAPS[kind])
+        return ScalarMappable(Normalize(0.0, limit or largest or 1.0), COLOUR_MAPS[kind])
     end = limit or max(1.0, largest)
-    return ScalarMappable(Normalize(-end, end), MAPS[kind])
+    return ScalarMappable(Normalize(-end, end), COLOUR_MAPS[kind])
 
 
 def _colour(scale: ScalarMappable, value: float, pale: bool) -> str:
@@ -251,31 +252,32 @@ def _colour(scale: ScalarMappable, value: float, pale: bool) -> str:
     return to_hex((red + white * (1 - red), green + white * (1 - green), blue + white * (1 - blue)))
 
 
-def _sort(view: str) -> str:
+def _system(view: str) -> str:
+    """The part of the brain that a view shows: cortex, deep or hippocampus."""
     return view.split(" ")[0] if view not in CORTEX else "cortex"
 
 
 def _views(names: _Names) -> list[str]:
-    """The views that show the regions: the medial ones for the subcortex too."""
-    views, found = brain_svg_shapes(), {shape for shapes in names.shapes.values() for shape in shapes}
+    """The views that show the regions; the medial views also show the subcortex."""
+    views, shown = brain_svg_shapes(), {shape for shapes in names.shapes.values() for shape in shapes}
     cortex, deep = "cortex" in names.systems, "subcortex" in names.systems
-    halves = [f"hippocampus {part}" for part in ("head", "body") if any(shape.endswith(f"-{part}") for shape in found)]
-    fields, split = found & set(views["hippocampus"].shapes), {s for name in halves for s in views[name].shapes}
+    halves = [f"hippocampus {part}" for part in ("head", "body") if any(shape.endswith(f"-{part}") for shape in shown)]
+    fields, split = shown & set(views["hippocampus"].shapes), {s for name in halves for s in views[name].shapes}
     chosen = [name for name in CORTEX if cortex or (deep and name.endswith("medial"))]
     return chosen + ["deep"] * deep + ["hippocampus"] * bool(fields - split) + halves
 
 
 def _expected(names: _Names) -> list[str]:
-    """Every shape that ought to have a value: all of the cortex if any of it has one, and so on."""
+    """All shapes of the parts shown: the whole cortex if any region of it has a value, and so on."""
     shapes = dict.fromkeys(shape for name in _views(names) for shape in brain_svg_shapes()[name].shapes)
     return [shape for shape in shapes if (region := region_of(shape)) and region.system in names.systems]
 
 
-# --------------------------------------------------------------------------------------------------------- in words
+# ------------------------------------------------------------------------------------------------ titles and notes
 
 
 def _titled(title: str | None, label: str, n: int | None = None) -> str:
-    return (title or f"{label[:1].upper()}{label[1:]}") + (f", n {n:,}" if n is not None else "")
+    return (title or capitalised(label)) + (f", n {n:,}" if n is not None else "")
 
 
 def _listed(regions: Iterable[Region]) -> str:
@@ -286,10 +288,10 @@ def _listed(regions: Iterable[Region]) -> str:
 
 
 def _notes(names: _Names, table: pd.DataFrame, faded: bool) -> list[str]:
-    """What a reader must know, under the figure."""
+    """The sentences below the figure."""
     notes, absent = [], table.isna()
     for groups, rows in absent.groupby(list(absent.columns), sort=False):
-        without = [str(group) for group, gone in zip(absent.columns, groups, strict=True) if gone is True]
+        without = [str(group) for group, missing in zip(absent.columns, groups, strict=True) if missing is True]
         if without:
             some = f" ({', '.join(without)})" if len(without) < len(absent.columns) else ""
             regions = [region for shape in rows.index if (region := region_of(shape))]
@@ -297,11 +299,11 @@ def _notes(names: _Names, table: pd.DataFrame, faded: bool) -> list[str]:
     if names.shapeless:
         notes.append(f"Not drawn, no shape or no side: {', '.join(names.shapeless)}.")
     if names.unknown:
-        notes.append(f"Not drawn, name not known: {', '.join(names.unknown)}.")
+        notes.append(f"Not drawn, unknown name: {', '.join(names.unknown)}.")
     if faded:
         notes.append("Pale without a dark edge: not significant.")
     drawn = _views(names)
-    if any(_sort(name) != "cortex" for name in drawn):
-        codes = f" {CODES}." if any(_sort(name) == "hippocampus" for name in drawn) else ""
-        notes.append(f"Labelled drawings are schematic, not to scale.{codes}")
+    if any(_system(name) != "cortex" for name in drawn):
+        codes = f" {CODES}." if any(_system(name) == "hippocampus" for name in drawn) else ""
+        notes.append(f"Labelled drawings are schematic and not to scale.{codes}")
     return notes

@@ -1,4 +1,4 @@
-"""Calibration figures: where the mean, SD and coverage of z in test controls are off - region, group, age."""
+"""Calibration figures: mean, SD and coverage of z in test controls, by region, subgroup and covariate."""
 
 import numpy as np
 import pandas as pd
@@ -6,19 +6,19 @@ from matplotlib.axes import Axes
 from scipy import stats
 
 from pyro_mmnorm.core.errors import InputError, needed
-from pyro_mmnorm.plots.style import BLUE, GREY, INK, OKABE_ITO, VERMILLION, axes_of, short, styled
+from pyro_mmnorm.plots.style import BLUE, GREY, INK, OKABE_ITO, VERMILLION, axes_of, label_both_sides, short, styled
 from pyro_mmnorm.plots.z_values import Moments, cells_of, moments
 
 __all__ = ["coverage_curve", "group_forest", "sd_by_region", "z_against"]
 
-MIN_LEVEL = 5  # subjects of a level that gets a row of its own
-MIN_RUNNING = 30  # subjects below which a running mean says nothing
-MANY_VALUES = 10  # a number with more distinct values than this is drawn as a line
+MIN_LEVEL = 5  # levels with fewer subjects are pooled
+MIN_RUNNING = 30  # fewest subjects of a moving mean
+MANY_VALUES = 10  # a numeric covariate with more distinct values is drawn as a line
 
 
 @styled
 def coverage_curve(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
-    """Reached minus nominal coverage of the central intervals, in percentage points, with intervals.
+    """Observed minus nominal coverage of the central intervals, in percentage points, with 95 % intervals.
 
     Args:
         table: A row per level with the columns `level`, `value`, `low`, `high`, all shares from 0 to 1.
@@ -40,28 +40,28 @@ def coverage_curve(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     ax.errorbar(x, gap, [gap - low, high - gap], fmt="o", color=BLUE, markersize=6, capsize=4, linewidth=1.6)
     for at, top, value in zip(x, high, table["value"], strict=True):
         ax.annotate(f"{100 * value:.1f} %", (at, top), (0, 5), textcoords="offset points", ha="center", fontsize=9)
-    ax.text(0.02, 0.98, "above 0: intervals too wide", transform=ax.transAxes, va="top", color=GREY, fontsize=9)
-    ax.text(0.02, 0.02, "below 0: intervals too narrow", transform=ax.transAxes, color=GREY, fontsize=9)
+    label_both_sides(ax, "intervals too wide", "intervals too narrow")
     ax.set_xticks(x, [f"{100 * level:g} %" for level in table["level"]])
     ax.set(xlim=(-0.5, len(table) - 0.5), ylim=(-limit, limit))
-    ax.set(xlabel="nominal coverage", ylabel="reached - nominal (percentage points)")
+    ax.set(xlabel="nominal coverage", ylabel="observed − nominal (percentage points)")
     ax.set_title("Coverage in test controls, 95 % intervals")
     return ax
 
 
 @styled
 def sd_by_region(z: pd.DataFrame, *, n_calibrate: int | None = None, ax: Axes | None = None) -> Axes:
-    r"""Mean and SD of z, a dot per region, with the 95 % range of sampling.
+    r"""Mean and SD of z, a dot per region, with the 95 % range expected from sampling alone.
 
     .. math:: |\bar z| < 1.96 \sqrt{1/n + 1/n_{cal}}, \qquad s^2 \sim F(n - 1, n_{cal} - 1)
 
     Args:
         z: Calibrated z of test controls, [n, d]; columns `<modality>.<region>`, NaN where not observed.
-        n_calibrate: People behind the calibrator, whose sampling error is in the band; None leaves it out.
+        n_calibrate: Number of people on whom the calibrator was fitted, whose sampling error widens the band; None: not
+            included.
         ax: Where to draw; a figure of its own if None.
 
     Raises:
-        InputError: When z holds no observed cell.
+        InputError: When z has no observed value.
 
     Examples:
         >>> z = pd.DataFrame(np.random.default_rng(0).normal(size=(50, 2)), columns=["t1.a", "t1.b"])
@@ -70,7 +70,7 @@ def sd_by_region(z: pd.DataFrame, *, n_calibrate: int | None = None, ax: Axes | 
     """
     cells_of(z)
     ax, n = axes_of(ax, 6.2, 4.8), int(z.count().median())
-    people = n_calibrate or 10**9  # about infinity: no sampling error of the calibrator
+    people = n_calibrate or 10**9  # practically infinite: no sampling error of the calibrator
     mean, sd = z.mean(), z.std()
     reach = 1.96 * np.sqrt(1 / n + 1 / people)
     low, high = np.sqrt(stats.f.ppf([0.025, 0.975], n - 1, people - 1))
@@ -92,14 +92,14 @@ def sd_by_region(z: pd.DataFrame, *, n_calibrate: int | None = None, ax: Axes | 
 
 @styled
 def z_against(z: pd.DataFrame, covariate: pd.Series, name: str, *, ax: Axes | None = None) -> Axes:
-    """Mean and SD of z along a covariate: running over neighbours in age, or per level of site or sex.
+    """Mean and SD of z over a covariate: moving over people sorted by a number, or by level of a category.
 
-    Intervals take the person as the unit; levels with fewer than 5 people are drawn together.
+    People are the sampling units of the intervals; levels with fewer than 5 people are pooled.
 
     Args:
         z: Calibrated z of test controls, [n, d], NaN where not observed.
-        covariate: Its values with the same index; subjects without a value are left out.
-        name: What the axis says, with the unit.
+        covariate: Its values with the same index; subjects without a value are excluded.
+        name: Label of the axis, with the unit.
         ax: Where to draw; a figure of its own if None.
 
     Raises:
@@ -128,12 +128,12 @@ def _running(z: pd.DataFrame, covariate: pd.Series, name: str, ax: Axes | None) 
     for part, null, colour in (("sd", 1, VERMILLION), ("mean", 0, BLUE)):
         ax.axhline(null, color=INK, linestyle="--", linewidth=1)
         ax.fill_between(at, rows[f"{part}_low"], rows[f"{part}_high"], color=colour, alpha=0.2, linewidth=0)
-        label = f"{part.replace('sd', 'SD')} of z (calibrated: {null})"
+        label = f"{part.replace('sd', 'SD')} of z (expected: {null})"
         ax.plot(at, rows[part], color=colour, linewidth=2, label=label)
     ax.plot(covariate, np.full(n, 0.01), "|", color=GREY, transform=ax.get_xaxis_transform(), markersize=7)
     low, high = min(-0.5, rows["mean_low"].min() - 0.2), max(1.9, rows["sd_high"].max() + 0.4)
     ax.set(xlabel=name, ylabel="z of test controls", ylim=(low, high))
-    ax.set_title(f"z along {name}: {n:,} test controls, {width} at a time")
+    ax.set_title(f"Moving mean and SD of z over {name}\n({n:,} test controls, window of {width})")
     ax.legend(loc="upper left", ncols=2)
     return ax
 
@@ -149,7 +149,7 @@ def _levels(z: pd.DataFrame, covariate: pd.Series, name: str, ax: Axes | None) -
 
 @styled
 def group_forest(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
-    """Mean of z and SD of z minus 1 in every group of test controls, with intervals; orange where one misses 0.
+    """Mean of z and SD of z minus 1 in every subgroup of test controls; orange where a 95 % interval excludes 0.
 
     Args:
         table: A row per group: `by`, `level`, `n`, `mean`, `mean_low`, `mean_high`, `sd`, `sd_low`, `sd_high`.
@@ -166,14 +166,14 @@ def group_forest(table: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     needed(table, ["by", "level", "n", *Moments._fields[1:]], "groups")
     ax, y = axes_of(ax, 6.8, 1.5 + 0.27 * len(table)), np.arange(len(table))
     ax.axvline(0, color=INK, linestyle="--", linewidth=1)
-    for part, null, marker, aside in (("mean", 0, "o", -0.16), ("sd", 1, "s", 0.16)):
+    for part, null, marker, offset in (("mean", 0, "o", -0.16), ("sd", 1, "s", 0.16)):
         value, low, high = (table[part + end].to_numpy(float) - null for end in ("", "_low", "_high"))
-        for missed, colour in ((False, BLUE), (True, VERMILLION)):
-            at = ((low > 0) | (high < 0)) == missed
-            ax.errorbar(value[at], y[at] + aside, xerr=[(value - low)[at], (high - value)[at]], fmt=marker,
+        for excludes, colour in ((False, BLUE), (True, VERMILLION)):
+            at = ((low > 0) | (high < 0)) == excludes
+            ax.errorbar(value[at], y[at] + offset, xerr=[(value - low)[at], (high - value)[at]], fmt=marker,
                         color=colour, markersize=5, capsize=3, linewidth=1.4)  # fmt: skip
     ax.set_yticks(y, [f"{short(f'{row.by}: {row.level}')} (n {row.n:,})" for row in table.itertuples()])
-    ax.set(ylim=(len(table) - 0.4, -0.6), xlabel="mean of z (dots) and SD of z minus 1 (squares)")
+    ax.set(ylim=(len(table) - 0.4, -0.6), xlabel="mean of z (circles) and SD of z minus 1 (squares)")
     ax.locator_params(axis="x", nbins=6)
-    ax.set_title("Test controls by group, 0 when calibrated\n(orange: 95 % interval misses 0)")
+    ax.set_title("Subgroups of test controls; 0 expected under calibration\n(orange: 95 % interval excludes 0)")
     return ax

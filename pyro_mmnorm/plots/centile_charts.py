@@ -1,4 +1,4 @@
-"""Centile charts: curves of a region over age, with the people as points."""
+"""Centile charts: centile curves of a region over a covariate, with people as points."""
 
 import numpy as np
 import pandas as pd
@@ -24,13 +24,13 @@ def centiles(
     by_unit: str = "",
     ax: Axes | None = None,
 ) -> Axes:
-    """Centile curves of a region with people beside them: the median bold, each curve labelled at its right end.
+    """Centile curves of a region, with people as points: the median bold, each curve labelled at its right end.
 
     Args:
-        curves: Of `pyro_mmnorm.centiles`: dims (centile, covariate).
-        controls, patients: Tables of `charts.people_beside`: the covariate, `value` and, for patients, `group`.
-        unit: Of the region, such as `mm³`; nothing is written when empty.
-        by_unit: Of the covariate; years when it is the age.
+        curves: Result of `pyro_mmnorm.centiles`: dims (centile, covariate).
+        controls, patients: Tables with the covariate, `value` and, for patients, `group`.
+        unit: Unit of the region, such as `mm³`; omitted when empty.
+        by_unit: Unit of the covariate; years by default for `age`.
         ax: Where to draw; a figure of its own if None.
 
     Raises:
@@ -68,7 +68,7 @@ def centiles(
 
 
 def _draw_curves(ax: Axes, curves: xr.DataArray, x: np.ndarray) -> None:
-    """The curves, with the centile in words at their right ends."""
+    """Draw the curves, each with its centile at the right end."""
     beside = offset_copy(ax.transData, ax.get_figure(root=True), x=4, units="points")
     for q, y in zip(curves["centile"].to_numpy(), curves.to_numpy(), strict=True):
         middle = q == 50

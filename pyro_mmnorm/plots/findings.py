@@ -1,6 +1,6 @@
-"""Findings figures: groups of people and regions, always beside the test controls."""
+"""Findings figures: deviations by group, region and person, always beside the test controls."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import cast
 
 import numpy as np
@@ -14,13 +14,33 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from pyro_mmnorm.core.errors import InputError, needed
-from pyro_mmnorm.plots.style import GREY, INK, OKABE_ITO, axes_of, group_colours, legend_below, short, styled
+from pyro_mmnorm.plots.style import (
+    GREY,
+    INK,
+    OKABE_ITO,
+    axes_of,
+    capitalised,
+    group_colours,
+    legend_below,
+    short,
+    styled,
+)
+from pyro_mmnorm.plots.z_values import half_width
 from pyro_mmnorm.results.schema import TEST_CONTROLS, group_of, groups_of
 from pyro_mmnorm.stats.intervals import MEAN_ABS_Z
 
-__all__ = ["group_heatmap", "region_bars", "score_scatter", "significance_frequency", "subject_boxes"]
+__all__ = [
+    "axis_label",
+    "group_heatmap",
+    "groups_in_order",
+    "region_bars",
+    "score_scatter",
+    "significance_frequency",
+    "subject_boxes",
+    "values_by_group",
+]
 
-VALUES = {
+MEASURES = {
     "mean_abs_z": ("mean |z| over regions", MEAN_ABS_Z),
     "mean_sq_z": ("mean z² over regions", 1.0),
     "mean_z": ("mean z over regions (negative: smaller than expected)", 0.0),
@@ -28,52 +48,89 @@ VALUES = {
     "n_significant": ("regions with q < 0.05", None),
     "dsi": ("disease severity index", None),
 }
-"""Column of subjects.csv -> what the axis says, and the value under a calibrated null."""
+"""Column of subjects.csv -> label of the axis, and the value expected under calibration."""
+
+
+def axis_label(measure: str) -> tuple[str, float | None]:
+    """The label of a measure of a person, and the value expected under calibration, if there is one.
+
+    Examples:
+        >>> axis_label("mean_sq_z"), axis_label("mse")
+        (('mean z² over regions', 1.0), ('mse', None))
+    """
+    return MEASURES.get(measure, (measure.replace("_", " "), None))
+
+
+def groups_in_order(names: Collection[str], order: Sequence[str] = ()) -> list[str]:
+    """Names of groups: test controls first, then in the given order, then the others alphabetically.
+
+    Examples:
+        >>> groups_in_order({"MCI", "AD", "test controls"}, ["MCI"])
+        ['test controls', 'MCI', 'AD']
+    """
+    return [name for name in dict.fromkeys([TEST_CONTROLS, *order, *sorted(names)]) if name in names]
+
+
+def values_by_group(subjects: pd.DataFrame, value: str, where: str = "subjects") -> dict[str, NDArray[np.float64]]:
+    """Group -> observed values of a measure, for the groups that have any.
+
+    Raises:
+        InputError: When the table has no rows, lacks a column, or has no value.
+
+    Examples:
+        >>> people = pd.DataFrame({"split": ["test", "target"], "group": ["CN", "AD"], "mean_abs_z": [0.8, 1.1]})
+        >>> values_by_group(people, "mean_abs_z")
+        {'AD': array([1.1]), 'test controls': array([0.8])}
+    """
+    needed(subjects, ["split", "group", value], where)
+    known = subjects[subjects[value].notna()]
+    if known.empty:
+        raise InputError(where, f"no value of {value}", "numbers", "choose another column")
+    return {str(name): part.to_numpy(float) for name, part in known[value].groupby(group_of(known))}
 
 
 @styled
 def subject_boxes(
     subjects: pd.DataFrame, value: str = "mean_abs_z", *, order: Sequence[str] = (), ax: Axes | None = None
 ) -> Axes:
-    r"""A subject-level figure by group, test controls first: quartiles, whiskers and every person.
+    r"""A measure of each person by group, test controls first: quartiles, whiskers and every person as a point.
 
-    The dashed line is what calibrated z give: :math:`E|z| = \sqrt{2/\pi} = 0.798`, :math:`E z^2 = 1`.
+    The dashed line is the value expected under calibration: :math:`E|z| = \sqrt{2/\pi} = 0.798`, :math:`E z^2 = 1`.
 
     Args:
         subjects: `split`, `group` and the column `value`, a row per subject.
         value: Column to draw.
-        order: Groups in their order; others follow.
+        order: Order of the groups; others follow.
         ax: Where to draw; a figure of its own if None.
 
     Raises:
-        InputError: When the table has no rows, lacks a column, or holds no value.
+        InputError: When the table has no rows, lacks a column, or has no value.
 
     Examples:
         >>> people = pd.DataFrame({"split": ["test", "target"], "group": ["CN", "AD"], "mean_abs_z": [0.8, 1.1]})
         >>> [label.get_text().split()[-1] for label in subject_boxes(people).get_xticklabels()]
         ['1', '1']
     """
-    needed(subjects, ["split", "group", value], "subjects")
-    values = {str(name): part.dropna().to_numpy(float) for name, part in subjects[value].groupby(group_of(subjects))}
-    names = [name for name in dict.fromkeys([TEST_CONTROLS, *order, *values]) if values.get(name, np.empty(0)).size]
-    if not names:
-        raise InputError("subjects", f"no value of {value}", "numbers", "choose another column")
+    values = values_by_group(subjects, value)
+    names = groups_in_order(values, order)
     ax = axes_of(ax, max(6.2, 1.1 * len(names) + 1.2), 4.4)
     colours = group_colours([name for name in names if name != TEST_CONTROLS])
     for at, name in enumerate(names):
         x, colour = values[name], colours.get(name, GREY)
-        spread = ((np.arange(x.size) * 0.618034) % 1 - 0.5) * 0.5  # golden ratio: even, and the same every time
+        spread = ((np.arange(x.size) * 0.618034) % 1 - 0.5) * 0.5  # golden ratio: evenly spread and reproducible
         ax.plot(at + spread, x, "o", color=colour, markersize=3, alpha=0.45, markeredgewidth=0, zorder=1)
         ax.boxplot(x, positions=[at], widths=0.62, showfliers=False, manage_ticks=False, zorder=2,
                    medianprops={"color": INK, "linewidth": 2}, boxprops={"color": INK})  # fmt: skip
-    label, null = VALUES.get(value, (value.replace("_", " "), None))
+    label, null = axis_label(value)
     if null is not None:
-        ax.axhline(null, color=INK, linestyle="--", linewidth=1, zorder=0, label=f"calibrated controls: {null:.3g}")
+        ax.axhline(
+            null, color=INK, linestyle="--", linewidth=1, zorder=0, label=f"expected under calibration: {null:.3g}"
+        )
         ax.legend(loc="upper left")
         ax.margins(y=0.12)
     ax.set_xticks(range(len(names)), [f"{_wrapped(short(name, 24))}\nn {values[name].size:,}" for name in names])
     ax.set(xlim=(-0.6, len(names) - 0.4), ylabel=label)
-    ax.set_title(f"{label[:1].upper()}{label[1:]}".split(" (")[0])
+    ax.set_title(capitalised(label).split(" (")[0])
     return ax
 
 
@@ -85,16 +142,10 @@ def _wrapped(name: str, width: int = 14) -> str:
     return "\n".join(line for line in lines if line)
 
 
-def _interval(rows: pd.DataFrame) -> NDArray[np.float64]:
-    """Half width of the 95 % t interval of the mean z, from `n` and `sd_z`."""
-    n = rows["n"].to_numpy(float)
-    return stats.t.ppf(0.975, np.maximum(n - 1, 1)) * rows["sd_z"].to_numpy(float) / np.sqrt(n)
-
-
 def _one_group(regions: pd.DataFrame, group: str) -> pd.DataFrame:
     rows = regions[regions["group"] == group]
     if rows.empty:
-        raise InputError("group", repr(group), f"one of {list(regions['group'].unique())}", "mend the name")
+        raise InputError("group", repr(group), f"one of {list(regions['group'].unique())}", "correct the name")
     return rows.set_index(["modality", "region"])
 
 
@@ -102,16 +153,17 @@ def _one_group(regions: pd.DataFrame, group: str) -> pd.DataFrame:
 def region_bars(regions: pd.DataFrame, group: str, *, top: int = 20, ax: Axes | None = None) -> Axes:
     """The regions of a group with the largest mean z of either sign, with 95 % intervals, beside the test controls.
 
-    Full colour marks q < 0.05 (Welch against test controls, BH over regions); picked by size, so the means flatter.
+    Full colour marks q < 0.05 (Welch test against test controls, Benjamini-Hochberg over regions). Regions are selected
+    post hoc by |mean z|, so their means are biased upwards.
 
     Args:
-        regions: `modality`, `region`, `group`, `n`, `mean_z`, `sd_z`, and if there `welch_q`.
-        group: Which group.
+        regions: `modality`, `region`, `group`, `n`, `mean_z`, `sd_z`, and optionally `welch_q`.
+        group: Group to draw.
         top: Number of regions.
         ax: Where to draw; a figure of its own if None.
 
     Raises:
-        InputError: When the table has no rows, lacks a column, or the group.
+        InputError: When the table has no rows, lacks a column, or lacks the group.
 
     Examples:
         >>> rows = pd.DataFrame({"modality": "t1", "region": ["a", "b"], "group": "AD", "n": 9, "mean_z": [-1.0, 0.2],
@@ -130,7 +182,7 @@ def region_bars(regions: pd.DataFrame, group: str, *, top: int = 20, ax: Axes | 
     strong = (rows["welch_q"] < 0.05) if "welch_q" in rows else pd.Series(True, rows.index)
     for at, name, full, mean in zip(y, modality, strong, rows["mean_z"], strict=True):
         ax.barh(at, mean, height=0.72, color=colours[name], alpha=0.9 if full else 0.3)
-    ax.errorbar(rows["mean_z"], y, xerr=_interval(rows), fmt="none", ecolor=INK, elinewidth=1, capsize=2.5)
+    ax.errorbar(rows["mean_z"], y, xerr=half_width(rows), fmt="none", ecolor=INK, elinewidth=1, capsize=2.5)
     handles: list[Artist] = [Patch(color=colours[name], label=name) for name in colours if name in set(modality)]
     if TEST_CONTROLS in set(regions["group"]) and group != TEST_CONTROLS:
         controls = _one_group(regions, TEST_CONTROLS)["mean_z"].reindex(rows.index)
@@ -147,15 +199,17 @@ def region_bars(regions: pd.DataFrame, group: str, *, top: int = 20, ax: Axes | 
 
 @styled
 def significance_frequency(regions: pd.DataFrame, *, top: int = 20, ax: Axes | None = None) -> Axes:
-    """Share of the people of each group with p < 0.05 in a region, beside test controls and the 5 % expected by chance.
+    """Proportion of people of each group with p < 0.05 in a region (the poster's frequency of significance).
+
+    The test controls and the 5 % expected by chance are drawn for comparison.
 
     Args:
-        regions: `modality`, `region`, `group`, `n`, `share_significant` and if there its `_low` and `_high`.
-        top: Number of regions, those with the largest share in any group.
+        regions: `modality`, `region`, `group`, `n`, `share_significant`, and optionally its `_low` and `_high`.
+        top: Number of regions: those with the largest proportion in any group.
         ax: Where to draw; a figure of its own if None.
 
     Raises:
-        InputError: When the table has no rows, lacks a column, or holds no share.
+        InputError: When the table has no rows, lacks a column, or has no proportion.
 
     Examples:
         >>> rows = pd.DataFrame({"modality": "t1", "region": "a", "group": ["test controls", "AD"], "n": [40, 9],
@@ -184,7 +238,8 @@ def significance_frequency(regions: pd.DataFrame, *, top: int = 20, ax: Axes | N
     ax.set_yticks(range(len(best)), [short(r if m in r else f"{r} ({m})") for m, r in best])
     ax.set(ylim=(len(best) - 0.4, -0.6), xlabel="people with p < 0.05 in this region (%)")
     ax.set_xlim(left=0)
-    ax.set_title("Frequency of significance, 95 % intervals")
+    title = "Proportion of people with extreme deviations, 95 % intervals"
+    ax.set_title(f"{title}\n(p < 0.05; the poster's frequency of significance)")
     legend_below(ax, ncols=3)
     return ax
 
@@ -194,12 +249,12 @@ def group_heatmap(regions: pd.DataFrame, *, limit: float | None = None, ax: Axes
     """Mean z of every region (row) and group (column), in blocks by modality; a dot marks q < 0.05.
 
     Args:
-        regions: `modality`, `region`, `group`, `mean_z`, and if there `welch_q` and `n`.
+        regions: `modality`, `region`, `group`, `mean_z`, and optionally `welch_q`.
         limit: End of the colour scale, the same on both sides of 0; the largest |mean z|, at least 1, if None.
         ax: Where to draw; a figure of its own if None.
 
     Raises:
-        InputError: When the table has no rows, lacks a column, or holds no mean z.
+        InputError: When the table has no rows, lacks a column, or has no mean z.
 
     Examples:
         >>> rows = pd.DataFrame({"modality": "t1", "region": ["a", "b"], "group": "AD", "mean_z": [-1.0, 0.2]})
@@ -216,8 +271,8 @@ def group_heatmap(regions: pd.DataFrame, *, limit: float | None = None, ax: Axes
     limit = limit or max(1.0, float(np.nanmax(table.abs().to_numpy())))
     picture = ax.imshow(table, cmap="RdBu_r", vmin=-limit, vmax=limit, aspect="auto", interpolation="nearest")
     if "welch_q" in regions:
-        found = pd.concat([_one_group(regions, group)["welch_q"].reindex(keys) < 0.05 for group in groups], axis=1)
-        row, column = np.nonzero(found.to_numpy())
+        small = pd.concat([_one_group(regions, group)["welch_q"].reindex(keys) < 0.05 for group in groups], axis=1)
+        row, column = np.nonzero(small.to_numpy())
         ax.plot(column, row, ".", color=INK, markersize=3)
     modality = keys.get_level_values("modality")
     ends = np.flatnonzero(modality[1:] != modality[:-1]) + 0.5
@@ -254,16 +309,16 @@ def score_scatter(
     subjects: pd.DataFrame, scores: pd.Series, name: str, *, value: str = "mean_abs_z", order: Sequence[str] = (),
     ax: Axes | None = None,
 ) -> Axes:  # fmt: skip
-    """A subject-level figure against a clinical or cognitive score, by group, with the raw correlation.
+    """A clinical or cognitive score against a measure of each person, by group, with the unadjusted correlation.
 
-    The line is that of least squares, with the 95 % band of its mean.
+    The line is the least squares fit, with the 95 % confidence band of its mean.
 
     Args:
         subjects: `split`, `group` and the column `value`, a row per subject.
-        scores: The score with the same index; subjects without a value are left out.
-        name: What the axis says, with the unit.
+        scores: The score with the same index; subjects without a value are excluded.
+        name: Label of the axis, with the unit.
         value: Column to draw.
-        order: Groups in their order; others follow.
+        order: Order of the groups; others follow.
         ax: Where to draw; a figure of its own if None.
 
     Raises:
@@ -278,10 +333,9 @@ def score_scatter(
     both = pd.DataFrame({"x": subjects[value], "y": scores.reindex(subjects.index), "g": group_of(subjects)}).dropna()
     if len(both) < 4 or both["x"].nunique() < 2 or both["y"].nunique() < 2:
         raise InputError(f"score {name!r}", f"{len(both)} subjects with both", "at least 4 that differ", "check ids")
-    ax, found = axes_of(ax, 6.2, 4.6), set(both["g"])
-    groups = [group for group in dict.fromkeys([*order, *sorted(found)]) if group in found and group != TEST_CONTROLS]
-    colours = group_colours(groups)
-    for group in [TEST_CONTROLS, *groups] if TEST_CONTROLS in found else groups:
+    ax, groups = axes_of(ax, 6.2, 4.6), groups_in_order(set(both["g"]), order)
+    colours = group_colours([group for group in groups if group != TEST_CONTROLS])
+    for group in groups:
         part = both[both["g"] == group]
         ax.plot(part["x"], part["y"], "o", color=colours.get(group, GREY), markersize=4, alpha=0.7, markeredgewidth=0,
                 label=f"{short(group, 24)} (n {len(part):,})")  # fmt: skip
@@ -292,7 +346,7 @@ def score_scatter(
     fit, half = line.intercept + line.slope * grid, _band(both["x"], both["y"], grid)
     ax.fill_between(grid, fit - half, fit + half, color=INK, alpha=0.15, linewidth=0, zorder=2.5)
     ax.plot(grid, fit, color=INK, linewidth=1.4)
-    ax.set(xlabel=VALUES.get(value, (value.replace("_", " "), None))[0], ylabel=name)
+    ax.set(xlabel=axis_label(value)[0], ylabel=name)
     ax.set_title(f"{name}: Pearson r {pearson.statistic:.2f} [{low:.2f}, {high:.2f}], n {len(both):,}, unadjusted")
     legend_below(ax, ncols=3)
     return ax

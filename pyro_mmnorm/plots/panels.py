@@ -1,4 +1,4 @@
-"""Panels: views of the brain on paper, in lines, over one colour bar and the notes."""
+"""Panels: views of the brain arranged in lines, above one colour bar and the notes."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -16,20 +16,20 @@ from pyro_mmnorm.plots.schematics import BrainView
 from pyro_mmnorm.plots.shapes import lies_over, svg_path
 from pyro_mmnorm.plots.style import INK, styled
 
-__all__ = ["Paint", "Panel", "assembled", "bare", "flowed"]
+__all__ = ["BLANK", "Paint", "Panel", "assembled", "bare", "flowed"]
 
 EDGE, BLANK = "#8c8c8c", "#dcdcdc"
 
 
 class Paint(NamedTuple):
-    """How a shape is drawn: its colour, '' for hatched, and whether it has a dark edge."""
+    """How a shape is drawn: its colour ('': hatched), and whether it has a dark edge."""
 
     face: str
     strong: bool = False
 
 
 class Panel(NamedTuple):
-    """A view on paper, `width` inches wide; a shape without paint is blank."""
+    """A view, `width` inches wide; shapes without paint are grey."""
 
     view: BrainView
     width: float
@@ -38,7 +38,7 @@ class Panel(NamedTuple):
 
     @property
     def height(self) -> float:
-        """Height in inches, with the title."""
+        """Height in inches, including the title."""
         return self.width * self.view.view_box[3] / self.view.view_box[2] + 0.24 * bool(self.title)
 
 
@@ -60,7 +60,7 @@ def flowed(panels: Sequence[Panel], width: float = 8.7) -> list[list[Panel]]:
 
 
 def bare(view: BrainView) -> BrainView:
-    """A schematic without its names, cut to the shapes; other views as they are.
+    """A schematic without its labels, cropped to the shapes; other views are returned unchanged.
 
     Examples:
         >>> from pyro_mmnorm.plots.schematics import deep_view
@@ -83,24 +83,24 @@ def assembled(
     *,
     null: float | None = None,
 ) -> Figure:
-    """Lines of panels, each under its heading, between a title and one colour bar with the notes beneath.
+    """Lines of panels, each under its heading, between a title and one colour bar with the notes below.
 
-    A number `null`, what healthy people give, is marked on the bar.
+    The value `null`, expected in controls, is marked on the bar.
 
     Examples:
         >>> panel = Panel(BrainView((0, 0, 2, 1), {"a": "M0 0L2 0L2 1Z"}), 2.0, {"a": Paint("#ff0000")})
         >>> len(assembled([("", [panel])], "title", ScalarMappable(), "mean z", ["a note"]).axes)
         2
     """
-    margin, gap = 0.12, 0.08  # every place is in inches from the top
+    margin, gap = 0.12, 0.08  # positions are in inches from the top
     width = max(6.0, *(sum(panel.width for panel in panels) for _, panels in lines)) + 2 * margin
     text = [line for note in notes for line in textwrap.wrap(note, int(15.5 * (width - 2 * margin)))]
-    tall = [max(panel.height for panel in panels) + gap + 0.24 * bool(head) for head, panels in lines]
-    height = 0.42 + sum(tall) + 0.75 + 0.16 * len(text) + margin
+    heights = [max(panel.height for panel in panels) + gap + 0.24 * bool(head) for head, panels in lines]
+    height = 0.42 + sum(heights) + 0.75 + 0.16 * len(text) + margin
     figure = Figure(figsize=(width, height))
     figure.text(margin / width, 1 - 0.12 / height, title, va="top", fontsize=12)
     top = 0.42
-    for (head, panels), line in zip(lines, tall, strict=True):
+    for (head, panels), line in zip(lines, heights, strict=True):
         if head:
             figure.text(margin / width, 1 - top / height, head, va="top", fontsize=10)
         x = (width - sum(panel.width for panel in panels)) / 2
@@ -115,7 +115,7 @@ def assembled(
     figure.colorbar(scale, cax=bar, orientation="horizontal").set_label(label, fontsize=9)
     if null is not None:
         bar.axvline(null, color=INK, linewidth=2)
-        bar.text(null, 1.25, f"healthy: {null:g}", transform=bar.get_xaxis_transform(), ha="center", fontsize=8)
+        bar.text(null, 1.25, f"expected: {null:g}", transform=bar.get_xaxis_transform(), ha="center", fontsize=8)
     for i, line_of_text in enumerate(text):
         y = 1 - (top + 0.75 + 0.16 * i) / height
         figure.text(margin / width, y, line_of_text, va="top", fontsize=8.5, color=INK)
@@ -123,7 +123,7 @@ def assembled(
 
 
 def _draw(ax: Axes, panel: Panel) -> None:
-    """A view: what is no region beneath, then the shapes, those with a dark edge last, outline and names on top."""
+    """Draw a view: background, shapes (those with a dark edge last), outline, headings and labels, in this order."""
     view, (x, y, w, h) = panel.view, panel.view.view_box
     ax.set(xlim=(x, x + w), ylim=(y + h, y), aspect="equal")
     ax.set_axis_off()
@@ -132,7 +132,7 @@ def _draw(ax: Axes, panel: Panel) -> None:
     if view.ground:
         ax.add_artist(PathPatch(svg_path(view.ground), facecolor=BLANK, edgecolor="none"))
     blank = Paint(BLANK)
-    # add_artist, for add_patch would look for the extent of every curve: 2 s a figure
+    # add_artist instead of add_patch, which computes the extent of every curve (2 s per figure)
     for name in sorted(view.shapes, key=lambda name: (lies_over(name), panel.paints.get(name, blank).strong)):
         paint, path = panel.paints.get(name, blank), svg_path(view.shapes[name])
         edge = (INK, 2.2) if paint.strong else (EDGE, 0.9)
@@ -146,11 +146,11 @@ def _draw(ax: Axes, panel: Panel) -> None:
         ax.add_artist(PathPatch(svg_path(view.lines), facecolor="none", edgecolor="#666666", linewidth=0.6))
     for text, (x_at, y_at) in view.headings:
         ax.text(x_at, y_at, text, ha="center", va="center", fontsize=9)
-    _letter(ax, panel)
+    _draw_labels(ax, panel)
 
 
-def _letter(ax: Axes, panel: Panel) -> None:
-    """The names: inside the shape, beside it on a line, or above or below it on a line."""
+def _draw_labels(ax: Axes, panel: Panel) -> None:
+    """The labels: inside their shape, or outside it with a line to the shape."""
     for label in panel.view.labels:
         (x, y), (x_text, y_text) = label.at, label.text_at
         if label.at == label.text_at:

@@ -1,4 +1,4 @@
-"""Predictive checks: do people drawn from the model look like the people who were measured?"""
+"""Predictive checks: replicated people, drawn from the model, against the observed people."""
 
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -18,14 +18,14 @@ __all__ = ["STATISTICS", "ppc"]
 
 type Statistic = Callable[[Floats], float]
 
-FEWEST = 10  # people of a level that gets a panel of its own
-SHOWN = 50  # replicates drawn as lines
-WIDEST = 6  # panels in a row
+FEWEST = 10  # levels with fewer people are pooled
+SHOWN = 50  # most replicates drawn as lines
+WIDEST = 6  # most panels in a row
 TERTILE = " tertile"
 
 
 def correlation(x: Floats) -> float:
-    """Mean product of two different regions of one person, [n, d] in, standardised by region: their mean correlation.
+    """Mean correlation of pairs of regions: mean product of two standardised regions of one person, [n, d] in.
 
     Examples:
         >>> x = np.random.default_rng(0).normal(size=(500, 1)).repeat(3, axis=1)
@@ -33,8 +33,9 @@ def correlation(x: Floats) -> float:
         1.0
     """
     unit = (x - np.nanmean(x, 0)) / np.nanstd(x, 0)
-    seen = np.isfinite(unit)
-    unit, count = np.where(seen, unit, 0.0), seen.sum(1)
+    observed = np.isfinite(unit)
+    unit, count = np.where(observed, unit, 0.0), observed.sum(1)
+    # the sum over pairs of different regions is (sum)^2 - (sum of squares)
     return float((unit.sum(1) ** 2 - (unit**2).sum(1)).sum() / (count * (count - 1)).sum())
 
 
@@ -45,11 +46,11 @@ STATISTICS: dict[str, Statistic] = {
     "max": lambda x: float(np.nanmax(x)),
     "correlation": correlation,
 }
-"""Test statistics by name: a table [people, regions] with NaN where not observed -> a number."""
+"""Test statistics by name: table [n, d], NaN where not observed -> a number."""
 
 
 class Panel(NamedTuple):
-    """People of one level under one model: observed [n, d] and replicates [S, n, d], NaN where not observed."""
+    """People of one level under one model: observed [n, d], replicates [S, n, d], NaN where not observed."""
 
     y: Floats
     rep: Floats
@@ -66,35 +67,35 @@ def ppc(
     t_stat: str | Statistic = "sd",
     seed: int = 0,
 ) -> Any:
-    """Predictive checks of one model or several, a panel for each model and level of a covariate.
+    """Predictive checks of one or several models, a panel for each model and level of a covariate.
 
-    Regions are standardised by the mean and SD of the observed values, so that those in mm and in mm3 can be pooled.
+    Regions are standardised by the mean and SD of the observed values, so that regions in mm and in mm3 can be pooled.
     The kinds:
 
-    * `dist`: density of all cells, a line per replicate and one for the people measured;
+    * `dist`: density of all values, a line per replicate and one for the observed people;
     * `t_stat`: a statistic of every replicated table, against that of the observed one; p is two-sided;
-    * `pit`: empirical distribution of the rank of each observed cell among its replicates, minus the uniform one;
-    * `coverage`: the same for central intervals: above 0 they hold more people than they say.
+    * `pit`: empirical distribution of the rank of each observed value among its replicates, minus the uniform one;
+    * `coverage`: the same for central intervals: above 0 where they contain more people than nominal.
 
-    p of `pit` is by bootstrap over people, for cells of one person depend on one another, and the band is the
-    pointwise 95 % range of their sampling. Replicates of the posterior have seen the values that they are compared
-    with, so that PIT bulges in the middle for a good model too; those of `prior_predictive` have not.
+    p of `pit` is by bootstrap over people, as regions of one person are correlated, and the band is the pointwise 95 %
+    range of sampling. Replicates from the posterior are conditioned on the values with which they are compared: the
+    density of PIT is then higher in the middle for a correct model too. Those of `prior_predictive` are not.
 
     Args:
-        dt: From `to_datatree`; or name -> tree for models side by side, all of them cut to the fewest draws.
-        by: A covariate of `constant_data` in categories (`sex`, `site`), or a number in thirds (`age tertile`).
+        dt: Result of `to_datatree`; or name -> tree for models side by side, with the smallest number of draws of any.
+        by: A categorical covariate of `constant_data` (`sex`, `site`), or tertiles of a number (`age tertile`).
         kind: `dist`, `t_stat`, `pit` or `coverage`.
-        modality: Only its regions; all modalities when None.
+        modality: Only the regions of this modality; all modalities when None.
         region: Only this region of the modality.
         group: `posterior_predictive` or `prior_predictive`.
         t_stat: For kind `t_stat`: one of `STATISTICS`, or a callable of that signature.
-        seed: Of the bootstrap, and of the place of PIT values within their rank.
+        seed: Seed of the bootstrap and of the randomised PIT.
 
     Returns:
         ArviZ's PlotCollection; `.savefig(path)` writes it.
 
     Raises:
-        InputError: For a name that is not there, or nothing to draw.
+        InputError: For an unknown name, or when there is nothing to draw.
 
     References:
         Gelman, Meng & Stern (1996), Posterior predictive assessment of model fitness,
@@ -113,7 +114,7 @@ def ppc(
     _one_of("kind", kind, _KINDS)
     models = {"": dt} if isinstance(dt, xr.DataTree) else dict(dt)
     if not models:
-        raise InputError("ppc", "no model", "a DataTree, or name -> DataTree", "give at least one")
+        raise InputError("ppc", "no model", "a DataTree, or name -> DataTree", "pass at least one")
     panels: dict[str, Panel] = {}
     for name, tree in models.items():
         y, rep = _cells(tree, group, modality, region)
@@ -143,7 +144,7 @@ def _cells(tree: xr.DataTree, group: str, modality: str | None, region: str | No
     chosen: dict[str, list[int]] = {}
     if region is not None:
         if modality is None:
-            raise InputError("region", repr(region), "a modality with it", "give modality too")
+            raise InputError("region", repr(region), "a modality with it", "pass modality too")
         names = list(observed[f"region_{modality}"].to_numpy())
         _one_of("region", region, names)
         chosen = {f"region_{modality}": [names.index(region)]}
@@ -155,14 +156,14 @@ def _cells(tree: xr.DataTree, group: str, modality: str | None, region: str | No
     y, rep = np.concatenate(ys, -1), np.concatenate(reps, -1)
     varies = np.isfinite(y).sum(0) > 1
     if not varies.any():
-        raise InputError("ppc", "no region observed in two people", "observed people", "give more people")
+        raise InputError("ppc", "no region observed in two people", "observed people", "pass more people")
     y, rep = y[:, varies], rep[..., varies]
     loc, scale = np.nanmean(y, 0), np.nanstd(y, 0)
     return (y - loc) / scale, np.where(np.isfinite(y), (rep - loc) / scale, np.nan)
 
 
 def _levels(tree: xr.DataTree, by: str | None, n: int) -> dict[str, NDArray[np.bool_]]:
-    """Level -> who belongs to it; rare levels together."""
+    """Level -> mask of its people; rare levels are pooled."""
     if by is None:
         return {"": np.ones(n, dtype=bool)}
     known = tree["constant_data"].to_dataset() if "constant_data" in tree.children else xr.Dataset()
@@ -183,9 +184,9 @@ def _levels(tree: xr.DataTree, by: str | None, n: int) -> dict[str, NDArray[np.b
 def _dist(panels: Mapping[str, Panel], columns: int, _t: Any, _rng: Any) -> Any:
     observed, replicates = {}, {}
     for title, (y, rep) in panels.items():
-        seen, dim = np.isfinite(y), f"cell {title}"
-        observed[title] = (dim, y[seen])
-        replicates[title] = (("chain", "draw", dim), rep[:, seen][None])
+        known, dim = np.isfinite(y), f"cell {title}"
+        observed[title] = (dim, y[known])
+        replicates[title] = (("chain", "draw", dim), rep[:, known][None])
     draws = min(SHOWN, *(len(panel.rep) for panel in panels.values()))
     options = {
         "title": {"size": 10},
@@ -194,7 +195,7 @@ def _dist(panels: Mapping[str, Panel], columns: int, _t: Any, _rng: Any) -> Any:
     }
     tree = _tree(replicates, observed)
     pc = _arviz().plot_ppc_dist(tree, num_samples=draws, kind="kde", visuals=options, **_layout(panels, columns))
-    return _titled(pc, "Density, in SDs of the region; blue: replicates, black: measured people")
+    return _titled(pc, "Density of standardised values; blue: replicated, black: observed")
 
 
 def _t_stat(panels: Mapping[str, Panel], columns: int, t_stat: Any, _rng: Any) -> Any:
@@ -214,7 +215,7 @@ def _t_stat(panels: Mapping[str, Panel], columns: int, t_stat: Any, _rng: Any) -
     pc = az.plot_dist(tree, group="posterior_predictive", kind="kde", visuals=options, **layout)
     pc.map(az.visuals.scatter_x, "observed", data=xr.Dataset(observed), color=VERMILLION, size=60)
     name = t_stat if isinstance(t_stat, str) else t_stat.__name__
-    return _titled(pc, f"{name}; blue: of replicates, dot: of the measured people")
+    return _titled(pc, f"Statistic: {name}; blue: replicated, dot: observed")
 
 
 def _pit(
@@ -222,13 +223,14 @@ def _pit(
 ) -> Any:
     az, ranks, bands, limit = _arviz(), {}, {}, 0.0
     for title, (y, rep) in panels.items():
-        seen = np.isfinite(y)
+        known = np.isfinite(y)
+        # randomised PIT: the rank of the observed value among its replicates, ties broken at random
         below, ties = (rep < y).sum(0), (rep == y).sum(0)
-        u = np.where(seen, (below + rng.random(y.shape) * (ties + 1)) / (len(rep) + 1), np.nan)
+        u = np.where(known, (below + rng.random(y.shape) * (ties + 1)) / (len(rep) + 1), np.nan)
         tested = 2 * np.abs(u - 0.5) if coverage else u
         name = f"{title}\np = {pit_test(special.ndtri(tested), rng)[1]:.2g}"
         at, gap, half = _departure(tested)
-        ranks[name] = (f"cell {title}", u[seen])
+        ranks[name] = (f"cell {title}", u[known])
         bands[name] = (("kwarg", "level"), np.stack([at, -half, half]))
         limit = max(limit, 1.15 * np.abs([gap, half]).max())
     options: dict[str, Any] = {"p_value_text": False, "suspicious_points": False, "ecdf_lines": {"color": BLUE}}
@@ -239,8 +241,8 @@ def _pit(
     band = xr.Dataset(bands, {"kwarg": ["x", "y_bottom", "y_top"]})
     pc.map(az.visuals.fill_between_y, "band", data=band, color=GREY, alpha=0.3, ignore_aes="all")
     pc.map(az.visuals.set_ylim, "ylim", limits=(-limit, limit), ignore_aes="all", store_artist=False)
-    what = "Share of people within the interval" if coverage else "Distribution of PIT"
-    return _titled(pc, f"{what}, reached - expected; grey: 95 % range")
+    what = "Proportion of people within the interval" if coverage else "Distribution of PIT"
+    return _titled(pc, f"{what}, observed − expected; grey: pointwise 95 % range")
 
 
 def _coverage(panels: Mapping[str, Panel], columns: int, t_stat: Any, rng: np.random.Generator) -> Any:
@@ -248,7 +250,7 @@ def _coverage(panels: Mapping[str, Panel], columns: int, t_stat: Any, rng: np.ra
 
 
 def _departure(u: Floats) -> tuple[Floats, Floats, Floats]:
-    """Levels, share of u [n, d] below each minus the level, and its pointwise 95 % range with people as the unit."""
+    """Levels, share of u [n, d] below each minus the level, and its pointwise 95 % range over samples of people."""
     at = np.linspace(0, 1, 101)
     cells = np.isfinite(u).sum(1)
     below = np.stack([(u <= level).sum(1) for level in at])
@@ -257,20 +259,20 @@ def _departure(u: Floats) -> tuple[Floats, Floats, Floats]:
 
 
 def _arviz() -> Any:
-    """ArviZ, loaded at the first check: it takes longer than all the other figures together."""
+    """ArviZ, imported at the first predictive check because its import is slow."""
     import arviz
 
     return arviz
 
 
 def _tree(replicates: Mapping[str, Any], observed: Mapping[str, Any]) -> xr.DataTree:
-    """A variable a panel, for ArviZ's plots know neither cells that were not observed nor several levels."""
+    """A variable per panel: ArviZ's plots support neither missing values nor several levels."""
     groups = {"posterior_predictive": xr.Dataset(replicates), "observed_data": xr.Dataset(observed)}
     return xr.DataTree.from_dict(groups)
 
 
 def _layout(panels: Mapping[str, Panel], columns: int) -> dict[str, Any]:
-    """How the panels stand: models in rows, levels in columns; models side by side where there are no levels."""
+    """Arrangement of the panels: models in rows, levels in columns; models side by side where there are no levels."""
     columns = min(columns, WIDEST)
     rows = -(-len(panels) // columns)
     size = {"figsize": (max(5.6, 2.9 * columns), 0.5 + 2.7 * rows), "figsize_units": "inches"}

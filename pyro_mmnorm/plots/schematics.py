@@ -1,8 +1,8 @@
-"""Schematics: shapes of the regions that no atlas in the plane shows, drawn by hand as SVG paths, not to scale.
+"""Schematics: SVG paths of deep structures and hippocampal subfields, which lateral and medial views do not show.
 
-The deep structures stand as seen from behind, the hippocampal subfields as rings around the hilus. The left half is the
-right one in a mirror. Which subfield lies next to which follows Iglesias et al. (2015), fig. 1,
-https://doi.org/10.1016/j.neuroimage.2015.04.042.
+They are drawn by hand and not to scale: the deep structures as seen from behind, the hippocampal subfields as rings
+around the hilus. The left half mirrors the right half. The neighbours of each subfield follow Iglesias et al. (2015),
+fig. 1, https://doi.org/10.1016/j.neuroimage.2015.04.042.
 """
 
 from collections.abc import Iterable, Sequence
@@ -19,7 +19,7 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class Label:
-    """A name on a view, in its units; where `text_at` is not `at`, a line leads from the name to the shape."""
+    """A label of a view, in its units; where `text_at` differs from `at`, a line joins the text and the shape."""
 
     text: str
     at: Point
@@ -29,15 +29,15 @@ class Label:
 
 @dataclass(frozen=True)
 class BrainView:
-    """One view of the brain as SVG paths, all in the coordinates of `view_box`, y downwards.
+    """One view of the brain as SVG paths in the coordinates of `view_box`, y downwards.
 
     Args:
-        view_box: Left, top, width and height, as SVG's attribute `viewBox` has them.
-        shapes: Id of a region (see `pyro_mmnorm.data.atlas.Region.id`) -> path, the attribute `d`; draw in this order.
-        ground: Path of what is no region, for a quiet colour beneath.
-        lines: Path of the outline and the sulci, to be stroked, not filled.
-        labels: Names of shapes, on schematics.
-        headings: Names of parts of the view, and where their middle stands.
+        view_box: Left, top, width and height, as in the SVG attribute `viewBox`.
+        shapes: Id of a region (see `pyro_mmnorm.data.atlas.Region.id`) -> path (attribute `d`), in drawing order.
+        ground: Path of the background that belongs to no region.
+        lines: Path of the outline and the sulci, stroked and not filled.
+        labels: Labels of shapes, on schematics.
+        headings: Names of parts of the view, and the position of their centre.
     """
 
     view_box: tuple[float, float, float, float]
@@ -53,7 +53,7 @@ def _path(*parts: object) -> str:
 
 
 def _blob(points: Sequence[Point]) -> str:
-    """A smooth closed curve through points (Catmull and Rom), as cubic Bézier curves."""
+    """A smooth closed curve through points (Catmull-Rom spline), as cubic Bézier curves."""
     n, parts = len(points), ["M", *map(float, points[0])]
     for i in range(n):
         before, start, end, after = (points[(i + k) % n] for k in (-1, 0, 1, 2))
@@ -88,7 +88,7 @@ DEEP: dict[str, tuple[str, tuple[Point, ...]]] = {
     ),
     "Cerebellum-White-Matter": ("cerebellum, white matter", ((20, 132), (33, 127), (47, 131), (44, 139), (27, 140))),
 }
-"""Paired deep structure -> what its label says, and points on its outline on the right side."""
+"""Paired deep structure -> its label, and points on its outline on the right side."""
 
 CENTRES = {"cerebellum, cortex": (53.0, 137.0), "inferior lateral ventricle": (61.0, 104.0)}
 SIDES = (("Left", -1), ("Right", 1))
@@ -120,7 +120,7 @@ def deep_view() -> BrainView:
         for region, (_, points) in DEEP.items()
         for name, side in SIDES
     }
-    for name, side in SIDES:  # the white matter leaves a hole in the cortex around it
+    for name, side in SIDES:  # the cerebellar cortex has a hole around the white matter
         hole = _mirrored(DEEP["Cerebellum-White-Matter"][1][::-1], side)
         shapes[f"{name}-Cerebellum-Cortex"] += " " + _blob(hole)
     shapes |= {
@@ -145,7 +145,7 @@ def _middle(points: Sequence[Point]) -> Point:
 
 
 def _spread(heights: Sequence[float], gap: float) -> list[float]:
-    """Rising heights moved apart by at least `gap`, by the least squares."""
+    """Increasing heights at least `gap` apart, closest to the given ones in least squares."""
     steps = gap * np.arange(len(heights))
     return (isotonic_regression(np.asarray(heights) - steps).x + steps).tolist()
 
@@ -162,17 +162,17 @@ RINGS: dict[str, tuple[str, float, float, float, float]] = {
     "GC-ML-DG": ("DG", 9, 17, 52, -232),
     "CA4": ("CA4", 0, 9, 180, -180),
 }
-"""Subfield -> code, inner and outer radius, first and last angle of its piece of the ring on the right side."""
+"""Subfield -> code, inner and outer radius, first and last angle of its ring sector on the right side."""
 
 WHERE = {"": set(RINGS), "head": set(RINGS) - {"fimbria"}, "body": set(RINGS) - {"HATA", "parasubiculum"}}
 WHOLE = ("parasubiculum", "HATA", "fimbria")
 
 
 def hippocampus_view(part: str = "") -> BrainView:
-    """The hippocampal subfields of both sides as rings around the hilus, with codes as labels.
+    """The hippocampal subfields of both sides as rings around the hilus, labelled with codes.
 
     Args:
-        part: `head` or `body` for the subfields of that part (FreeSurfer 7), '' for undivided ones.
+        part: `head` or `body` for the subfields of that part (FreeSurfer 7), '' for undivided subfields.
 
     Examples:
         >>> "left_CA1-head" in hippocampus_view("head").shapes, "right_CA1" in hippocampus_view().shapes

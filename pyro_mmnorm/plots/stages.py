@@ -1,4 +1,4 @@
-"""Figures of several models, or several groups, side by side: the same people, the same healthy bar."""
+"""Figures of several models or stages side by side, each beside its test controls."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,33 +9,43 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from pyro_mmnorm.core.errors import InputError, needed
-from pyro_mmnorm.plots.findings import VALUES
-from pyro_mmnorm.plots.style import GREY, INK, OKABE_ITO, axes_of, group_colours, legend_below, short, styled
-from pyro_mmnorm.results.schema import TEST_CONTROLS, group_of
+from pyro_mmnorm.plots.findings import axis_label, groups_in_order, values_by_group
+from pyro_mmnorm.plots.style import (
+    GREY,
+    INK,
+    OKABE_ITO,
+    axes_of,
+    capitalised,
+    group_colours,
+    legend_below,
+    short,
+    styled,
+)
+from pyro_mmnorm.results.schema import TEST_CONTROLS
 
 __all__ = ["frequency_bars", "stage_boxes"]
 
 WIDE = 0.84
-"""Room that the boxes or bars of one group take, of the room between two groups."""
+"""Width of the boxes or bars of one group together, as a share of the distance between groups."""
 
 
 @styled
 def stage_boxes(
     people: Mapping[str, pd.DataFrame], value: str = "mean_abs_z", *, order: Sequence[str] = (), ax: Axes | None = None
 ) -> Axes:
-    r"""A figure of a person by stage, test controls first, a box for every model: quartiles and 5th to 95th centile.
+    r"""A measure of each person by stage, test controls first, a box per model: quartiles, 5th and 95th centile.
 
-    The dashed line is what calibrated z give, :math:`E|z| = \sqrt{2/\pi} = 0.798` for the mean of |z|. The hollow
-    boxes of test controls show how far each model keeps to it.
+    The dashed line is the value expected under calibration, :math:`E|z| = \sqrt{2/\pi} = 0.798` for mean |z|. The
+    hollow boxes are the test controls of each model.
 
     Args:
         people: Model -> its subjects: `split`, `group` and the column `value`.
         value: Column to draw.
-        order: Groups in their order; others follow.
+        order: Order of the groups; others follow.
         ax: Where to draw; a figure of its own if None.
 
     Raises:
-        InputError: Without models, or when a table has no rows, lacks a column, or holds no value.
+        InputError: Without models, or when a table has no rows, lacks a column, or has no value.
 
     Examples:
         >>> one = pd.DataFrame({"split": ["test", "target"], "group": ["CN", "AD"], "mean_abs_z": [0.8, 1.1]})
@@ -43,11 +53,10 @@ def stage_boxes(
         >>> [label.get_text() for label in ax.get_xticklabels()]
         ['test controls\nn 1', 'AD\nn 1']
     """
-    values = {model: _by_group(table, value, model) for model, table in people.items()}
+    values = {model: values_by_group(table, value, model) for model, table in people.items()}
     if not values:
-        raise InputError("people", "no model", "a table a model", "name at least one")
-    found = {name for groups in values.values() for name in groups}
-    names = [name for name in dict.fromkeys([TEST_CONTROLS, *order, *sorted(found)]) if name in found]
+        raise InputError("people", "no model", "a table per model", "pass at least one")
+    names = groups_in_order({name for groups in values.values() for name in groups}, order)
     ax = axes_of(ax, max(6.5, 0.32 * len(names) * len(values) + 2), 4.6)
     colours = dict(zip(values, OKABE_ITO * 9, strict=False))
     step = WIDE / len(values)
@@ -56,27 +65,18 @@ def stage_boxes(
             if name in groups:
                 place = at + (i - (len(values) - 1) / 2) * step
                 _box(ax, groups[name], place, 0.82 * step, colours[model], hollow=name == TEST_CONTROLS)
-    label, null = VALUES.get(value, (value.replace("_", " "), None))
+    label, null = axis_label(value)
     handles: list[Patch | Line2D] = [Patch(color=colours[model], label=short(model, 24)) for model in values]
     if null is not None:
         ax.axhline(null, color=INK, linestyle="--", linewidth=1, zorder=0)
-        handles.append(Line2D([], [], color=INK, linestyle="--", label=f"calibrated controls: {null:.3g}"))
+        handles.append(Line2D([], [], color=INK, linestyle="--", label=f"expected under calibration: {null:.3g}"))
     ax.vlines(np.arange(len(names) - 1) + 0.5, 0, 1, transform=ax.get_xaxis_transform(), color="#e4e4e4", linewidth=0.8)
-    sizes = {name: max(len(groups.get(name, [])) for groups in values.values()) for name in names}
-    ax.set_xticks(range(len(names)), [f"{short(name, 24)}\nn {sizes[name]:,}" for name in names])
+    n = {name: max(len(groups.get(name, [])) for groups in values.values()) for name in names}
+    ax.set_xticks(range(len(names)), [f"{short(name, 24)}\nn {n[name]:,}" for name in names])
     ax.set(xlim=(-0.5, len(names) - 0.5), ylabel=label)
-    ax.set_title(f"{label[:1].upper()}{label[1:]}".split(" (")[0] + " by stage: quartiles, 5th to 95th centile")
+    ax.set_title(capitalised(label).split(" (")[0] + " by stage: quartiles, 5th and 95th centile")
     legend_below(ax, ncols=4, handles=handles)
     return ax
-
-
-def _by_group(table: pd.DataFrame, value: str, model: str) -> dict[str, np.ndarray]:
-    needed(table, ["split", "group", value], model)
-    parts = table[value].groupby(group_of(table))
-    values = {str(name): part.dropna().to_numpy(float) for name, part in parts}
-    if not any(len(x) for x in values.values()):
-        raise InputError(model, f"no value of {value}", "numbers", "choose another column")
-    return {name: x for name, x in values.items() if len(x)}
 
 
 def _box(ax: Axes, x: np.ndarray, at: float, width: float, colour: str, *, hollow: bool) -> None:
@@ -90,19 +90,19 @@ def _box(ax: Axes, x: np.ndarray, at: float, width: float, colour: str, *, hollo
 
 @styled
 def frequency_bars(
-    tables: Mapping[str, pd.DataFrame], *, title: str = "Frequency of significance", stages: bool = False,
-    ax: Axes | None = None,
+    tables: Mapping[str, pd.DataFrame], *, title: str = "Proportion of people with extreme deviations (p < 0.05)",
+    stages: bool = False, ax: Axes | None = None,
 ) -> Axes:  # fmt: skip
-    """Share of people with p < 0.05 in each region, a bar for every table, with the healthy rate drawn in.
+    """Proportion of people with p < 0.05 in each region, a bar per table, with that of the test controls.
 
-    A dark tick on each bar is the share of the test controls of the same region and model; the dashed line is the 5 %
-    expected by chance. A bar says something only as far as it passes its tick.
+    A dark tick on each bar is the proportion of the test controls in the same region and model; the dashed line is the
+    5 % expected by chance. Only the part of a bar beyond its tick is evidence of deviation.
 
     Args:
         tables: Name (a stage, or a model) -> rows of regions.csv of one group: `region`, `n`, `share_significant` with
             `_low` and `_high` (exact 95 % interval), `share_significant_controls`.
-        title: What is shown.
-        stages: Colours from light to dark, for names that have an order.
+        title: Title of the figure.
+        stages: Colours from light to dark, for names with an order.
         ax: Where to draw; a figure of its own if None.
 
     Raises:
@@ -117,7 +117,7 @@ def frequency_bars(
     share = "share_significant"
     columns = ["region", "n", share, f"{share}_low", f"{share}_high", f"{share}_controls"]
     if not tables:
-        raise InputError("tables", "no table", "one a stage or model", "name at least one")
+        raise InputError("tables", "no table", "one per stage or model", "pass at least one")
     for name, table in tables.items():
         needed(table, columns, name)
     regions = list(dict.fromkeys(region for table in tables.values() for region in table["region"]))
@@ -127,12 +127,15 @@ def frequency_bars(
     for i, (name, table) in enumerate(tables.items()):
         rows = table.set_index("region").reindex(regions)
         y = np.arange(len(regions)) + (i - (len(tables) - 1) / 2) * step
-        x, low, high, healthy = (100 * rows[column].to_numpy(float) for column in columns[2:])
+        x, low, high, controls = (100 * rows[column].to_numpy(float) for column in columns[2:])
         ax.barh(y, x, 0.9 * step, color=colours[name], label=f"{short(name, 24)} (n {int(rows['n'].max()):,})")
         ax.hlines(y, low, high, color=GREY, linewidth=1.2)
-        ax.vlines(healthy, y - 0.5 * step, y + 0.5 * step, color=INK, linewidth=2)
+        ax.vlines(controls, y - 0.5 * step, y + 0.5 * step, color=INK, linewidth=2)
     ax.axvline(5, color=INK, linestyle="--", linewidth=1, label="5 %, expected by chance")
-    handles = [*ax.get_legend_handles_labels()[0], Line2D([], [], color=INK, linewidth=2, label=f"its {TEST_CONTROLS}")]
+    handles = [
+        *ax.get_legend_handles_labels()[0],
+        Line2D([], [], color=INK, linewidth=2, label=f"{TEST_CONTROLS}, same region"),
+    ]
     ax.set_yticks(range(len(regions)), [short(region) for region in regions])
     ax.set(ylim=(len(regions) - 0.4, -0.6), xlabel="people with p < 0.05 in this region (%), 95 % interval")
     ax.set_xlim(left=0)

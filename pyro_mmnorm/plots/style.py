@@ -1,4 +1,4 @@
-"""Style: colours, lettering and fresh Axes that all figures share."""
+"""Style: colours, fonts, new Axes and labels shared by all figures."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -17,7 +17,9 @@ __all__ = [
     "STYLE",
     "VERMILLION",
     "axes_of",
+    "capitalised",
     "group_colours",
+    "label_both_sides",
     "legend_below",
     "short",
     "styled",
@@ -26,7 +28,7 @@ __all__ = [
 BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9"
 GREY, INK = "#767676", "#222222"
 OKABE_ITO = (BLUE, ORANGE, GREEN, PURPLE, SKY, VERMILLION, INK)
-"""Colours that people with any colour vision tell apart (Okabe & Ito 2008, https://jfly.uni-koeln.de/color/)."""
+"""Colours that can be distinguished with any colour vision (Okabe & Ito 2008, https://jfly.uni-koeln.de/color/)."""
 
 STYLE: dict[Any, Any] = {
     "font.size": 10.0,
@@ -42,16 +44,16 @@ STYLE: dict[Any, Any] = {
     "ytick.labelsize": 9.0,
     "legend.fontsize": 9.0,
     "legend.edgecolor": "none",
-    "text.parse_math": False,  # a "$" in the name of a region is a "$"
+    "text.parse_math": False,  # "$" in the name of a region is no formula
 }
-"""Settings that hold while a figure is drawn; the caller's own settings are left as they were."""
+"""Settings in force while a figure is drawn; the settings of the caller do not change."""
 
 styled = rc_context(STYLE)
-"""Decorator of a function that draws."""
+"""Decorator of a function that draws a figure in this style."""
 
 
 def axes_of(ax: Axes | None, width: float, height: float) -> Axes:
-    """`ax` itself, or the Axes of a fresh figure of `width` x `height` inches that no global state knows.
+    """`ax` itself, or the Axes of a new figure of `width` x `height` inches, independent of pyplot.
 
     Examples:
         >>> axes_of(None, 4.0, 3.0).figure.get_size_inches().tolist()
@@ -72,7 +74,7 @@ def group_colours(groups: Sequence[str]) -> dict[str, str]:
 
 
 def legend_below(ax: Axes, *, ncols: int, **options: Any) -> None:
-    """A legend under the label of the x axis, where it covers nothing.
+    """Place the legend below the label of the x axis, outside the data.
 
     Examples:
         >>> ax = axes_of(None, 4.0, 3.0)
@@ -83,8 +85,31 @@ def legend_below(ax: Axes, *, ncols: int, **options: Any) -> None:
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, 0), bbox_transform=below, ncols=ncols, **options)
 
 
+def label_both_sides(ax: Axes, above: str, below: str) -> None:
+    """Write the meaning of values above and below 0 in the upper and lower left corners.
+
+    Examples:
+        >>> ax = axes_of(None, 4.0, 3.0)
+        >>> label_both_sides(ax, "too high", "too low")
+        >>> [text.get_text() for text in ax.texts]
+        ['above 0: too high', 'below 0: too low']
+    """
+    ax.text(0.02, 0.98, f"above 0: {above}", transform=ax.transAxes, va="top", color=GREY, fontsize=9)
+    ax.text(0.02, 0.02, f"below 0: {below}", transform=ax.transAxes, color=GREY, fontsize=9)
+
+
+def capitalised(text: str) -> str:
+    """A text with a capital first letter; the other letters do not change.
+
+    Examples:
+        >>> capitalised("mean |z| over regions")
+        'Mean |z| over regions'
+    """
+    return text[:1].upper() + text[1:]
+
+
 def short(name: object, most: int = 44) -> str:
-    """A name that leaves room for the picture: the middle of a long one is left out.
+    """A name of at most `most` characters: the middle of a longer one is replaced by an ellipsis.
 
     Examples:
         >>> short("Volume of presubiculum-body (left hemisphere)", 20)

@@ -1,4 +1,4 @@
-"""Training figures: did the fit converge, and are the latents used?"""
+"""Training figures: convergence of the fit, and use of the latent dimensions."""
 
 from collections.abc import Mapping
 from itertools import cycle
@@ -15,22 +15,22 @@ __all__ = ["active_units", "best_epoch", "held_out_fit", "history_curves", "late
 
 
 def best_epoch(history: pd.DataFrame) -> int:
-    """Row of the lowest validation loss; the last one where none was watched.
+    """Row of the lowest validation loss; the last row where no validation loss was recorded.
 
     Examples:
         >>> best_epoch(pd.DataFrame({"epoch": [1, 2, 3], "validation_loss": [3.0, 1.0, 2.0]}))
         1
     """
-    watched = history.get("validation_loss", pd.Series(dtype=float)).dropna()
-    return int(history["validation_loss"].argmin()) if len(watched) else len(history) - 1
+    validated = "validation_loss" in history and history["validation_loss"].notna().any()
+    return int(history["validation_loss"].argmin()) if validated else len(history) - 1
 
 
 @styled
 def history_curves(history: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
-    """Loss of every epoch on training and validation controls, with the epoch that was kept and the time taken.
+    """Loss per epoch on training and validation controls, with the selected epoch and the total time.
 
     Args:
-        history: `epoch`, `loss`, and if there `validation_loss`, `best_epoch` and `seconds`; a row per epoch.
+        history: `epoch`, `loss`, and optionally `validation_loss`, `best_epoch` and `seconds`; a row per epoch.
         ax: Where to draw; a figure of its own if None.
 
     Raises:
@@ -46,7 +46,7 @@ def history_curves(history: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     for name, colour in zip(shown, (BLUE, VERMILLION), strict=False):
         label = "validation" if name == "validation_loss" else "training"
         ax.plot(history["epoch"], history[name], color=colour, linewidth=1.6, label=label)
-    settled = history[shown].iloc[len(history) // 10 :]  # the first epochs would flatten the rest
+    settled = history[shown].iloc[len(history) // 10 :]  # the steep first epochs do not set the scale
     low, high = settled.min().min(), settled.max().max()
     room = 0.08 * (high - low or 1.0)
     _mark(ax, history)
@@ -60,11 +60,11 @@ def history_curves(history: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
 
 @styled
 def active_units(history: pd.DataFrame, latent_dim: int, *, ax: Axes | None = None) -> Axes:
-    """Number of latents in use at every epoch, against those there are.
+    """Number of active latent dimensions per epoch.
 
     Args:
         history: `epoch` and `active_units`, a row per epoch.
-        latent_dim: Number of latents.
+        latent_dim: Number of latent dimensions.
         ax: Where to draw; a figure of its own if None.
 
     Raises:
@@ -75,16 +75,16 @@ def active_units(history: pd.DataFrame, latent_dim: int, *, ax: Axes | None = No
 
     Examples:
         >>> active_units(pd.DataFrame({"epoch": [1, 2], "active_units": [0, 3]}), 4).get_ylabel()
-        'latents in use'
+        'active latent dimensions'
     """
     needed(history, ["epoch", "active_units"], "history")
     ax, best = axes_of(ax, 6.2, 4.2), best_epoch(history)
     ax.step(history["epoch"], history["active_units"], where="mid", color=BLUE, linewidth=1.6)
     ax.axhline(latent_dim, color=GREY, linestyle="--", linewidth=1)
-    ax.annotate(f"{latent_dim} latents", (1, latent_dim), (-2, -3), xycoords=("axes fraction", "data"),
+    ax.annotate(f"{latent_dim} in the model", (1, latent_dim), (-2, -3), xycoords=("axes fraction", "data"),
                 textcoords="offset points", ha="right", va="top", color=GREY)  # fmt: skip
     _mark(ax, history)
-    ax.set(ylim=(-0.03 * latent_dim, 1.08 * latent_dim), xlabel="epoch", ylabel="latents in use")
+    ax.set(ylim=(-0.03 * latent_dim, 1.08 * latent_dim), xlabel="epoch", ylabel="active latent dimensions")
     for axis in (ax.xaxis, ax.yaxis):
         axis.set_major_locator(MaxNLocator(integer=True))
     ax.set_title(f"Active units: {history['active_units'].iloc[best]:g} of {latent_dim} at the best epoch")
@@ -93,11 +93,11 @@ def active_units(history: pd.DataFrame, latent_dim: int, *, ax: Axes | None = No
 
 @styled
 def held_out_fit(history: pd.DataFrame, sizes: Mapping[str, int], *, ax: Axes | None = None) -> Axes:
-    """Log-likelihood of each modality on the validation controls over the epochs, per region so that all share an axis.
+    """Log-likelihood per region of each modality on the validation controls, by epoch.
 
     Args:
         history: `epoch`, and `log_likelihood_<modality>` in nats per person; a row per epoch.
-        sizes: Modality -> number of its regions.
+        sizes: Modality -> number of regions.
         ax: Where to draw; a figure of its own if None.
 
     Raises:
@@ -122,22 +122,22 @@ def held_out_fit(history: pd.DataFrame, sizes: Mapping[str, int], *, ax: Axes | 
 
 
 def _mark(ax: Axes, history: pd.DataFrame) -> None:
-    """A dotted line at the epoch whose weights were kept, 0 being the start; at the best one where that is not told."""
+    """A dotted line at the epoch of the selected weights (0: initialisation), or else at the best epoch."""
     at, what = history["epoch"].iloc[best_epoch(history)], "best epoch"
     if "best_epoch" in history:
-        at, what = int(history["best_epoch"].iloc[-1]), "epoch kept"
-    label = f"{what}, {at}{' (the start)' if at == 0 else ''}"
+        at, what = int(history["best_epoch"].iloc[-1]), "selected epoch"
+    label = f"{what}, {at}{' (initialisation)' if at == 0 else ''}"
     ax.axvline(at, color=INK, linestyle=":", linewidth=1.2, label=label)
 
 
 @styled
 def latent_use(latents: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
-    """KL of every latent, the largest first, divided as the experts share its precision.
+    """KL of each latent dimension in descending order, split by the share of each expert in its posterior precision.
 
-    Latents of ensemble members have no common order: those of the same rank are averaged.
+    Latent dimensions of ensemble members have no common order: those of the same rank are averaged.
 
     Args:
-        latents: Of `latent_table`: member, kl and share_<expert>; a row a latent and member.
+        latents: Result of `latent_table`: member, kl and share_<expert>; a row per latent dimension and member.
         ax: Where to draw; a figure of its own if None.
 
     Raises:
@@ -160,9 +160,8 @@ def latent_use(latents: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
         base += height
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     members = latents["member"].nunique()
-    ax.set(xlabel="latent, by KL", ylabel="KL from the prior (nats per person)")
-    ax.set_title(
-        f"What the latents carry{f', mean of {members} members' if members > 1 else ''}: {base.sum():.1f} nats"
-    )
+    averaged = f", mean of {members} members" if members > 1 else ""
+    ax.set(xlabel="rank of the latent dimension by KL", ylabel="KL from the prior (nats per person)")
+    ax.set_title(f"KL by latent dimension and expert{averaged}: {base.sum():.1f} nats")
     legend_below(ax, ncols=2)
     return ax

@@ -1,4 +1,4 @@
-"""Cells: z-scores of people and regions made ready to be drawn, and how sure their pooled figures are."""
+"""z-scores for figures: validation, pooled moments with intervals, simultaneous bands, levels of covariates."""
 
 from typing import NamedTuple
 
@@ -11,19 +11,18 @@ from pyro_mmnorm.core.errors import InputError
 from pyro_mmnorm.core.typing import Floats
 from pyro_mmnorm.stats.grouping import SMALLEST_GROUP, tertiles
 
-__all__ = ["Moments", "band", "cells_of", "levels_of", "moments", "people_in"]
+__all__ = ["Moments", "band", "cells_of", "half_width", "levels_of", "moments", "people_in"]
 
-
-LEVEL = 0.95
-DRAWS = 2000
-FEW_VALUES = 3  # a number with no more distinct values than this has no thirds
+LEVEL = 0.95  # of simultaneous bands
+DRAWS = 2000  # of the multiplier bootstrap
+FEW_VALUES = 3  # a numeric covariate with at most this many distinct values is not cut into tertiles
 
 
 def cells_of(z: ArrayLike) -> Floats:
     """The z-scores as [n, d], NaN where not observed.
 
     Raises:
-        InputError: When z is no table, holds an infinite cell, or no observed one.
+        InputError: When z is not a table, has an infinite value, or no observed one.
 
     Examples:
         >>> cells_of([[0, 1]])
@@ -33,14 +32,14 @@ def cells_of(z: ArrayLike) -> Floats:
     if values.ndim != 2:
         raise InputError("z", f"{values.ndim} dimensions", "subjects x regions", "pass a table [n, d]")
     if np.isinf(values).any():
-        raise InputError("z", f"{np.isinf(values).sum()} infinite cells", "finite numbers, or NaN", "mend the scores")
+        raise InputError("z", f"{np.isinf(values).sum()} infinite values", "finite numbers, or NaN", "correct them")
     if np.isnan(values).all():
-        raise InputError("z", "no observed cell", "z-scores of test controls", "pass subjects with observed regions")
+        raise InputError("z", "no observed value", "z-scores of test controls", "pass subjects with observed regions")
     return values
 
 
 class Moments(NamedTuple):
-    """Mean and SD of pooled cells, each with a 95 % interval."""
+    """Number of people, and mean and SD of their pooled values, each with a 95 % interval."""
 
     n: int
     mean: float
@@ -52,7 +51,10 @@ class Moments(NamedTuple):
 
 
 def moments(z: Floats) -> Moments:
-    """Pooled moments of z [n, d]; the standard errors take the person as the unit (cells of one brain depend).
+    r"""Pooled moments of z [n, d]; people are the sampling units, as regions of one person are correlated.
+
+    With :math:`r_i` the sum over regions of the deviations of person i from the pooled mean (or variance), the standard
+    error is :math:`\sqrt{\sum_i r_i^2\, n / (n - 1)} / \#\text{values}`.
 
     Examples:
         >>> moments(np.array([[-1.0, 1.0], [-1.0, 1.0]])).sd
@@ -63,28 +65,41 @@ def moments(z: Floats) -> Moments:
     mean = np.nansum(z) / cells
     square = (z - mean) ** 2
     variance = np.nansum(square) / cells
+    # sums of residuals over the regions of a person, for the cluster-robust standard errors
     by_person = np.stack([np.nansum(z - mean, 1), np.nansum(square - variance, 1)])
     half = stats.t.ppf(0.975, n - 1) * np.sqrt((by_person**2).sum(1) * n / (n - 1)) / cells
-    sd, half_sd = np.sqrt(variance), half[1] / (2 * np.sqrt(variance))
+    sd, half_sd = np.sqrt(variance), half[1] / (2 * np.sqrt(variance))  # delta method
     return Moments(n, mean, mean - half[0], mean + half[0], sd, sd - half_sd, sd + half_sd)
 
 
+def half_width(rows: pd.DataFrame) -> Floats:
+    r"""Half width of the 95 % t interval of the mean z, :math:`t_{n - 1}\, s / \sqrt n`, from columns `n` and `sd_z`.
+
+    Examples:
+        >>> half_width(pd.DataFrame({"n": [9], "sd_z": [1.5]})).round(2)
+        array([1.15])
+    """
+    n = rows["n"].to_numpy(float)
+    half: Floats = stats.t.ppf(0.975, np.maximum(n - 1, 1)) * rows["sd_z"].to_numpy(float) / np.sqrt(n)
+    return half
+
+
 def band(by_person: Floats, *, n_calibrate: int | None = None) -> Floats:
-    r"""Half width of a simultaneous 95 % band of sums over people: the whole curve stays inside 95 times in 100.
+    r"""Half width of a simultaneous 95 % band of sums over people.
 
     .. math:: \pm c\, s_k, \qquad s_k^2 = \textstyle\sum_i a_{ik}^2, \qquad
         P\big(\max_k |\sum_i g_i a_{ik}| / s_k \le c\big) = 0.95, \quad g_i \sim \mathcal{N}(0, 1)
 
-    with a_ik what person i adds to point k of the curve beyond what is expected: cells of one brain depend, so people
-    are the unit. With `n_calibrate` the band is wider by :math:`\sqrt{1 + n / n_{cal}}`, for the error of a calibrator
-    that was fitted on so many people.
+    with a_ik the contribution of person i to point k of the curve, minus its expectation. People are the sampling
+    units, as regions of one person are correlated. With `n_calibrate` the band is wider by the factor
+    :math:`\sqrt{1 + n / n_{cal}}`, for the sampling error of the calibrator.
 
     Args:
         by_person: a, [n, K].
-        n_calibrate: People behind the calibrator; None leaves its error out.
+        n_calibrate: Number of people on whom the calibrator was fitted; None: its error is not included.
 
     Returns:
-        [K]; 0 where nobody adds anything.
+        [K]; 0 where all contributions are 0.
 
     References:
         Chernozhukov, Chetverikov & Kato (2013), Gaussian approximations and multiplier bootstrap for maxima of sums of
@@ -96,6 +111,7 @@ def band(by_person: Floats, *, n_calibrate: int | None = None) -> Floats:
         2.0
     """
     spread = np.sqrt((by_person**2).sum(0))
+    # multiplier bootstrap of the largest standardised deviation over the points of the curve
     drawn = np.random.default_rng(0).standard_normal((DRAWS, len(by_person))) @ by_person
     largest = np.divide(np.abs(drawn), spread, out=np.zeros_like(drawn), where=spread > 0).max(1)
     factor = np.sqrt(1 + len(by_person) / n_calibrate) if n_calibrate else 1.0
@@ -104,7 +120,7 @@ def band(by_person: Floats, *, n_calibrate: int | None = None) -> Floats:
 
 
 def levels_of(covariate: pd.Series) -> pd.Series:
-    """Thirds of a number, or the levels of a category, as the calibration report tells them; NaN under 20 people.
+    """Tertiles of a number or levels of a category, as in the calibration report; NaN for levels under 20 people.
 
     Examples:
         >>> levels_of(pd.Series(range(90))).value_counts(sort=False).to_dict()
@@ -118,7 +134,7 @@ def levels_of(covariate: pd.Series) -> pd.Series:
 
 
 def people_in(z: Floats) -> str:
-    """How many people have any region, in words.
+    """The number of people with at least one observed region, in words.
 
     Examples:
         >>> people_in(np.array([[0.0], [np.nan]]))

@@ -1,4 +1,4 @@
-"""Tables of the page: numbers as a reader wants them."""
+"""Tables of the page: values with intervals, formatted as text."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -6,15 +6,16 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
+from pyro_mmnorm.plots.style import capitalised
 from pyro_mmnorm.results.formatting import ESTIMATE, interval, number, plain
 from pyro_mmnorm.results.schema import TEST_CONTROLS
 
 __all__ = ["Cell", "Table", "calibration_tables", "columns_of", "finding_tables", "pairs"]
 
-WHO = ("by", "level", "n")
-TARGETS = {"mean": 0.0, "sd": 1.0, "beyond_1.96": 0.05, "beyond_2.58": 0.00988, "beyond_3.29": 0.001, "kurtosis": 0.0}
-TARGETS |= {"skew": 0.0} | {f"coverage_{level}": level / 100 for level in (50, 80, 90, 95, 99)}
-RECORD = {*ESTIMATE, "n", "p", "q", "statistic"}
+SUBGROUP_KEYS = ("by", "level", "n")
+EXPECTED = {"mean": 0.0, "sd": 1.0, "beyond_1.96": 0.05, "beyond_2.58": 0.00988, "beyond_3.29": 0.001, "kurtosis": 0.0}
+EXPECTED |= {"skew": 0.0} | {f"coverage_{level}": level / 100 for level in (50, 80, 90, 95, 99)}
+RECORD_KEYS = {*ESTIMATE, "n", "p", "q", "statistic"}
 
 
 class Cell(NamedTuple):
@@ -26,7 +27,7 @@ class Cell(NamedTuple):
 
 
 class Table(NamedTuple):
-    """A table with a caption; the first cell of every row is its heading."""
+    """A table with a caption; the first cell of each row is the heading of the row."""
 
     caption: str
     head: list[str]
@@ -34,7 +35,7 @@ class Table(NamedTuple):
 
 
 def pairs(caption: str, head: tuple[str, str], content: Mapping[Any, object]) -> Table:
-    """A table of keys and values; nested mappings give a row per inner key.
+    """A table of keys and values, with a row per inner key of nested mappings.
 
     Examples:
         >>> [[cell.text for cell in row] for row in pairs("", ("split", "n"), {"test": {"CN": 40}}).rows]
@@ -58,10 +59,15 @@ def columns_of(frame: pd.DataFrame, columns: Mapping[str, Sequence[str]], captio
     """A table of those `columns` (heading -> value column, or value, low and high) that `frame` has.
 
     Args:
-        frame: A row per line; its index is the row heading.
-        columns: What to show.
-        caption: Of the table.
+        frame: Values; the index gives the headings of the rows.
+        columns: Heading -> columns of `frame`.
+        caption: Caption of the table.
         title: Heading of the index.
+
+    Examples:
+        >>> frame = pd.DataFrame({"mean_z": [-1.0], "low": [-1.5], "high": [-0.5]}, ["AD"])
+        >>> [cell.text for cell in columns_of(frame, {"mean z": ["mean_z", "low", "high"]}, "", "group").rows[0]]
+        ['AD', '−1.00 [−1.50, −0.50]']
     """
     shown = {head: names for head, names in columns.items() if names[0] in frame.columns}
     rows = []
@@ -76,22 +82,22 @@ def columns_of(frame: pd.DataFrame, columns: Mapping[str, Sequence[str]], captio
 
 
 def calibration_tables(reliability: Mapping[str, Any]) -> list[Table]:
-    """Every figure of the test controls, overall and by group: spread and tails, coverage, the rest."""
+    """Calibration of z in the test controls, overall and by subgroup: moments and tails, coverage, other measures."""
     overall = {**reliability.get("overall", {}), "by": "all", "level": TEST_CONTROLS}
-    lines = [line for line in (overall, *reliability.get("groups", [])) if set(line) - set(WHO)]
-    found = [key for key in dict.fromkeys(key for line in lines for key in line) if key not in WHO]
-    spread = [key for key in found if key in ("mean", "sd") or key.startswith("beyond_")]
-    coverage = [key for key in found if key.startswith("coverage_")]
-    rest = [key for key in found if key not in spread + coverage]
-    blocks = {"Mean, SD and tails": spread, "Coverage of the central intervals": coverage, "Further figures": rest}
+    lines = [line for line in (overall, *reliability.get("groups", [])) if set(line) - set(SUBGROUP_KEYS)]
+    keys = [key for key in dict.fromkeys(key for line in lines for key in line) if key not in SUBGROUP_KEYS]
+    spread = [key for key in keys if key in ("mean", "sd") or key.startswith("beyond_")]
+    coverage = [key for key in keys if key.startswith("coverage_")]
+    rest = [key for key in keys if key not in spread + coverage]
+    blocks = {"Mean, SD and tails": spread, "Coverage of the central intervals": coverage, "Other measures": rest}
     return [
         Table(
-            f"{what} of z in test controls; red: the 95 % interval misses",
-            ["who", "n", *map(plain, keys)],
-            [_calibration_row(line, keys) for line in lines],
+            f"{what} of z in test controls; red: the 95 % interval excludes the expected value",
+            ["subgroup", "n", *map(plain, columns)],
+            [_calibration_row(line, columns) for line in lines],
         )
-        for what, keys in blocks.items()
-        if keys
+        for what, columns in blocks.items()
+        if columns
     ]
 
 
@@ -101,8 +107,8 @@ def _calibration_row(line: Mapping[str, Any], keys: Sequence[str]) -> list[Cell]
         figure = line.get(key)
         figure = figure if isinstance(figure, Mapping) else {"value": figure}
         low, high = (math.nan if figure.get(end) is None else figure[end] for end in ("low", "high"))
-        missed = low > TARGETS.get(key, math.nan) or high < TARGETS.get(key, math.nan)  # False where nothing is known
-        cells.append(Cell(interval(key, figure), tone="bad" if missed else ""))
+        excludes = low > EXPECTED.get(key, math.nan) or high < EXPECTED.get(key, math.nan)  # False if either is NaN
+        cells.append(Cell(interval(key, figure), tone="bad" if excludes else ""))
     return cells
 
 
@@ -114,11 +120,11 @@ def finding_tables(findings: Mapping[str, Any]) -> list[Table]:
 
 
 def _records(node: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
-    """Leaf records of nested mappings and lists, each with the keys that lead to it."""
+    """Leaf records of nested mappings and lists, each with its path of keys."""
     if isinstance(node, Mapping):
         nested = {key: value for key, value in node.items() if _is_nested(value)}
         flat = {key: value for key, value in node.items() if key not in nested}
-        if flat.keys() & RECORD:
+        if flat.keys() & RECORD_KEYS:
             yield path, flat
         else:
             yield from (((*path, key), {"value": value}) for key, value in flat.items())
@@ -126,8 +132,8 @@ def _records(node: Any, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...]
             yield from _records(value, (*path, str(key)))
     elif isinstance(node, list):
         for i, item in enumerate(node, 1):
-            told = isinstance(item, Mapping) and any(isinstance(value, str) for value in item.values())
-            yield from _records(item, path if told else (*path, str(i)))
+            named = isinstance(item, Mapping) and any(isinstance(value, str) for value in item.values())
+            yield from _records(item, path if named else (*path, str(i)))
     else:
         yield path, {"value": node}
 
@@ -137,11 +143,11 @@ def _is_nested(value: object) -> bool:
 
 
 def _finding_table(name: str, records: list[tuple[tuple[str, ...], dict[str, Any]]]) -> Table:
-    found = dict.fromkeys(key for _, record in records for key in record)
+    keys = dict.fromkeys(key for _, record in records for key in record)
     order = sorted(
-        (key for key in found if key not in ESTIMATE), key=lambda key: ("n", "p", "p_holm", "q", key).index(key)
+        (key for key in keys if key not in ESTIMATE), key=lambda key: ("n", "p", "p_holm", "q", key).index(key)
     )
-    head = ["value [95 % interval]" if "low" in found else "value"] if "value" in found else []
+    head = ["value [95 % interval]" if "low" in keys else "value"] if "value" in keys else []
     rows = []
     for path, record in records:
         key = path[-1] if path else name
@@ -150,5 +156,4 @@ def _finding_table(name: str, records: list[tuple[tuple[str, ...], dict[str, Any
             cells.append(Cell(interval(key, record), right=not isinstance(record.get("value"), str)))
         cells += [Cell(number(key, record.get(key)), right=not isinstance(record.get(key), str)) for key in order]
         rows.append(cells)
-    caption = plain(name)
-    return Table(caption[:1].upper() + caption[1:], ["measure", *head, *map(plain, order)], rows)
+    return Table(capitalised(plain(name)), ["measure", *head, *map(plain, order)], rows)

@@ -1,6 +1,6 @@
-"""Brain maps of the page: inline SVG whose regions tell their name and number."""
+"""Brain maps of the page: inline SVG with the name and value of every region."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import NamedTuple
 
@@ -11,8 +11,8 @@ from matplotlib.colors import Normalize, to_hex
 
 from pyro_mmnorm.core.errors import InputError
 from pyro_mmnorm.data.atlas import region_of
-from pyro_mmnorm.plots.brain import MAPS, Kind, Painting, painted
-from pyro_mmnorm.plots.panels import bare
+from pyro_mmnorm.plots.brain import COLOUR_MAPS, Kind, Painting, painted
+from pyro_mmnorm.plots.panels import BLANK, bare
 from pyro_mmnorm.plots.schematics import Label
 from pyro_mmnorm.plots.shapes import brain_svg_shapes, lies_over
 from pyro_mmnorm.results.formatting import number
@@ -21,21 +21,21 @@ __all__ = ["BrainFigure", "Drawing", "Mark", "Scale", "blank_map", "colours", "g
 
 STOPS = 33
 FADING = "Fade regions with q \u2265 0.05"
-BLANK, HATCHED = "#dcdcdc", "none"
+HATCHED = "none"
 
 
 class Mark(NamedTuple):
-    """A region on a view: the id of its path, its colour, what is told of it, and its place in the table of z."""
+    """A region on a view: the id of its path, its colour, its description, and its column in the table of z."""
 
     path: str
     fill: str
-    told: str
+    text: str
     pale: bool = False
-    row: int | None = None
+    column: int | None = None
 
 
 class Drawing(NamedTuple):
-    """A view of the brain, painted; in the coordinates of `box`."""
+    """A view of the brain with its colours, in the coordinates of `box`."""
 
     name: str
     box: str
@@ -47,7 +47,7 @@ class Drawing(NamedTuple):
 
 
 class Scale(NamedTuple):
-    """A colour bar: what the numbers are, and both of its ends."""
+    """A colour bar: kind, label, and both ends."""
 
     kind: Kind
     label: str
@@ -56,7 +56,7 @@ class Scale(NamedTuple):
 
 
 class BrainFigure(NamedTuple):
-    """Maps on one scale, a row a group."""
+    """Maps on one scale, a row per group."""
 
     caption: str
     rows: list[tuple[str, list[Drawing]]]
@@ -67,7 +67,7 @@ class BrainFigure(NamedTuple):
 
 @cache
 def path_id(view: str, shape: str) -> str:
-    """The id under which the page holds a shape of a view; `ground` and `lines` are shapes too.
+    """The id of a shape of a view in the page; `ground` and `lines` are shapes too.
 
     Examples:
         >>> path_id("left lateral", "ctx-lh-insula")
@@ -77,13 +77,18 @@ def path_id(view: str, shape: str) -> str:
 
 
 def colours(kind: Kind) -> list[str]:
-    """The colours of a scale from its low to its high end."""
-    scale = ScalarMappable(Normalize(0, STOPS - 1), MAPS[kind])
+    """The colours of a scale from its low to its high end.
+
+    Examples:
+        >>> colours("diverging")[0]
+        '#053061'
+    """
+    scale = ScalarMappable(Normalize(0, STOPS - 1), COLOUR_MAPS[kind])
     return [to_hex(colour) for colour in scale.to_rgba(np.arange(STOPS))]
 
 
 def layers(columns: Sequence[str]) -> dict[str, list[str]]:
-    """Columns of z that fit on one brain: all of them, or those of each modality where two measure the same region.
+    """Columns of z for each map: all columns in one, or a map per modality where two modalities measure one region.
 
     Examples:
         >>> layers(["a.lh_insula", "b.Left-Thalamus"])
@@ -102,38 +107,34 @@ def group_maps(
     frame: pd.DataFrame, *, key: str, label: str, kind: Kind, caption: str, faded: pd.DataFrame | None = None,
     fading: str = "", heads: Mapping[str, str] | None = None,
 ) -> tuple[list[BrainFigure], list[str]]:  # fmt: skip
-    """Maps of a number per region and group, a figure a layer.
+    """Maps of a value per region and group, a figure per layer.
 
     Args:
         frame: Regions (`<modality>.<region>`) x groups.
-        key: What the numbers are, as `number` knows it.
-        label: The same on the colour bar, with the unit.
-        kind: Of the scale.
-        caption: Of every figure.
-        faded: True where a region may be drawn pale; `fading` says when.
-        heads: Group -> what stands above its row.
+        key: Name of the values, which sets their format in `number`.
+        label: Label of the colour bar, with the unit.
+        kind: Kind of the scale.
+        caption: Caption of every figure.
+        faded: True where a region may be drawn pale.
+        fading: Label of the checkbox that fades these regions.
+        heads: Group -> heading of its row.
 
     Returns:
         The figures, and a sentence for each that cannot be drawn.
     """
-    figures, left_out = [], []
+    figures, left_out = [], list[str]()
     end = float(np.nanmax(np.abs(frame.to_numpy()), initial=0.0)) or 1.0
     limit = max(1.0, end) if kind == "diverging" else end
-    for name, columns in layers(list(frame.index)).items():
-        try:
-            drawn = painted(frame.loc[columns], label=label, kind=kind, limit=limit)
-        except InputError as error:
-            left_out.append(f"Brain map not drawn{f' of {name}' if name else ''}: {error}")
-            continue
-        pale = set[tuple[str, str]]()
-        if faded is not None:
-            pale = {(row, str(group)) for group in frame for row in columns if faded.at[row, group]}
+    pale = set[tuple[str, str]]()
+    if faded is not None:
+        pale = {(row, str(group)) for group in frame for row in frame.index if faded.at[row, group]}
 
-        def told(row: str, group: str, frame: pd.DataFrame = frame) -> str:
-            return f"{_named(row)}: {number(key, frame.at[row, group])}"
+    def described(row: str, group: str) -> str:
+        return f"{_named(row)}: {number(key, frame.at[row, group])}"
 
+    for name, drawn in _painted_layers(frame, label, kind, limit, left_out):
         rows = [
-            ((heads or {}).get(group, group), _drawings(drawn, group, told, pale, list(frame.index)))
+            ((heads or {}).get(group, group), _drawings(drawn, group, described, pale, list(frame.index)))
             for group in drawn.paints
         ]
         low = number(key, -limit) if kind == "diverging" else number(key, 0.0)
@@ -143,18 +144,25 @@ def group_maps(
 
 
 def blank_map(columns: Sequence[str], limit: float) -> tuple[list[BrainFigure], list[str]]:
-    """Maps that the page itself paints, for the z of one person; a figure a layer."""
-    figures, left_out = [], []
-    for name, part in layers(columns).items():
-        try:
-            drawn = painted(pd.DataFrame({"": 0.0}, index=part), limit=limit)
-        except InputError as error:
-            left_out.append(f"Brain map not drawn{f' of {name}' if name else ''}: {error}")
-            continue
+    """Maps whose colours the script of the page sets, for the z of one person; a figure per layer."""
+    figures, left_out = [], list[str]()
+    frame = pd.DataFrame({"": 0.0}, index=list(columns))
+    for name, drawn in _painted_layers(frame, "z", "diverging", limit, left_out):
         rows = [("", _drawings(drawn, "", lambda row, _: _named(row), set(), list(columns), labelled=True))]
         scale = Scale("diverging", "z (SD)", number("z", -limit), number("z", limit))
         figures.append(BrainFigure(name or "z of every region", rows, scale, drawn.notes, FADING))
     return figures, left_out
+
+
+def _painted_layers(
+    frame: pd.DataFrame, label: str, kind: Kind, limit: float, left_out: list[str]
+) -> Iterator[tuple[str, Painting]]:
+    """Name and colours of every layer; a layer that cannot be drawn adds a sentence to `left_out`."""
+    for name, columns in layers(list(frame.index)).items():
+        try:
+            yield name, painted(frame.loc[columns], label=label, kind=kind, limit=limit)
+        except InputError as error:
+            left_out.append(f"Brain map not drawn{f' of {name}' if name else ''}: {error}")
 
 
 def _named(row: str) -> str:
@@ -163,27 +171,26 @@ def _named(row: str) -> str:
 
 
 def _drawings(
-    drawn: Painting, group: str, told: Callable[[str, str], str], pale: set[tuple[str, str]], order: list[str], *,
+    drawn: Painting, group: str, described: Callable[[str, str], str], pale: set[tuple[str, str]], order: list[str], *,
     labelled: bool = False,
 ) -> list[Drawing]:  # fmt: skip
     """Every view of a group."""
     row_of = {shape: row for row, shapes in drawn.shapes.items() for shape in shapes}
-    place = {row: i for i, row in enumerate(order)}
-    found, told_once = [], dict[str, str]()
+    column_of = {row: i for i, row in enumerate(order)}
+    texts = {row: described(row, group) for row in drawn.shapes}
+    drawings = []
     for name in drawn.views:
         view, marks = brain_svg_shapes()[name], []
         for shape in sorted(view.shapes, key=lies_over):
             row, paint = row_of.get(shape), drawn.paints[group].get(shape)
             if row is None or paint is None:
                 fill = BLANK if paint is None else HATCHED
-                words = "" if paint is None else f"{shape}: no value"
-                marks.append(Mark(path_id(name, shape), fill, words))
+                marks.append(Mark(path_id(name, shape), fill, "" if paint is None else f"{shape}: no value"))
                 continue
-            told_once.setdefault(row, told(row, group))
             fill = paint.face or HATCHED
-            marks.append(Mark(path_id(name, shape), fill, told_once[row], (row, group) in pale, place[row]))
+            marks.append(Mark(path_id(name, shape), fill, texts[row], (row, group) in pale, column_of[row]))
         shown = view if labelled else bare(view)
         box = " ".join(f"{x:g}" for x in shown.view_box)
         ground, lines = (path_id(name, part) if getattr(view, part) else "" for part in ("ground", "lines"))
-        found.append(Drawing(name, box, ground, marks, lines, shown.labels, shown.headings))
-    return found
+        drawings.append(Drawing(name, box, ground, marks, lines, shown.labels, shown.headings))
+    return drawings

@@ -1,6 +1,6 @@
 "use strict";
-// What the page can do beside being read: tables sort and download, regions tell their number, and a person is picked.
-// Text is only ever set as text, never parsed as HTML.
+// Interactive parts of the page: sorting and download of tables, values of regions, selection of a person.
+// Text is always set as text and never parsed as HTML.
 (() => {
   const all = (selector, root = document) => [...root.querySelectorAll(selector)];
   const by = (id) => document.getElementById(id);
@@ -26,7 +26,7 @@
   const minus = (text) => text.replace("-", "\u2212");
   const nothing = (value) => value === null || value === undefined || Number.isNaN(value);
 
-  // Three or four figures, whatever the unit of the table.
+  // Three or four significant digits in any unit.
   function figures(value) {
     if (nothing(value)) return "\u2013";
     const size = Math.abs(value);
@@ -38,10 +38,10 @@
   const chance = (value) => (nothing(value) ? "\u2013" : value < 0.001 ? "<0.001" : value.toFixed(3));
   const plain = (text) => text.replaceAll("\u2212", "-").replaceAll("\u00a0", " ").trim();
 
-  // The number that a cell begins with; NaN for words. "<0.001" lies below 0.001.
+  // The number at the start of a cell; NaN for words. "<0.001" sorts before 0.001.
   function leading(text) {
-    const found = /^(<?)\s*(-?[\d,]*\.?\d+(?:e-?\d+)?)(?![\w.]*[A-Za-z_])/.exec(plain(text));
-    return found ? Number(found[2].replaceAll(",", "")) - (found[1] ? 1e-9 : 0) : NaN;
+    const match = /^(<?)\s*(-?[\d,]*\.?\d+(?:e-?\d+)?)(?![\w.]*[A-Za-z_])/.exec(plain(text));
+    return match ? Number(match[2].replaceAll(",", "")) - (match[1] ? 1e-9 : 0) : NaN;
   }
 
   // ------------------------------------------------------------------------------------------------ tables
@@ -66,7 +66,7 @@
     heading.setAttribute("aria-sort", order);
   }
 
-  // "1.43 [1.38, 1.48]" gives three columns; a text that a spreadsheet would take for a formula is quoted.
+  // "1.43 [1.38, 1.48]" becomes three columns; text that a spreadsheet would read as a formula is quoted.
   const INTERVAL = /^(\S+(?: %)?) \[(\S+), (\S+)\]$/;
 
   function csv(table) {
@@ -75,7 +75,7 @@
       const texts = column(table, i).map(plain);
       const parts = texts.map((text) => INTERVAL.exec(text));
       if (!parts.some(Boolean)) return [[name, ...texts]];
-      const part = (k) => parts.map((found, row) => (found ? found[k] : k === 1 ? texts[row] : ""));
+      const part = (k) => parts.map((match, row) => (match ? match[k] : k === 1 ? texts[row] : ""));
       return [[name, ...part(1)], [`${name}, low`, ...part(2)], [`${name}, high`, ...part(3)]];
     });
     const field = (text) => {
@@ -111,7 +111,7 @@
 
   const tip = by("tip");
 
-  function tell(mark, x, y) {
+  function showTip(mark, x, y) {
     tip.textContent = mark.getAttribute("aria-label");
     tip.hidden = false;
     const { width, height } = tip.getBoundingClientRect();
@@ -119,13 +119,13 @@
     tip.style.top = `${y + 18 + height > innerHeight ? y - height - 10 : y + 18}px`;
   }
 
-  const hush = () => { tip.hidden = true; };
+  const hideTip = () => { tip.hidden = true; };
 
-  // One stop of the tab key a map; the arrow keys go on from there.
-  function walk(event, marks) {
+  // One tab stop per map; the arrow keys move between its regions.
+  function moveFocus(event, marks) {
     const at = marks.indexOf(event.target);
     const steps = { ArrowRight: at + 1, ArrowDown: at + 1, ArrowLeft: at - 1, ArrowUp: at - 1, Home: 0, End: marks.length - 1 };
-    if (event.key === "Escape") hush();
+    if (event.key === "Escape") hideTip();
     if (at < 0 || !(event.key in steps)) return;
     event.preventDefault();
     const next = marks[(steps[event.key] + marks.length) % marks.length];
@@ -142,16 +142,16 @@
       mark.setAttribute("tabindex", i ? -1 : 0);
     });
     map.addEventListener("pointermove", (event) => {
-      if (event.target.matches("use.mark")) tell(event.target, event.clientX, event.clientY);
-      else hush();
+      if (event.target.matches("use.mark")) showTip(event.target, event.clientX, event.clientY);
+      else hideTip();
     });
-    map.addEventListener("pointerleave", hush);
-    map.addEventListener("focusout", hush);
+    map.addEventListener("pointerleave", hideTip);
+    map.addEventListener("focusout", hideTip);
     map.addEventListener("focusin", (event) => {
       const box = event.target.getBoundingClientRect();
-      if (event.target.matches("use.mark:focus-visible")) tell(event.target, box.x + box.width / 2, box.y + box.height / 2);
+      if (event.target.matches("use.mark:focus-visible")) showTip(event.target, box.x + box.width / 2, box.y + box.height / 2);
     });
-    map.addEventListener("keydown", (event) => walk(event, marks));
+    map.addEventListener("keydown", (event) => moveFocus(event, marks));
   }
 
   // ------------------------------------------------------------------------------------------------ one person
@@ -161,10 +161,10 @@
   const data = JSON.parse(source.textContent);
   const d = data.regions.length;
   const STRONGEST = 10;
-  const given = "The curves take no account of the person's other regions; z in the table does.";
-  const CONTEXT = { reconstruction: given, cross_modal: given, local: given };
+  const conditional = "The curves do not depend on the other regions of this person; z in the table does.";
+  const CONTEXT = { reconstruction: conditional, cross_modal: conditional, local: conditional };
 
-  // Two bytes a number, row by row: low + step * code of the column; see `packed` in explorer.py.
+  // Two bytes per number, row by row: low + step * code of the column; see `packed` in explorer.py.
   function unpacked({ low, step, codes }) {
     const text = atob(codes);
     const bytes = new Uint8Array(text.length);
@@ -179,8 +179,8 @@
   const cells = Object.fromEntries(Object.entries(data.cells).map(([name, table]) => [name, unpacked(table)]));
   const curves = data.curves && { ...data.curves, values: unpacked(data.curves.values) };
   const cell = (name, person, region) => (cells[name] ? cells[name](person, region) : NaN);
-  const painted = all(".explorer use.mark[data-row]");
-  const state = { person: 0, region: 0, found: [] };
+  const painted = all(".explorer use.mark[data-region]");
+  const state = { person: 0, region: 0, matches: [] };
 
   function colour(z) {
     if (nothing(z)) return "none";
@@ -213,13 +213,13 @@
 
   function showMap(person) {
     for (const mark of painted) {
-      const region = Number(mark.dataset.row);
+      const region = Number(mark.dataset.region);
       const [z, q] = [cell("z", person, region), cell("q", person, region)];
       mark.setAttribute("fill", colour(z));
       mark.classList.toggle("none", nothing(z));
       mark.classList.toggle("pale", !(q < 0.05));
-      const told = nothing(z) ? "not observed" : `z ${score(z)}, q ${chance(q)}`;
-      mark.setAttribute("aria-label", `${data.regions[region]} (${data.modalities[region]}): ${told}`);
+      const text = nothing(z) ? "not observed" : `z ${score(z)}, q ${chance(q)}`;
+      mark.setAttribute("aria-label", `${data.regions[region]} (${data.modalities[region]}): ${text}`);
     }
   }
 
@@ -244,14 +244,14 @@
   function showRegion(region) {
     state.region = region;
     by("region").value = region;
-    for (const mark of painted) mark.classList.toggle("chosen", Number(mark.dataset.row) === region);
+    for (const mark of painted) mark.classList.toggle("chosen", Number(mark.dataset.region) === region);
     const profile = curves ? curves.profile[state.person] : -1;
     const at = curves ? curves.at[state.person] : null;
     by("curve").replaceChildren();
     if (!curves || profile < 0 || at === null) {
-      by("curve-told").textContent = curves
-        ? "No centile curve for people with these covariates is kept with this run."
-        : "This run keeps no centile curves.";
+      by("curve-text").textContent = curves
+        ? "This run has no centile curves for the covariates of this person."
+        : "This run has no centile curves.";
       return;
     }
     const n = curves.grid.length;
@@ -259,13 +259,13 @@
     const lines = curves.centiles.map((_, k) => curves.grid.map((__, i) => curves.values(first + k * n + i, region)));
     const value = cell("observed", state.person, region);
     const here = Math.max(curves.grid[0], Math.min(curves.grid[n - 1], at));
-    const told = curves.centiles.map((q, k) => `${q} %: ${figures(between(curves.grid, lines[k], here))}`).join(", ");
+    const centiles = curves.centiles.map((q, k) => `${q} %: ${figures(between(curves.grid, lines[k], here))}`).join(", ");
     const what = `${data.regions[region]} (${data.modalities[region]})`;
-    const beyond = here === at ? "" : ` (beyond the curves, read at ${figures(here)})`;
+    const beyond = here === at ? "" : ` (outside the range of the curves, read at ${figures(here)})`;
     const own = nothing(value) ? "not observed" : figures(value);
     const fixed = curves.profiles[profile] ? ` with ${curves.profiles[profile]}` : "";
-    by("curve-told").textContent = `${what} at ${curves.by} ${figures(at)}${beyond}: this person ${own}; centiles of ` +
-      `healthy people${fixed}: ${told}. ${CONTEXT[data.kind] || ""}`;
+    by("curve-text").textContent = `${what} at ${curves.by} ${figures(at)}${beyond}: this person ${own}; centiles of ` +
+      `controls${fixed}: ${centiles}. ${CONTEXT[data.kind] || ""}`;
     chart(lines, at, value, what);
   }
 
@@ -274,7 +274,7 @@
     return line[i - 1] + ((line[i] - line[i - 1]) * (x - grid[i - 1])) / (grid[i] - grid[i - 1]);
   }
 
-  // Round steps, four to eight on an axis.
+  // Round steps, four to eight ticks per axis.
   function ticks(low, high) {
     const rough = (high - low) / 5;
     const power = 10 ** Math.floor(Math.log10(rough));
@@ -290,7 +290,7 @@
     const room = 0.04 * (ys[1] - ys[0] || 1);
     const x = (age) => left + ((right - left) * (age - xs[0])) / (xs[1] - xs[0] || 1);
     const y = (size) => bottom - ((bottom - top) * (size - ys[0] + room)) / (ys[1] - ys[0] + 2 * room);
-    const label = `Centile curves of ${what} over ${curves.by}; the text below tells the numbers`;
+    const label = `Centile curves of ${what} over ${curves.by}; the values are in the text below`;
     const svg = draw(by("curve"), "svg", { viewBox: "0 0 620 350", role: "img", "aria-label": label });
     for (const tick of ticks(ys[0] - room, ys[1] + room)) {
       draw(svg, "path", { class: "grid", d: `M${left} ${y(tick)}H${right}` });
@@ -305,7 +305,7 @@
     const unit = curves.by === "age" ? " (years)" : "";
     draw(svg, "text", { x: (left + right) / 2, y: bottom + 42, "text-anchor": "middle" }, curves.by + unit);
     draw(svg, "text", { x: left, y: top - 10 }, `${what}, unit of the table`);
-    let below = Infinity; // names of curves that lie close together are spread upwards
+    let below = Infinity; // labels of neighbouring curves are moved upwards to avoid overlap
     lines.forEach((line, k) => {
       const middle = curves.centiles[k] === 50 ? " middle" : "";
       const path = line.map((size, i) => `${i ? "L" : "M"}${x(curves.grid[i]).toFixed(1)} ${y(size).toFixed(1)}`).join("");
@@ -317,21 +317,21 @@
     if (!nothing(value)) draw(svg, "circle", { class: "who", cx: x(at), cy: y(value), r: 6 });
   }
 
-  // ------------------------------------------------------------------------------------------------ picking
+  // ------------------------------------------------------------------------------------------------ selection of a person
 
   const option = (person) => make("option", { value: person }, `${data.ids[person]} \u00b7 ${data.groups[person]}`);
 
   function find() {
     const wanted = by("find").value.trim().toLowerCase();
-    state.found = data.ids.map((_, i) => i).filter((i) => `${data.ids[i]} ${data.groups[i]}`.toLowerCase().includes(wanted));
-    by("person").replaceChildren(...state.found.map(option));
-    by("matches").textContent = `${state.found.length.toLocaleString("en")} of ${data.ids.length.toLocaleString("en")} people`;
-    if (state.found.length) showPerson(state.found.includes(state.person) ? state.person : state.found[0]);
+    state.matches = data.ids.map((_, i) => i).filter((i) => `${data.ids[i]} ${data.groups[i]}`.toLowerCase().includes(wanted));
+    by("person").replaceChildren(...state.matches.map(option));
+    by("matches").textContent = `${state.matches.length.toLocaleString("en")} of ${data.ids.length.toLocaleString("en")} people`;
+    if (state.matches.length) showPerson(state.matches.includes(state.person) ? state.person : state.matches[0]);
   }
 
-  function step(by_) {
-    const n = state.found.length;
-    if (n) showPerson(state.found[(state.found.indexOf(state.person) + by_ + n) % n]);
+  function step(offset) {
+    const n = state.matches.length;
+    if (n) showPerson(state.matches[(state.matches.indexOf(state.person) + offset + n) % n]);
   }
 
   by("find").addEventListener("input", find);
@@ -341,7 +341,7 @@
   by("region").append(...data.regions.map((name, i) => make("option", { value: i }, `${name} (${data.modalities[i]})`)));
   by("region").addEventListener("change", (event) => showRegion(Number(event.target.value)));
   for (const map of all(".explorer .views")) {
-    const chosen = (event) => event.target.dataset?.row && showRegion(Number(event.target.dataset.row));
+    const chosen = (event) => event.target.dataset?.region && showRegion(Number(event.target.dataset.region));
     map.addEventListener("click", chosen);
     map.addEventListener("keydown", (event) => event.key === "Enter" && chosen(event));
   }

@@ -1,4 +1,4 @@
-"""Page: one self-contained report.html from a run folder."""
+"""Page: the self-contained report.html of a run folder."""
 
 import base64
 import hashlib
@@ -12,12 +12,12 @@ import pandas as pd
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
-from scipy import stats
 
 from pyro_mmnorm.core.files import atomic_write
 from pyro_mmnorm.evaluation.verdict import verdict
 from pyro_mmnorm.plots.shapes import brain_svg_shapes
 from pyro_mmnorm.plots.training_curves import best_epoch
+from pyro_mmnorm.plots.z_values import half_width
 from pyro_mmnorm.report.explorer import Explorer, explorer
 from pyro_mmnorm.report.html_tables import Table, calibration_tables, columns_of, finding_tables, pairs
 from pyro_mmnorm.report.maps import BrainFigure, colours, group_maps, path_id
@@ -35,13 +35,13 @@ REGION_COLUMNS = {
     "modality": ["modality"],
     "n": ["n"],
     "mean z": ["mean_z", "mean_z_low", "mean_z_high"],
-    "controls' mean z": ["mean_z_controls"],
+    "mean z, controls": ["mean_z_controls"],
     "Hedges g": ["hedges_g", "hedges_g_low", "hedges_g_high"],
     "Welch q": ["welch_q"],
     "Mann-Whitney q": ["mannwhitney_q"],
     "people with p\u00a0<\u00a00.05": ["share_significant", "share_significant_low", "share_significant_high"],
     "controls with p\u00a0<\u00a00.05": ["share_significant_controls"],
-    "poster's rule": ["share_poster_rule"],
+    "people, poster's rule": ["share_poster_rule"],
 }
 PEOPLE_COLUMNS = {
     "group": ["shown_group"],
@@ -52,14 +52,14 @@ PEOPLE_COLUMNS = {
     "q < 0.05": ["n_significant"],
     "severity index": ["dsi"],
     "omnibus p": ["omnibus_p"],
-    "most deviant regions": ["largest"],
+    "regions with the largest |z|": ["largest"],
 }
-JUDGED = ("overall", "groups", "warnings", "verdict", "bounds")
+SHOWN_ABOVE = ("overall", "groups", "warnings", "verdict", "bounds")
 STEP_COLUMNS = {"seconds": ["seconds"], "peak memory (MiB)": ["peak_memory_mib"]}
 
 
 class Note(NamedTuple):
-    """A paragraph; `tone` good, unclear or bad makes it a coloured box."""
+    """A paragraph; with a `tone` (good, unclear or bad) it is a coloured box."""
 
     text: str
     tone: str = ""
@@ -67,7 +67,7 @@ class Note(NamedTuple):
 
 
 class Section(NamedTuple):
-    """A part of the page with a heading of its own."""
+    """A part of the page under its own heading."""
 
     id: str
     heading: str
@@ -86,10 +86,10 @@ def build_report(run_dir: str | Path) -> Path:
         run_dir: Folder with the files of a run; `figures/*.png` and `report.html` are written there.
 
     Returns:
-        Path of report.html, which opens from disk without a network.
+        Path of report.html, which opens without a network.
 
     Raises:
-        InputError: When the folder or a compulsory file is missing, or a file holds something else.
+        InputError: When the folder or a required file is missing, or a file has other content.
 
     Examples:
         >>> build_report("no/such/run")
@@ -105,7 +105,12 @@ def build_report(run_dir: str | Path) -> Path:
 
 
 def page_of(title: str, lead: str, sections: Sequence[Section]) -> str:
-    """A self-contained page: nothing is fetched, and whatever text it is given is shown as text."""
+    """A self-contained page: nothing is loaded from elsewhere, and all text is escaped.
+
+    Examples:
+        >>> page_of("A < B", "", []).count("A &lt; B")
+        2
+    """
     environment = Environment(
         loader=PackageLoader("pyro_mmnorm", "report"),
         autoescape=True,
@@ -128,12 +133,12 @@ def page_of(title: str, lead: str, sections: Sequence[Section]) -> str:
 
 
 def _own(name: str) -> str:
-    """A text file beside this one."""
+    """Text of a file beside this one."""
     return files("pyro_mmnorm.report").joinpath(name).read_text(encoding="utf-8")
 
 
 def _paths(sections: Sequence[Section]) -> dict[str, str]:
-    """Id -> path of every shape that some map of the page shows."""
+    """Id -> path of every shape shown by a map of the page."""
     figures = [figure for s in sections for figure in (*s.brains, *(s.explorer.brains if s.explorer else ()))]
     names = dict.fromkeys(drawing.name for figure in figures for _, row in figure.rows for drawing in row)
     return {
@@ -154,13 +159,13 @@ def _lead(run: RunResults) -> str:
     names = {"target": "people", "test": TEST_CONTROLS}
     who = [f"{people[split]:,} {name}" for split, name in names.items() if split in people]
     return (
-        f"How far {run.z.shape[1]:,} brain regions ({', '.join(run.modalities.index)}) lie from what is expected "
-        f"in {' and '.join(who)}."
+        f"Deviations of {run.z.shape[1]:,} brain regions ({', '.join(run.modalities.index)}) from their expected "
+        f"values in {' and '.join(who)}."
     )
 
 
 def _run(run: RunResults) -> Section:
-    told, config = run.provenance, run.config
+    config = run.config
     scored = group_of(run.subjects).value_counts().reindex([TEST_CONTROLS, *run.groups]).dropna().astype(int)
     tables = [
         pairs("People by split", ("split", "n"), run.counts),
@@ -169,12 +174,12 @@ def _run(run: RunResults) -> Section:
         pairs("Model", ("part", "setting"), _model(config)),
         pairs("Deviations", ("part", "setting"), config.get("deviations", {})),
     ]
-    notes = [Note(f"Noted: {text}.".replace("..", ".")) for text in told.get("notes", [])]
-    return Section("run", "What was run", notes, tables)
+    notes = [Note(f"Note: {text}.".replace("..", ".")) for text in run.provenance.get("notes", [])]
+    return Section("run", "Data and settings", notes, tables)
 
 
 def _model(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that count: of a baseline its name and number of factors."""
+    """Settings of the model; for a baseline, its name and number of factors."""
     model, baseline = dict(config.get("model", {})), config.get("baseline")
     if not baseline:
         return model
@@ -185,17 +190,17 @@ def _calibration(run: RunResults) -> Section:
     result, reliability = verdict(run.reliability), run.reliability
     notes = [Note(result.sentence, result.tone, result.evidence)]
     if outside := [str(text) for text in reliability.get("warnings", [])]:
-        notes.append(Note("Read with care:", "unclear", outside))
-    shares_of = run.extrapolated.reindex([TEST_CONTROLS, *run.groups]).dropna()
-    if len(shares_of):
-        shares = [f"{group} {number('share_', float(share))}" for group, share in shares_of.items()]
-        notes.append(Note(f"Cells beyond the calibration range, whose z is extrapolated: {', '.join(shares)}."))
-    rest = {key: value for key, value in reliability.items() if key not in JUDGED}
+        notes.append(Note("Limitations:", "unclear", outside))
+    extrapolated = run.extrapolated.reindex([TEST_CONTROLS, *run.groups]).dropna()
+    if len(extrapolated):
+        shares = [f"{group} {number('share_', float(share))}" for group, share in extrapolated.items()]
+        notes.append(Note(f"Values outside the calibration range (extrapolated z): {', '.join(shares)}."))
+    rest = {key: value for key, value in reliability.items() if key not in SHOWN_ABOVE}
     if isinstance(calibrator := rest.get("calibrator"), Mapping) and "p_values" in calibrator:
-        notes.append(Note(f"Which p-value feeds what: {calibrator['p_values']}"))
+        notes.append(Note(f"P-values: {calibrator['p_values']}"))
         rest["calibrator"] = {key: value for key, value in calibrator.items() if key != "p_values"}
     tables = calibration_tables(reliability) + finding_tables(rest)
-    return Section("calibration", "Is it calibrated?", notes, tables)
+    return Section("calibration", "Calibration", notes, tables)
 
 
 def _findings(run: RunResults) -> Section:
@@ -212,7 +217,7 @@ def _findings(run: RunResults) -> Section:
 
 
 def _maps(run: RunResults) -> tuple[list[BrainFigure], list[str]]:
-    """Mean z, and the share of people with a significant deviation, by region and group."""
+    """Maps of mean z and of the proportion of people with extreme deviations, by group."""
     if not run.groups or "mean_z" not in run.regions:
         return [], []
     regions = run.regions.assign(name=run.regions["modality"] + "." + run.regions["region"])
@@ -232,7 +237,7 @@ def _maps(run: RunResults) -> tuple[list[BrainFigure], list[str]]:
         with_controls = [group for group in (TEST_CONTROLS, *run.groups) if group in n.index]
         more, _ = group_maps(
             wide("share_significant", with_controls), key="share_significant", kind="sequential", heads=heads,
-            label="people with p < 0.05 (%)", caption="Share of people with a significant deviation by group",
+            label="people with p < 0.05 (%)", caption="Proportion of people with extreme deviations by group",
         )  # fmt: skip
         brains += more
     return brains, left_out
@@ -243,10 +248,10 @@ def _top_regions(regions: pd.DataFrame, group: str) -> Table:
     controls = regions[regions["group"] == TEST_CONTROLS].set_index(["modality", "region"])
     rows = rows.assign(mean_z_controls=controls["mean_z"].reindex(rows.index)).reset_index("modality")
     if "sd_z" in rows:
-        half = stats.t.ppf(0.975, np.maximum(rows["n"] - 1, 1)) * rows["sd_z"] / np.sqrt(rows["n"])
+        half = half_width(rows)
         rows = rows.assign(mean_z_low=rows["mean_z"] - half, mean_z_high=rows["mean_z"] + half)
     top = rows.sort_values("mean_z", key=np.abs, ascending=False).head(TOP_REGIONS)
-    caption = f"{group}: the {len(top)} regions of {len(rows)} with the largest mean z of either sign"
+    caption = f"{group}: the {len(top)} regions of {len(rows)} with the largest |mean z|"
     return columns_of(top, REGION_COLUMNS, caption, "region")
 
 
@@ -257,11 +262,11 @@ def _people(run: RunResults) -> Section:
     largest = [_largest(run.z.loc[name]) for name in top.index]
     top = top.assign(shown_group=group_of(top), largest=largest)
     caption = f"The {len(top)} of {len(scored):,} {who} with the largest mean |z|"
-    note = Note("Calibrated controls have mean |z| 0.798. A large one can also be a bad scan: look at the image first.")
-    found = explorer(run)
-    notes = [note, *(Note(text) for text in found.notes)]
+    note = Note("Mean |z| is 0.798 under calibration. Poor image quality also increases it: check the image first.")
+    people = explorer(run)
+    notes = [note, *(Note(text) for text in people.notes)]
     tables = [columns_of(top, PEOPLE_COLUMNS, caption, "id")]
-    return Section("people", "People", notes, tables, explorer=found)
+    return Section("people", "People", notes, tables, explorer=people)
 
 
 def _largest(z: pd.Series, top: int = 3) -> str:
@@ -271,56 +276,61 @@ def _largest(z: pd.Series, top: int = 3) -> str:
 
 
 def _training(run: RunResults) -> Section:
-    history, told = run.history, run.diagnostics
+    history, diagnostics = run.history, run.diagnostics
     if history.empty:
-        return Section("training", "Training", [Note("No history: nothing was trained in this run.")], [])
-    kept = told.get("best_epoch") or [int(history["epoch"].iloc[best_epoch(history)])]
+        return Section("training", "Training", [Note("This run has no training history: no model was trained.")], [])
+    selected = diagnostics.get("best_epoch") or [int(history["epoch"].iloc[best_epoch(history)])]
     seconds = f" in {history['seconds'].sum():,.0f} s" if "seconds" in history else ""
-    epochs = ", ".join(f"{epoch}{' (the start)' if epoch == 0 else ''}" for epoch in kept)
-    notes = [Note(f"{len(history)} epochs{seconds}; the weights of epoch {epochs} are kept."), *_latents_in_use(run)]
-    tables = [_after_the_fit(told)] if told else []
+    epochs = ", ".join(f"{epoch}{' (initialisation)' if epoch == 0 else ''}" for epoch in selected)
+    notes = [Note(f"{len(history)} epochs{seconds}; selected weights: epoch {epochs}."), *_latents_in_use(run)]
+    tables = [_diagnostics_table(diagnostics)] if diagnostics else []
     if "kl" in run.latents:
         latents = run.latents.sort_values("kl", ascending=False).reset_index(drop=True)
         latents = latents.assign(active=latents["active"].astype(str)) if "active" in latents else latents
         columns = {plain(str(name)): [str(name)] for name in latents}
-        tables.append(columns_of(latents.set_axis(latents.index + 1), columns, "Latents, by KL from the prior", "rank"))
+        tables.append(
+            columns_of(latents.set_axis(latents.index + 1), columns, "Latent dimensions, by KL from the prior", "rank")
+        )
     return Section("training", "Training and diagnostics", notes, tables)
 
 
 def _latents_in_use(run: RunResults) -> list[Note]:
-    """How many latents are active, or what to do where the posterior has collapsed."""
-    told = run.diagnostics
-    if told:
-        active = ", ".join(str(n) for n in told.get("active_units", []))
-        words = told.get("warning") or f"{active} of {told.get('latents')} latents are in use."
-        return [Note(words, "bad" if told.get("warning") else "")]
+    """The number of active latent dimensions, or a warning of posterior collapse."""
+    if diagnostics := run.diagnostics:
+        active = ", ".join(str(n) for n in diagnostics.get("active_units", []))
+        warning = diagnostics.get("warning")
+        counted = f"{active} of {diagnostics.get('latents')} latent dimensions are active."
+        return [Note(warning, "bad") if warning else Note(counted)]
     if "active_units" not in run.history:
         return []
     units = run.history["active_units"].iloc[best_epoch(run.history)]
-    words = f"{units:.0f} of {run.latent_dim} latents are in use."
-    collapsed = f"The posterior has collapsed: {words} z says little more than a regression on the covariates would."
-    return [Note(collapsed, "bad") if units < FEW_UNITS else Note(words)]
+    counted = f"{units:.0f} of {run.latent_dim} latent dimensions are active."
+    collapsed = f"Posterior collapse: {counted} z is then close to that of a regression on the covariates."
+    return [Note(collapsed, "bad") if units < FEW_UNITS else Note(counted)]
 
 
-def _after_the_fit(told: Mapping[str, Any]) -> Table:
+def _diagnostics_table(diagnostics: Mapping[str, Any]) -> Table:
     """diagnostics.json as a table."""
-    figures: dict[str, object] = {"active latents": told.get("active_units"), "KL (nats a person)": told.get("kl")}
-    for m, nats in told.get("log_likelihood", {}).items():
-        figures[f"log-likelihood of {m} (nats a person)"] = nats
-    for expert, share in told.get("share_of_precision", {}).items():
-        figures[f"share of precision, {expert}"] = number("share_", share)
-    n = f"{told['people']:,} " if "people" in told else ""
-    return pairs(f"After the fit, on {n}calibration controls", ("figure", "value"), figures)
+    rows: dict[str, object] = {
+        "active latent dimensions": diagnostics.get("active_units"),
+        "KL (nats per person)": diagnostics.get("kl"),
+    }
+    for m, nats in diagnostics.get("log_likelihood", {}).items():
+        rows[f"log-likelihood of {m} (nats per person)"] = nats
+    for expert, share in diagnostics.get("share_of_precision", {}).items():
+        rows[f"share of precision, {expert}"] = number("share_", share)
+    n = f"{diagnostics['people']:,} " if "people" in diagnostics else ""
+    return pairs(f"Fitted model, on {n}calibration controls", ("measure", "value"), rows)
 
 
 def _provenance(run: RunResults, left_out: list[str]) -> Section:
-    told = run.provenance
-    software = {key: told[key] for key in ("seed", "platform") if key in told} | told.get("versions", {})
-    steps = pd.DataFrame.from_dict(told.get("steps", {}), orient="index")
+    record = run.provenance
+    software = {key: record[key] for key in ("seed", "platform") if key in record} | record.get("versions", {})
+    steps = pd.DataFrame.from_dict(record.get("steps", {}), orient="index")
     tables = [
         pairs("Software and seed", ("package", "version"), software),
         columns_of(steps, STEP_COLUMNS, "Wall time and memory", "step"),
-        pairs("Inputs", ("file", "SHA-256"), told.get("inputs", {})),
+        pairs("Inputs", ("file", "SHA-256"), record.get("inputs", {})),
     ]
     code = yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True)
     return Section("provenance", "Provenance", [Note(text) for text in left_out], tables, code=code)

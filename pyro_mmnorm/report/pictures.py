@@ -1,4 +1,4 @@
-"""Figures of the page: which are drawn from a run, and how a reader takes them."""
+"""Figures of the page: those drawn from a run, with alternative texts and captions."""
 
 import base64
 import io
@@ -28,7 +28,7 @@ CSS_DPI = 100  # pixels of the page per inch
 
 
 class Picture(NamedTuple):
-    """A figure inside the page; `data` is a data URI, `width` and `height` are in CSS pixels."""
+    """A figure in the page: `data` is a data URI, `width` and `height` are in CSS pixels."""
 
     alt: str
     caption: str
@@ -38,6 +38,8 @@ class Picture(NamedTuple):
 
 
 class _Plan(NamedTuple):
+    """A figure: its file, what it shows, how to read it, and the function that draws it."""
+
     name: str
     what: str
     caption: str
@@ -45,10 +47,10 @@ class _Plan(NamedTuple):
 
 
 def draw(run: RunResults) -> tuple[dict[str, list[Picture]], list[str]]:
-    """Draw every figure of a run into its folder `figures/`.
+    """Draw the figures of a run into its folder `figures/`.
 
     Returns:
-        The pictures of each part of the page, and a sentence for every figure that could not be drawn.
+        Part of the page -> its pictures, and a sentence for each figure that could not be drawn.
     """
     folder, left_out = run.path / "figures", []
     folder.mkdir(exist_ok=True)
@@ -83,67 +85,68 @@ def _calibration(run: RunResults) -> Iterator[_Plan]:
     yield _Plan(
         "pit",
         "Histogram of the probability integral transform of z in test controls",
-        "Flat when calibrated. High at both ends: z too wide; high in the middle: too narrow; a slope: shifted.",
+        "Uniform under calibration. High at both ends: SD of z above 1; high in the middle: SD below 1; a slope: mean "
+        "shifted.",
         partial(plots.pit_histogram, z, n_calibrate=run.counts.get("calibrate")),
     )
     yield _Plan(
         "qq",
         "Quantiles of z in test controls against the normal distribution",
-        "On the dashed line when calibrated; the ends tell whether |z| > 3 can be believed.",
+        "On the dashed line under calibration. The ends show whether values of |z| > 3 are calibrated.",
         partial(plots.qq, z),
     )
     yield from _by_group(run)
     yield _Plan(
         "coverage",
-        "Reached coverage of the central intervals of z in test controls",
-        "An interval that misses the dashed line shows a level that is not kept.",
+        "Observed coverage of the central intervals of z in test controls",
+        "Where an interval excludes the dashed line, coverage differs from nominal.",
         partial(plots.coverage_curve, coverage_table(run.reliability)),
     )
     yield _Plan(
         "regions",
         "Mean and standard deviation of z in test controls, a dot per region",
-        "A few dots outside the grey bands are expected; many are not.",
+        "About 5 % of the dots are expected outside each grey band; more of them show miscalibrated regions.",
         partial(plots.sd_by_region, z, n_calibrate=run.counts.get("calibrate")),
     )
     yield _Plan(
         "groups",
-        "Mean and standard deviation of z by group of test controls",
-        "With many groups, one in twenty intervals misses by chance.",
+        "Mean and standard deviation of z by subgroup of test controls",
+        "One in twenty 95 % intervals excludes 0 by chance.",
         partial(plots.group_forest, group_table(run.reliability)),
     )
     for name in run.named("covariates"):
         yield _Plan(
             f"along_{_slug(name)}",
-            f"Mean and standard deviation of z in test controls along {name}",
-            "Mean 0 and SD 1 everywhere when calibrated; with 95 % intervals.",
+            f"Mean and standard deviation of z in test controls over {name}",
+            "Mean 0 and SD 1 are expected everywhere under calibration. Intervals are 95 % intervals.",
             partial(plots.z_against, z, run.subjects[name], name),
         )
 
 
 def _by_group(run: RunResults) -> Iterator[_Plan]:
-    """The whole distribution of z, for everybody and by every covariate; and every kind beside the primary one."""
+    """The distribution of z in all test controls and by covariate; and the kinds of deviation, if several."""
     z, n_calibrate = run.test_z, run.counts.get("calibrate")
     names = [name for name in run.named("covariates") if levels_of(run.subjects[name].loc[z.index]).nunique() > 1]
     for name in ("", *names):
         yield _Plan(
             f"worm_{_slug(name)}" if name else "worm",
             f"Worm plot of z in test controls{f' by {name}' if name else ''}",
-            "Flat on the dashed line when calibrated. Above or below: mean off; rising or falling: SD off; bent: "
-            "skewed; an S: wrong tails. A band that leaves the line shows it (95 % for the whole line).",
+            "On the dashed line under calibration. Above or below: mean shifted; a slope: SD not 1; a U: skewness; an "
+            "S: wrong tails. Bands are simultaneous 95 % bands: a band that excludes the line shows misfit.",
             partial(plots.worm, z, run.subjects[name] if name else None, name, n_calibrate=n_calibrate),
         )
     name = names[0] if names else ""
     yield _Plan(
         "coverage_curves",
-        f"Reached coverage of every central interval of z in test controls{f' by {name}' if name else ''}",
-        "On the dashed line when calibrated. A band that leaves it shows intervals too wide or too narrow.",
+        f"Observed coverage of every central interval of z in test controls{f' by {name}' if name else ''}",
+        "On the dashed line under calibration. A band that excludes it shows intervals too wide or too narrow.",
         partial(plots.coverage_by, z, run.subjects[name] if name else None, name, n_calibrate=n_calibrate),
     )
     if len(kinds := kind_table(run.calibration)) > 1:
         yield _Plan(
             "kinds",
             "Mean and standard deviation of z in test controls for every kind of deviation",
-            "Each kind is calibrated by itself; findings rest on the primary one.",
+            "Each kind of deviation is calibrated separately. Findings use the primary kind.",
             partial(plots.group_forest, kinds),
         )
 
@@ -152,28 +155,28 @@ def _findings(run: RunResults) -> Iterator[_Plan]:
     subjects, regions, groups = run.subjects, run.regions, run.groups
     yield _Plan(
         "subjects",
-        "Mean |z| of every person by group, test controls first",
-        "A group lies apart only as far as it lies apart from the test controls, who went through the same model.",
+        "Mean |z| of each person by group, test controls first",
+        "Compare each group with the test controls, who were scored with the same model.",
         partial(plots.subject_boxes, subjects, order=groups),
     )
     for score in run.named("scores"):
         yield _Plan(
             f"score_{_slug(score)}",
             f"{score} against mean |z|, by group",
-            "Groups differ in both, so the overall correlation is no proof of one within a group.",
+            "Groups differ in both variables: the correlation over all people does not imply one within a group.",
             partial(plots.score_scatter, subjects, subjects[score], score, order=groups),
         )
     yield _Plan(
         "frequency",
-        "Share of people with a significant deviation per region and group",
-        "Read each group against the test controls of the same region, not against 5 % alone.",
+        "Proportion of people with extreme deviations (p < 0.05) per region and group",
+        "Compare each group with the test controls in the same region, not with 5 % alone.",
         partial(plots.significance_frequency, regions),
     )
     for i, group in enumerate(groups, 1):
         yield _Plan(
             f"regions_{i:02d}_{_slug(group)}",
             f"Regions with the largest mean z in {group}",
-            "Chosen by size, so the largest are flattered; diamonds are the test controls.",
+            "Regions are selected post hoc by |mean z|: their means are biased upwards. Diamonds: test controls.",
             partial(plots.region_bars, regions, group),
         )
     if "mean_z" in regions:
@@ -181,7 +184,7 @@ def _findings(run: RunResults) -> Iterator[_Plan]:
         for i, (name, part) in enumerate(regions.groupby("modality", sort=False), 1):
             yield _Plan(
                 f"map_{i:02d}_{_slug(str(name))}",
-                f"Mean z of every region of {name} by group",
+                f"Mean z of each region of {name} by group",
                 "All modalities share one colour scale.",
                 partial(plots.group_heatmap, part, limit=limit),
             )
@@ -192,35 +195,36 @@ def _training(run: RunResults) -> Iterator[_Plan]:
         return
     yield _Plan(
         "loss",
-        "Loss of every epoch on training and validation controls",
-        "Dotted: the epoch whose weights are kept; 0 is the start. Training and validation controls are other people: "
-        "compare the shapes, not the heights.",
+        "Loss per epoch on training and validation controls",
+        "Dotted: epoch of the selected weights (0: initialisation). Training and validation controls are different "
+        "people: compare the shapes of the curves, not their levels.",
         partial(plots.history_curves, run.history),
     )
     if "active_units" in run.history:
         yield _Plan(
             "active_units",
-            "Number of latents in use at every epoch",
-            "A latent that is not in use carries nothing of the brain.",
+            "Number of active latent dimensions per epoch",
+            "A latent dimension is active if its posterior mean varies between people.",
             partial(plots.active_units, run.history, run.latent_dim),
         )
-    sizes = {str(m): int(n) for m, n in run.modalities.items() if f"log_likelihood_{m}" in run.history}
-    if sizes:
+    regions = {str(m): int(n) for m, n in run.modalities.items() if f"log_likelihood_{m}" in run.history}
+    if regions:
         yield _Plan(
             "held_out_fit",
-            "Log-likelihood of each modality on validation controls at every epoch",
-            "A modality whose curve falls while the others rise is being given up for them.",
-            partial(plots.held_out_fit, run.history, sizes),
+            "Log-likelihood of each modality on validation controls per epoch",
+            "A curve that falls while the others rise shows a modality collapse.",
+            partial(plots.held_out_fit, run.history, regions),
         )
     if "share_prior" in run.latents:
         yield _Plan(
             "latents",
-            "KL of every latent from the prior, divided by the share of precision of the prior and of every expert",
-            "On held-out controls. A latent without KL carries nothing; a modality without a share is not listened to.",
+            "KL of each latent dimension from the prior, split by the share of the prior and each expert in precision",
+            "On held-out controls. A latent dimension with KL 0 is inactive; a modality with share 0 does not "
+            "contribute to the posterior.",
             partial(plots.latent_use, run.latents),
         )
 
 
 def _slug(name: str) -> str:
-    """A name that any file system takes."""
+    """A name in the characters that every file system accepts."""
     return re.sub(r"[^A-Za-z0-9]+", "-", name).strip("-").lower() or "x"

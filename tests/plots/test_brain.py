@@ -1,4 +1,4 @@
-"""Maps of the brain: the right colour in the right place, whatever a table calls the region."""
+"""Maps of the brain: every spelling of a region gets its shape and its colour."""
 
 import csv
 import io
@@ -38,7 +38,7 @@ ATLAS = [f"{h}_{name}_volume" for h, name in product(("lh", "rh"), CORTEX)]
 
 
 def spellings(region):
-    """How real tables spell a region (FreeSurfer, ENIGMA, ADNI, UK Biobank, our own results)."""
+    """Spellings of a region in FreeSurfer, ENIGMA, ADNI, UK Biobank and our own results."""
     name, side = region.name, region.side
     if not side:
         return [region.id, name.replace("-", ""), name.lower(), f"subcortical.{name}", f"Volume of {name} | Instance 2"]
@@ -58,11 +58,11 @@ def spellings(region):
 
 
 @pytest.mark.parametrize("region", REGIONS, ids=lambda region: region.id)
-def test_every_spelling_is_the_one_region(region):
+def test_every_spelling_is_recognised(region):
     assert {name: region_of(name) for name in spellings(region)} == dict.fromkeys(spellings(region), region)
 
 
-def test_other_words_name_the_same_region_on_either_side():
+def test_synonyms_name_the_same_region_on_both_sides():
     for table, system in ((PAIRED, "subcortex"), (SUBFIELDS, "hippocampus")):
         for (name, words), side in product(table.items(), SIDES):
             for word in words.split():
@@ -82,7 +82,7 @@ def test_other_words_name_the_same_region_on_either_side():
         ("Right superior frontal gyrus", "ctx-rh-superiorfrontal"),
         ("Left banks of the superior temporal sulcus", "ctx-lh-bankssts"),
         ("LeftCerebellumWM", "Left-Cerebellum-White-Matter"),
-        ("lh.rh_insula_area", "ctx-rh-insula"),  # a modality that is called lh
+        ("lh.rh_insula_area", "ctx-rh-insula"),  # a modality named lh
     ],
 )
 def test_words_of_public_tables(name, id_):
@@ -100,7 +100,7 @@ def test_a_paired_region_without_a_side_has_no_shape():
 @pytest.mark.parametrize(
     "name", ["", "age", "lh_", "left_right_insula", "lh_insula_rh", "lh_insula.1", "left_3rd-Ventricle", "26789-2.0"]
 )
-def test_what_nobody_can_tell_is_no_region(name):
+def test_ambiguous_names_are_no_region(name):
     assert region_of(name) is None
 
 
@@ -109,8 +109,8 @@ def test_any_text_is_a_region_or_none(text):
     assert region_of(text) is None or region_of(text).name
 
 
-def test_left_and_right_are_each_others_mirror():
-    """Whatever name is recognised: the same name with the sides exchanged is the other side."""
+def test_exchanging_the_side_in_a_name_exchanges_the_side_of_the_region():
+    """For every spelling of every region with a side."""
     for region in REGIONS:
         if region.side:
             other = Region(region.name, "right" if region.side == "left" else "left", region.system)
@@ -130,8 +130,8 @@ def test_headers_of_real_tables_are_known(shared):
     assert [name for name, region in known.items() if region is None] == []
     for name, region in known.items():
         sides = ("left", "lh", "lh_"), ("right", "rh", "rh_")
-        told = [side for side, words in zip(SIDES, sides, strict=True) if name.lower().startswith(words)]
-        assert not told or region.side == told[0]
+        named = [side for side, words in zip(SIDES, sides, strict=True) if name.lower().startswith(words)]
+        assert not named or region.side == named[0]
 
 
 # --------------------------------------------------------------------------------------------------------- shapes
@@ -149,7 +149,7 @@ def test_every_region_has_a_shape_of_its_own_name():
     assert set(views["hippocampus"].shapes) == whole
 
 
-def test_shapes_stand_on_their_side_and_in_their_box():
+def test_shapes_are_on_their_side_and_in_their_box():
     for name, view in brain_svg_shapes().items():
         x, y, w, h = view.view_box
         for shape, d in view.shapes.items():
@@ -164,8 +164,8 @@ def test_shapes_stand_on_their_side_and_in_their_box():
 
 
 @pytest.mark.parametrize("name", ["deep", "hippocampus", "hippocampus head", "hippocampus body"])
-def test_shapes_of_a_schematic_lie_apart_and_hold_their_label(name):
-    """On a grid of points less than 1 % lies in two shapes at once (edges that touch); a hole is no part of a shape."""
+def test_shapes_of_a_schematic_do_not_overlap_and_contain_their_label(name):
+    """Less than 1 % of the points of a grid are in two shapes (touching edges); holes are not part of a shape."""
     view = brain_svg_shapes()[name]
     x, y, w, h = view.view_box
     grid = np.stack(np.meshgrid(np.linspace(x, x + w, 160), np.linspace(y, y + h, 120)), -1).reshape(-1, 2)
@@ -180,13 +180,13 @@ def test_shapes_of_a_schematic_lie_apart_and_hold_their_label(name):
         assert label.shape in holders if label.shape else holders
 
 
-def test_labels_of_a_schematic_stand_apart():
-    """Names beside the shapes are 8 pt high on a scale of 4.4 inches for 232 units: at least 6 units apart."""
+def test_labels_of_a_schematic_do_not_overlap():
+    """Labels beside the shapes are 8 pt high at 4.4 inches for 232 units: at least 6 units apart."""
     beside = [label.text_at for label in brain_svg_shapes()["deep"].labels if label.text_at[0] > 60]
     assert min(abs(a[1] - b[1]) for a, b in combinations(beside, 2)) > 6
 
 
-def test_paths_keep_their_place():
+def test_paths_keep_their_coordinates():
     path = svg_path("M0 0L4 0C4 2 2 4 0 4Z")
     np.testing.assert_allclose(path.get_extents().get_points(), [[0, 0], [4, 4]])
     assert path.codes.tolist() == [Path.MOVETO, Path.LINETO, *[Path.CURVE4] * 3, Path.CLOSEPOLY]
@@ -267,8 +267,8 @@ def test_one_changed_region_changes_its_own_shapes_only(values):
     assert changed == {"ctx-lh-insula"}
 
 
-def test_colours_are_monotone_and_even_about_zero():
-    """Lightness falls with |z| on either side, alike to 0.12 of 1; red above 0, blue below."""
+def test_colours_are_monotone_and_symmetric_about_zero():
+    """Lightness decreases with |z| on both sides, equal within 0.12; red above 0, blue below."""
     scale = _scale(np.array([-2.0, 1.0]), "diverging", None, "z")
     assert (scale.norm.vmin, scale.norm.vmax) == (-2, 2)
     size = np.linspace(0, 2, 41)
@@ -299,10 +299,10 @@ def test_missing_regions_are_hatched_and_named(values):
     hatched = {name for name, patches in faces(figure).items() if all(patch.get_hatch() for patch in patches)}
     assert hatched == {"ctx-lh-insula", "ctx-rh-insula", "right_CA1", "CC_Central"}
     assert "Hatched, no value: insula (L, R), CC_Central, CA1 (R)." in words(figure)
-    assert "name not known: mystery" in words(figure)
+    assert "unknown name: mystery" in words(figure)
 
 
-def test_what_has_no_shape_is_named():
+def test_regions_without_a_shape_are_named():
     figure = plots.brain_map(pd.Series({"lh_insula_area": 1.0, "CSF": 2.0, "wm-lh-insula": 0.0, "insula": 0.0}))
     assert "no shape or no side: CSF, wm-lh-insula, insula" in words(figure)
 
@@ -351,7 +351,7 @@ def test_a_faded_insula_is_not_hidden_by_its_neighbours(values):
     assert [last[0], last[3]] == ["ctx-lh-insula", "ctx-rh-insula"]
 
 
-def test_title_people_and_unit_are_told(values):
+def test_title_number_of_people_and_unit_are_shown(values):
     figure = plots.brain_map(values, label="mean z", title="AD", n=1410)
     assert figure.texts[0].get_text() == "AD, n 1,410"
     assert figure.axes[-1].get_xlabel() == "mean z"
@@ -371,7 +371,7 @@ def test_small_multiples_share_one_scale(values):
 
 
 @pytest.mark.parametrize("form", ["png", "svg", "pdf"])
-def test_figures_are_saved_as_pixels_and_vectors(form):
+def test_figures_are_saved_as_raster_and_vector_graphics(form):
     out = io.BytesIO()
     figure = plots.brain_map(pd.Series({"lh_insula": 1.0}))
     assert isinstance(figure, Figure)
@@ -380,8 +380,8 @@ def test_figures_are_saved_as_pixels_and_vectors(form):
     assert out.getvalue().count(b"<image") == (form == "svg")  # the colours of the bar; the brain is of curves
 
 
-def test_texts_of_a_full_figure_stay_inside_and_apart(values):
-    """Every text lies on the page, and no two overlap (1 pixel of tolerance at 100 dots an inch)."""
+def test_texts_of_a_full_figure_are_inside_and_do_not_overlap(values):
+    """All texts are inside the figure, and no two overlap (tolerance of 1 pixel at 100 dots per inch)."""
     frame = pd.DataFrame({"MCI": values, "AD": values})
     for figure in (plots.brain_map(values, n=9, faded={"ctx-lh-insula"}), plots.brain_maps(frame)):
         figure.canvas.draw()
@@ -409,21 +409,21 @@ INSULA = pd.Series({"lh_insula": 1.0})
         (lambda: plots.brain_map(pd.Series({"left_CA4": 1.0, "left_CA4-DG": 2.0})), "both are left_CA4-DG"),
         (lambda: plots.brain_map(pd.Series([1.0, 2.0], ["lh_insula"] * 2)), "'lh_insula' and 'lh_insula' both are"),
         (lambda: plots.brain_map(INSULA * np.nan), "no number"),
-        (lambda: plots.brain_map(INSULA * np.inf), "1 cells that are no finite number, first at 'lh_insula'"),
-        (lambda: plots.brain_map(pd.Series({"lh_insula": "high"})), "1 cells that are no finite number"),
+        (lambda: plots.brain_map(INSULA * np.inf), "1 values that are not finite, first at 'lh_insula'"),
+        (lambda: plots.brain_map(pd.Series({"lh_insula": "high"})), "1 values that are not finite"),
         (lambda: plots.brain_map(INSULA, kind="rainbow"), "'rainbow'; expected diverging or sequential"),
         (lambda: plots.brain_map(INSULA, limit=0), "limit: 0; expected a number above 0"),
         (lambda: plots.brain_map(INSULA, limit=np.nan), "limit: nan"),
         (lambda: plots.brain_map(-INSULA, kind="sequential", label="share"), "share down to -1; expected nothing"),
-        (lambda: plots.brain_map(INSULA, faded={"rh_insula"}), "'rh_insula' is no row of the values"),
+        (lambda: plots.brain_map(INSULA, faded={"rh_insula"}), "'rh_insula' is not a row of the values"),
         (lambda: plots.brain_map(INSULA, faded=INSULA), "type float64; expected True or False"),
-        (lambda: plots.brain_maps(pd.concat([INSULA, INSULA], axis=1, keys=["AD", "AD"])), "two groups of one name"),
+        (lambda: plots.brain_maps(pd.concat([INSULA, INSULA], axis=1, keys=["AD", "AD"])), "two groups with one name"),
         (
             lambda: plots.brain_maps(INSULA.to_frame("AD"), faded=(INSULA > 0).to_frame("MCI")),
             "other regions or groups",
         ),
     ],
 )
-def test_what_cannot_be_drawn_is_refused(draw, message):
+def test_values_that_cannot_be_drawn_are_rejected(draw, message):
     with pytest.raises(InputError, match=message):
         draw()

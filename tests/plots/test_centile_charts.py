@@ -1,4 +1,4 @@
-"""Drawn centile charts: every curve, every person, units and numbers of people."""
+"""Centile charts: every curve, every person, units and numbers of people."""
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,7 @@ def curves():
     return xr.DataArray(values, coords, ("centile", "age"), name="thickness.insula")
 
 
-def test_a_chart_says_whose_it_is_in_units(curves):
+def test_a_chart_shows_profile_and_units(curves):
     ax = plots.centiles(curves, unit="mm")
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("age [years]", "insula [mm]")
     assert ax.get_title(loc="left") == "Centiles: sex F, site Bern"
@@ -36,7 +36,7 @@ def test_people_are_points_with_their_number(curves):
     assert ax.get_ylabel() == "insula"
 
 
-def test_what_is_no_chart_is_refused(curves):
+def test_invalid_curves_and_tables_are_rejected(curves):
     with pytest.raises(InputError, match=r"curves: dims \('age', 'centile'\)"):
         plots.centiles(curves.T)
     with pytest.raises(InputError, match="controls: no rows"):

@@ -1,4 +1,4 @@
-"""The figures: they show what the results hold, at a size where every label can be read."""
+"""The figures: correct content, readable labels, no change of global settings."""
 
 from itertools import pairwise
 
@@ -103,8 +103,8 @@ DRAWINGS = {
 
 
 @pytest.mark.parametrize("draw", DRAWINGS.values(), ids=DRAWINGS)
-def test_every_figure_can_be_read_and_leaves_no_trace(draw, request):
-    """Labelled, titled, neighbours on the axes do not overlap, nothing sticks out; settings stay as they were."""
+def test_every_figure_is_readable_and_changes_no_settings(draw, request):
+    """Title and labels are set, tick labels do not overlap, nothing exceeds the figure, rcParams do not change."""
     before = dict(mpl.rcParams)
     ax = draw(request.getfixturevalue, None)
     figure = ax.figure
@@ -127,27 +127,27 @@ def test_every_figure_can_be_read_and_leaves_no_trace(draw, request):
 
 
 @pytest.mark.parametrize("draw", DRAWINGS.values(), ids=DRAWINGS)
-def test_every_figure_draws_where_it_is_told(draw, request):
+def test_every_figure_draws_on_the_given_axes(draw, request):
     mine, other = Figure(figsize=(12, 8), layout="constrained").subplots(1, 2)
     assert draw(request.getfixturevalue, mine) is mine
     assert mine.has_data()
     assert not other.has_data()
 
 
-def test_a_figure_leaves_pyplot_alone(z):
+def test_a_figure_does_not_use_pyplot(z):
     pyplot = pytest.importorskip("matplotlib.pyplot")
     plots.pit_histogram(z)
     assert pyplot.get_fignums() == []
 
 
-def test_names_are_text_and_not_formulas(regions):
+def test_names_are_never_read_as_formulas(regions):
     odd = regions.replace({"region": {"lh_region0": r"$\frac{$"}, "group": {"AD": "$x_$"}})
     for ax in (plots.region_bars(odd, "$x_$", top=20), plots.group_heatmap(odd)):
         ax.figure.draw_without_rendering()
         assert r"$\frac{$" in " ".join(label.get_text() for label in ax.get_yticklabels())
 
 
-def test_a_long_name_leaves_room_for_the_picture(regions):
+def test_long_names_leave_space_for_the_data(regions):
     odd = regions.replace({"region": {"lh_region0": "x" * 200}, "group": {"AD": "y" * 200}})
     for ax in (plots.region_bars(odd, "y" * 200, top=20), plots.group_heatmap(odd), plots.significance_frequency(odd)):
         ax.figure.draw_without_rendering()
@@ -172,12 +172,12 @@ def test_groups_get_different_colours():
 @pytest.mark.parametrize(
     ("frame", "message"), [(pd.DataFrame({"a": [1]}), "no column b, c"), (pd.DataFrame(columns=list("abc")), "no rows")]
 )
-def test_a_table_without_its_columns_or_rows_is_refused(frame, message):
+def test_a_table_without_required_columns_or_rows_is_rejected(frame, message):
     with pytest.raises(InputError, match=f"here: {message}"):
         needed(frame, ["a", "b", "c"], "here")
 
 
-def test_axes_of_keeps_what_it_is_given():
+def test_axes_of_returns_the_given_axes():
     ax = axes_of(None, 3, 2)
     assert axes_of(ax, 9, 9) is ax
 
@@ -185,16 +185,16 @@ def test_axes_of_keeps_what_it_is_given():
 # ------------------------------------------------------------------------------------------------ calibration
 
 
-def test_pit_histogram_is_a_density_with_the_band_around_one(z):
+def test_pit_histogram_is_a_density_with_a_band_around_one(z):
     bars, band = (patch.get_data() for patch in plots.pit_histogram(z, bins=10).patches)
     assert bars.values.mean() == pytest.approx(1)
     np.testing.assert_allclose((band.values + band.baseline) / 2, 1)
 
 
-def test_pit_band_holds_for_cells_that_depend(z):
-    """A 95 % band: 20 bars of calibrated z leave it once on average, more than 4 times in about 0.3 % of seeds.
+def test_pit_band_holds_for_correlated_regions(z):
+    """At most 4 of 20 bars of calibrated z leave the 95 % band; fails for fewer than 0.3 % of seeds.
 
-    It must be wider than the band of as many independent cells, at the ends most of all, where whole brains lie.
+    The band is wider than for as many independent values, most at the ends, which have the values of whole brains.
     """
     bars, band = (patch.get_data() for patch in plots.pit_histogram(z).patches)
     assert ((bars.values > band.values) | (bars.values < band.baseline)).sum() <= 4
@@ -208,19 +208,19 @@ def test_pit_histogram_of_wide_z_is_high_at_both_ends(z):
     assert (bars.values > band.values)[[0, -1]].all()
 
 
-def test_moments_are_those_of_the_observed_cells(z):
-    got, cells = moments(z.to_numpy()), z.to_numpy()[z.notna().to_numpy()]
-    assert (got.mean, got.sd) == pytest.approx((cells.mean(), cells.std()))
-    moved = moments(3 + 2 * z.to_numpy())
-    np.testing.assert_allclose(moved[1:4], 3 + 2 * np.array(got[1:4]))
-    np.testing.assert_allclose(moved[4:], 2 * np.array(got[4:]))
+def test_moments_are_those_of_the_observed_values(z):
+    got, values = moments(z.to_numpy()), z.to_numpy()[z.notna().to_numpy()]
+    assert (got.mean, got.sd) == pytest.approx((values.mean(), values.std()))
+    transformed = moments(3 + 2 * z.to_numpy())
+    np.testing.assert_allclose(transformed[1:4], 3 + 2 * np.array(got[1:4]))
+    np.testing.assert_allclose(transformed[4:], 2 * np.array(got[4:]))
 
 
-def test_intervals_of_moments_take_the_person_as_the_unit():
-    """Over 400 samples of 60 people the 95 % intervals should hold the truth 95 % of the time.
+def test_people_are_the_sampling_units_of_the_intervals_of_moments():
+    """95 % intervals cover the truth in 90 to 99 % of 400 samples of 60 people.
 
-    The SE of that share is 1.1 %; the interval of an SD is a large-sample one, so 90 to 99 % passes. Intervals with
-    cells as units would hold the mean about half the time.
+    The SE of the coverage is 1.1 %, and the interval of an SD is a large-sample one. Intervals with single values as
+    sampling units would cover the mean in about half of the samples.
     """
     rng = np.random.default_rng(5)
     samples = np.sqrt(0.5) * rng.normal(size=(400, 60, 1)) + np.sqrt(0.5) * rng.normal(size=(400, 60, 20))
@@ -237,7 +237,7 @@ def test_qq_draws_every_region_once_and_orders_its_values(z):
 
 
 def test_the_whole_curve_stays_inside_a_simultaneous_band():
-    """A null curve leaves its 95 % band in 5 % of 300 samples, SE 1.3 %: 1 to 9 % passes (a pointwise one: 35 %)."""
+    """A calibrated curve leaves its 95 % band in 1 to 9 % of 300 samples (SE 1.3 %); a pointwise band in 35 %."""
     rng, left, pointwise = np.random.default_rng(7), [], []
     for _ in range(300):
         z = np.sqrt(0.5) * rng.normal(size=(150, 1)) + np.sqrt(0.5) * rng.normal(size=(150, 12))
@@ -250,8 +250,8 @@ def test_the_whole_curve_stays_inside_a_simultaneous_band():
     np.testing.assert_allclose(band(by_person, n_calibrate=50), 2 * band(by_person))  # sqrt(1 + 150 / 50)
 
 
-def test_a_worm_tells_shift_scale_and_group(rng):
-    """Quantiles of a + b x N(0, 1) lie a + (b - 1) x above those of N(0, 1); 40,000 cells a group, SE .005 at 0."""
+def test_a_worm_plot_shows_shift_and_scale_by_group(rng):
+    """Quantiles of a + b N(0, 1) minus x are a + (b - 1) x; 40,000 values per group, SE 0.005 at 0."""
     z = pd.DataFrame(rng.normal(size=(800, 100)))
     age = pd.Series(np.arange(800.0))
     z[age >= 400] = 0.3 + 1.5 * z[age >= 400]
@@ -262,11 +262,11 @@ def test_a_worm_tells_shift_scale_and_group(rng):
     for label, a, b in (("young, n 400", 0, 1), ("old, n 400", 0.3, 1.5)):
         x, off = lines[label][(np.abs(lines[label][:, 0]) < 2)].T
         np.testing.assert_allclose(off, a + (b - 1) * x, atol=0.08)
-    everybody = plots.worm(z).lines[0].get_xydata()
-    np.testing.assert_allclose(everybody[:, 1], np.quantile(z, stats.norm.cdf(everybody[:, 0])) - everybody[:, 0])
+    pooled = plots.worm(z).lines[0].get_xydata()
+    np.testing.assert_allclose(pooled[:, 1], np.quantile(z, stats.norm.cdf(pooled[:, 0])) - pooled[:, 0])
 
 
-def test_coverage_by_is_the_share_inside(rng):
+def test_coverage_by_is_the_proportion_inside_the_interval(rng):
     z = pd.DataFrame(1.3 * rng.normal(size=(60, 30)))
     line = plots.coverage_by(z).lines[0].get_xydata()
     for level in (50, 90):
@@ -275,7 +275,7 @@ def test_coverage_by_is_the_share_inside(rng):
     assert (line[20:, 1] < 0).all()
 
 
-def test_thirds_are_in_order_and_small_levels_left_out():
+def test_tertiles_are_in_order_and_small_levels_are_excluded():
     age = pd.Series([*range(100), None])
     lines = [line.get_label() for line in plots.worm(pd.DataFrame(np.ones((101, 2)) * 0.1), age, "age").lines[:3]]
     assert lines == ["below 33, n 33", "33 to 66, n 33", "66 and above, n 34"]
@@ -285,7 +285,7 @@ def test_thirds_are_in_order_and_small_levels_left_out():
         plots.worm(pd.DataFrame(np.zeros((19, 2))), pd.Series(["b"] * 19))
 
 
-def test_coverage_is_drawn_as_the_difference_in_points(coverage):
+def test_coverage_is_drawn_as_the_difference_in_percentage_points(coverage):
     ax = plots.coverage_curve(coverage)
     bars = ax.containers[0]
     np.testing.assert_allclose(bars.lines[0].get_ydata(), [5, -1])
@@ -295,14 +295,14 @@ def test_coverage_is_drawn_as_the_difference_in_points(coverage):
 
 @pytest.mark.parametrize(("scale", "share"), [(1.0, (0, 10)), (1.5, (90, 100))])
 def test_sd_by_region_counts_the_regions_outside(rng, scale, share):
-    """Independent regions: 5 % of 200 lie outside their band, with an SE of 1.5 %; so 0 to 10 % at 3 SE."""
+    """Of 200 independent regions 5 % are outside their band, SE 1.5 %: 0 to 10 % within 3 SE."""
     z = pd.DataFrame(scale * rng.normal(size=(100, 200)), columns=[f"t1.{i}" for i in range(200)])
     title = plots.sd_by_region(z).get_title(loc="left")
     low, high = share
     assert low <= float(title.split(" % by SD")[0].split()[-1]) <= high
 
 
-def test_band_of_regions_holds_the_error_of_the_calibrator(z):
+def test_band_of_regions_includes_the_error_of_the_calibrator(z):
     narrow, wide = (plots.sd_by_region(z, n_calibrate=n).patches[0].get_width() for n in (None, 50))
     n = z.count().median()
     assert wide / narrow == pytest.approx(np.sqrt(1 / n + 1 / 50) / np.sqrt(1 / n), rel=1e-3)
@@ -316,7 +316,7 @@ def test_z_against_age_shows_variance_that_grows(z):
     assert "120 test controls" in ax.get_title(loc="left")
 
 
-def test_z_against_site_pools_small_sites_and_leaves_unknown_people_out(z):
+def test_z_against_site_pools_small_sites_and_excludes_people_without_a_site(z):
     site = pd.Series(["A"] * 60 + ["B"] * 50 + ["C"] * 3 + ["D"] * 4 + [None] * 3, IDS)
     labels = [label.get_text() for label in plots.z_against(z, site, "site").get_yticklabels()]
     assert labels == ["site: A (n 60)", "site: B (n 50)", "site: others, under 5 each (n 7)"]
@@ -327,7 +327,7 @@ def test_a_covariate_of_few_numbers_is_drawn_by_level(z):
     assert [label.get_text() for label in labels] == ["sex: 0 (n 60)", "sex: 1 (n 60)"]
 
 
-def test_forest_marks_the_groups_whose_interval_misses(groups):
+def test_forest_marks_the_groups_whose_interval_excludes_0(groups):
     ax = plots.group_forest(groups)
     found = {(c.lines[0].get_color(), c.lines[0].get_marker()): len(c.lines[0].get_xdata()) for c in ax.containers}
     assert found == {(BLUE, "o"): 20, (VERMILLION, "o"): 0, (BLUE, "s"): 1, (VERMILLION, "s"): 19}
@@ -337,16 +337,16 @@ def test_forest_marks_the_groups_whose_interval_misses(groups):
     ("z", "message"),
     [
         (np.zeros(3), "1 dimensions; expected subjects x regions"),
-        (np.full((3, 2), np.nan), "no observed cell"),
-        (np.array([[0.0, np.inf]]), "1 infinite cells"),
+        (np.full((3, 2), np.nan), "no observed value"),
+        (np.array([[0.0, np.inf]]), "1 infinite values"),
     ],
 )
-def test_z_that_cannot_be_drawn_is_refused(z, message):
+def test_invalid_z_is_rejected(z, message):
     with pytest.raises(InputError, match=message):
         plots.pit_histogram(z)
 
 
-def test_too_few_people_for_a_running_mean_are_refused(z):
+def test_too_few_people_for_a_moving_mean_are_rejected(z):
     with pytest.raises(InputError, match="29 subjects; expected at least 30"):
         plots.z_against(z, pd.Series(np.arange(29.0), IDS[:29]), "age")
 
@@ -354,7 +354,7 @@ def test_too_few_people_for_a_running_mean_are_refused(z):
 # ------------------------------------------------------------------------------------------------ findings
 
 
-def test_boxes_start_with_the_controls_and_show_the_null(subjects):
+def test_boxes_start_with_the_controls_and_show_the_expected_value(subjects):
     ax = plots.subject_boxes(subjects, order=["MCI", "AD"])
     labels = [label.get_text() for label in ax.get_xticklabels()]
     assert labels == ["test controls\nn 40", "MCI\nn 40", "AD\nn 40"]
@@ -364,7 +364,7 @@ def test_boxes_start_with_the_controls_and_show_the_null(subjects):
     np.testing.assert_array_equal(np.concatenate(points), subjects["mean_abs_z"])
 
 
-def test_boxes_of_a_figure_without_a_null_draw_none(subjects):
+def test_boxes_without_an_expected_value_draw_no_line(subjects):
     assert not [line for line in plots.subject_boxes(subjects, "dsi").lines if line.get_linestyle() == "--"]
 
 
@@ -374,7 +374,7 @@ def test_boxes_without_controls_or_without_patients(subjects):
         assert [label.get_text() for label in plots.subject_boxes(part).get_xticklabels()] == labels
 
 
-def test_boxes_without_a_value_are_refused(subjects):
+def test_boxes_without_a_value_are_rejected(subjects):
     with pytest.raises(InputError, match="no value of dsi"):
         plots.subject_boxes(subjects.assign(dsi=np.nan), "dsi")
 
@@ -388,7 +388,7 @@ def test_bars_are_the_largest_regions_of_either_sign(regions):
     assert "top 7 of 20" in ax.get_title(loc="left")
 
 
-def test_bars_carry_the_t_interval(regions):
+def test_bars_have_the_t_interval(regions):
     ax = plots.region_bars(regions, "AD", top=1)
     [[low, high]] = [segment[:, 0] for segment in ax.collections[0].get_segments()]
     middle = ax.patches[0].get_width()
@@ -417,7 +417,7 @@ def test_frequency_shows_controls_groups_and_the_chance_line(regions):
     assert ax.get_yticklabels()[0].get_text() == f"{region[1]} ({region[0]})"
 
 
-def test_heatmap_holds_the_means_on_a_scale_centred_at_zero(regions):
+def test_heatmap_has_the_means_on_a_scale_centred_at_zero(regions):
     ax = plots.group_heatmap(regions)
     [picture] = ax.images
     table = regions.pivot_table(index=["modality", "region"], columns="group", values="mean_z", sort=False)
@@ -455,7 +455,7 @@ def test_scatter_joins_by_id_and_states_the_correlation(subjects):
         (lambda r, s: plots.score_scatter(s, pd.Series({"s1": 1.0}), "MMSE"), "1 subjects with both"),
     ],
 )
-def test_findings_that_cannot_be_drawn_are_refused(regions, subjects, draw, message):
+def test_findings_that_cannot_be_drawn_are_rejected(regions, subjects, draw, message):
     with pytest.raises(InputError, match=message):
         draw(regions, subjects)
 
@@ -488,7 +488,7 @@ def test_active_units_are_counted_at_the_best_epoch(history):
     np.testing.assert_array_equal(ax.lines[0].get_ydata(), history["active_units"])
 
 
-def test_the_fit_of_every_modality_is_told_per_region(history):
+def test_the_fit_of_every_modality_is_drawn_per_region(history):
     history = history.assign(log_likelihood_a=-20.0, log_likelihood_b=-6.0)
     ax = plots.held_out_fit(history, {"a": 10, "b": 2})
     assert [line.get_ydata()[0] for line in ax.lines[:2]] == [-2.0, -3.0]

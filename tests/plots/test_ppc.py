@@ -1,4 +1,4 @@
-"""Predictive checks: a true model passes, a false one is named, and what was not observed matters to nothing."""
+"""Predictive checks: a true model passes, a false one fails, and values that were not observed have no effect."""
 
 import re
 
@@ -14,14 +14,14 @@ N, D, S = 150, 4, 99
 DIMS = ("chain", "draw", "subject", "region_t1")
 
 
-def tree(scale=1.0, seed=0, unseen=0.1, poison=np.nan):
-    """People of N(0, 1) with regions that share half of their variance; replicates `scale` times as wide."""
+def tree(scale=1.0, seed=0, unobserved=0.1, filler=np.nan):
+    """People of N(0, 1) with regions of correlation 0.5; replicates with `scale` times the SD."""
     rng = np.random.default_rng(seed)
 
     def drawn(*shape):
         return np.sqrt(0.5) * rng.normal(size=(*shape, 1)) + np.sqrt(0.5) * rng.normal(size=(*shape, D))
 
-    y, rep, gone = drawn(N), scale * drawn(1, S, N), rng.random((N, D)) < unseen
+    y, rep, missing = drawn(N), scale * drawn(1, S, N), rng.random((N, D)) < unobserved
     names = {"region_t1": list("abcd")}
     covariates = {
         "age": ("subject", rng.uniform(40, 80, N)),
@@ -32,8 +32,8 @@ def tree(scale=1.0, seed=0, unseen=0.1, poison=np.nan):
         ),
     }
     return xr.DataTree.from_dict({
-        "posterior_predictive": xr.Dataset({"t1": (DIMS, np.where(gone, poison, 500 + 30 * rep))}),
-        "observed_data": xr.Dataset({"t1": (DIMS[2:], np.where(gone, np.nan, 500 + 30 * y))}, names),
+        "posterior_predictive": xr.Dataset({"t1": (DIMS, np.where(missing, filler, 500 + 30 * rep))}),
+        "observed_data": xr.Dataset({"t1": (DIMS[2:], np.where(missing, np.nan, 500 + 30 * y))}, names),
         "constant_data": xr.Dataset(covariates),
     })  # fmt: skip
 
@@ -47,7 +47,7 @@ def p_of(ax):
 
 
 def curve(ax):
-    """The line that is not the reference."""
+    """The line that is not the reference line."""
     return max((line.get_ydata() for line in ax.lines), key=len)
 
 
@@ -57,13 +57,13 @@ def test_a_true_model_passes_and_narrow_and_wide_ones_do_not():
         true, narrow, wide = panels(plots.ppc(models, kind=kind))
         assert p_of(true) > 0.05  # fails for one seed in twenty; this one is fixed
         assert max(p_of(narrow), p_of(wide)) < 0.01
-    assert np.median(curve(narrow)) < -0.05  # its intervals hold too few
+    assert np.median(curve(narrow)) < -0.05  # intervals too narrow
     assert np.median(curve(wide)) > 0.05
 
 
 @pytest.mark.parametrize("kind", ["pit", "coverage", "t_stat", "dist"])
-def test_what_stands_in_an_unobserved_cell_matters_to_nothing(kind):
-    [a], [b] = (panels(plots.ppc(tree(poison=value), kind=kind)) for value in (np.nan, 1e30))
+def test_values_that_were_not_observed_have_no_effect(kind):
+    [a], [b] = (panels(plots.ppc(tree(filler=value), kind=kind)) for value in (np.nan, 1e30))
     assert a.get_title() == b.get_title()
     for one, other in zip(a.lines, b.lines, strict=True):
         np.testing.assert_array_equal(one.get_ydata(), other.get_ydata())
@@ -91,7 +91,7 @@ def test_p_of_a_statistic_is_two_sided_and_never_0():
     assert 0.05 < p_of(ax) <= 1
 
 
-def test_the_correlation_of_regions_is_found_with_holes_too():
+def test_the_correlation_of_regions_is_estimated_with_missing_values():
     """Standard error about 0.04 at 150 people; the truth is 0.5."""
     y = tree()["observed_data"]["t1"].to_numpy()
     assert correlation(y) == pytest.approx(0.5, abs=0.12)
@@ -106,7 +106,7 @@ def test_models_may_have_different_numbers_of_draws(kind):
 
 
 def test_one_region_alone():
-    [ax] = panels(plots.ppc(tree(unseen=0), modality="t1", region="b", kind="pit"))
+    [ax] = panels(plots.ppc(tree(unobserved=0), modality="t1", region="b", kind="pit"))
     assert len(curve(ax)) >= N
 
 
@@ -117,18 +117,18 @@ def test_one_region_alone():
         ({"group": "prior_predictive"}, "group.*'prior_predictive'"),
         ({"by": "age"}, "by.*'age'.*age tertile"),
         ({"modality": "pet"}, "modality.*'pet'.*t1"),
-        ({"region": "a"}, "region.*Give modality too"),
+        ({"region": "a"}, "region.*Pass modality too"),
         ({"modality": "t1", "region": "z"}, "region.*'z'"),
         ({"kind": "t_stat", "t_stat": "mode"}, "t_stat.*'mode'"),
     ],
 )
-def test_what_is_not_there_is_named(asked, message):
+def test_unknown_names_are_rejected(asked, message):
     with pytest.raises(InputError, match=message):
         plots.ppc(tree(), **asked)
 
 
-def test_nothing_to_draw_is_refused():
+def test_nothing_to_draw_is_rejected():
     with pytest.raises(InputError, match="no model"):
         plots.ppc({})
     with pytest.raises(InputError, match="no region observed in two people"):
-        plots.ppc(tree(unseen=1.1))
+        plots.ppc(tree(unobserved=1.1))

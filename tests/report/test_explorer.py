@@ -1,4 +1,4 @@
-"""What the page holds of every person: the numbers of the files, and no more people than fit."""
+"""The explorer: the values of the files for every person, and at most as many people as fit."""
 
 import base64
 from types import SimpleNamespace
@@ -16,23 +16,23 @@ from pyro_mmnorm.report.explorer import explorer, packed
 from pyro_mmnorm.report.maps import layers
 
 
-def unpacked(told, d):
-    codes = np.frombuffer(base64.b64decode(told["codes"]), "<u2").reshape(-1, d).astype(float)
-    return np.array(told["low"]) + np.array(told["step"]) * np.where(codes == 65535, np.nan, codes)
+def unpacked(numbers, d):
+    codes = np.frombuffer(base64.b64decode(numbers["codes"]), "<u2").reshape(-1, d).astype(float)
+    return np.array(numbers["low"]) + np.array(numbers["step"]) * np.where(codes == 65535, np.nan, codes)
 
 
 @given(arrays(float, (6, 3), elements=st.floats(-1e6, 1e6) | st.just(float("nan"))))
-def test_numbers_in_two_bytes_keep_what_is_missing_and_are_right_to_half_a_step(table):
-    told = packed(table)
-    found = unpacked(told, 3)
-    np.testing.assert_array_equal(np.isnan(found), np.isnan(table))
-    error = np.abs(found - table) - 0.5 * np.array(told["step"])
-    assert not (error > 1e-9 * (1 + np.abs(table))).any(), "rounding of float64 aside"
+def test_packed_numbers_keep_missing_values_and_are_right_to_half_a_step(table):
+    numbers = packed(table)
+    values = unpacked(numbers, 3)
+    np.testing.assert_array_equal(np.isnan(values), np.isnan(table))
+    error = np.abs(values - table) - 0.5 * np.array(numbers["step"])
+    assert not (error > 1e-9 * (1 + np.abs(table))).any(), "apart from the rounding of float64"
 
 
 @pytest.fixture
 def run():
-    """The parts of a run that the explorer reads."""
+    """The parts of a run used by the explorer."""
     ids, rng = pd.Index([f"s{i}" for i in range(8)], name="id"), np.random.default_rng(2)
     z = pd.DataFrame(rng.normal(size=(8, 3)), ids, ["a.lh_insula", "a.rh_insula", "b.Left-Thalamus"])
     subjects = pd.DataFrame({"split": "target", "group": "AD", "mean_abs_z": np.arange(8.0), "age": 60.0 + np.arange(8),
@@ -45,19 +45,28 @@ def run():
     )  # fmt: skip
 
 
-def test_people_stand_by_their_deviation_with_their_own_numbers(run):
+def test_people_are_ordered_by_deviation_with_their_own_values(run):
     data = explorer(run).data
     assert data["ids"] == [f"s{i}" for i in range(7, -1, -1)]
     np.testing.assert_allclose(unpacked(data["cells"]["z"], 3), run.z.iloc[::-1], atol=1e-4)
     assert dict(data["facts"])["age"] == [f"{x:.2f}" for x in range(67, 59, -1)]
-    assert [bool(text) for text in data["cautions"]] == [True] + [False] * 7
+    assert data["cautions"] == [source.UNKNOWN_SITE] + [""] * 7
+    assert dict(data["facts"])["group"] == ["AD"] * 8
+    assert dict(data["facts"])["mean |z| (0.798 expected under calibration)"][0] == "7.00"
 
 
-def test_no_more_people_than_fit_and_the_reader_is_told(run, monkeypatch):
+def test_a_person_outside_the_range_at_an_unknown_site_has_both_warnings(run):
+    run.subjects["outside_range"] = [None, "age", *[""] * 5, "age, sex"]
+    cautions = explorer(run).data["cautions"]
+    assert cautions[0] == f"{source.EXTRAPOLATING.format('age, sex')} {source.UNKNOWN_SITE}"
+    assert cautions[6:] == [source.EXTRAPOLATING.format("age"), ""]
+
+
+def test_people_who_do_not_fit_are_mentioned(run, monkeypatch):
     monkeypatch.setattr(source, "MOST_CELLS", 9)
-    found = explorer(run)
-    assert found.data["ids"] == ["s7", "s6", "s5"]
-    assert any("the 3 of 8 people" in note for note in found.notes)
+    shown = explorer(run)
+    assert shown.data["ids"] == ["s7", "s6", "s5"]
+    assert any("the 3 of 8 people" in note for note in shown.notes)
 
 
 def test_people_without_a_profile_have_no_curve(run):

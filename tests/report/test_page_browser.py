@@ -1,4 +1,4 @@
-"""The page in a real browser: it opens alone, can be used by hand, ear and keyboard, and runs nothing it was given."""
+"""The page in a browser: no network, use by pointer, keyboard and screen reader, no execution of text from tables."""
 
 import collections
 import itertools
@@ -33,7 +33,7 @@ deviations: {primary: reconstruction}
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A run folder with regions that have shapes, centile curves, and people and groups of odd names."""
+    """A run folder with regions that have shapes, centile curves, and people and groups with unusual names."""
     folder, rng = tmp_path_factory.mktemp("run"), np.random.default_rng(3)
     regions = [f"cortical.{side}h_{name}_volume" for side in "lr" for name in CORTEX]
     regions += [f"deep.{side}-{name}" for side in ("Left", "Right") for name in PAIRED]
@@ -84,7 +84,7 @@ def chromium():
 
 @pytest.fixture
 def opened(run, chromium):
-    """Open the page in some size and colour scheme, without a network; what it logs and asks for is kept."""
+    """Open the page in a size and colour scheme, offline; its messages and requests are recorded."""
     contexts = []
 
     def open_page(size="wide", scheme="light"):
@@ -119,7 +119,7 @@ def column(page, table, i):
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_the_page_opens_alone_and_anybody_can_use_it(opened, artefacts, run, size, scheme):
+def test_the_page_is_self_contained_and_accessible(opened, artefacts, run, size, scheme):
     """No message on the console, nothing fetched, nothing wider than the screen, and no serious finding of axe-core."""
     from axe_playwright_python.sync_playwright import Axe
 
@@ -133,37 +133,41 @@ def test_the_page_opens_alone_and_anybody_can_use_it(opened, artefacts, run, siz
     page.screenshot(path=artefacts / f"report_{size}_{scheme}.png", full_page=True)
 
 
-def test_a_screen_reader_is_told_every_part_by_name(opened):
+def test_every_part_has_an_accessible_name(opened):
     """In the accessibility tree of Chromium: headings in order; figures, tables, buttons and fields with names."""
     page = opened()
     nodes = page.context.new_cdp_session(page).send("Accessibility.getFullAXTree")["nodes"]
-    told = [(n["role"]["value"], n.get("name", {}).get("value", ""), n) for n in nodes if not n["ignored"]]
+    named = [(n["role"]["value"], n.get("name", {}).get("value", ""), n) for n in nodes if not n["ignored"]]
     levels = [
-        p["value"]["value"] for role, _, n in told if role == "heading" for p in n["properties"] if p["name"] == "level"
+        p["value"]["value"]
+        for role, _, n in named
+        if role == "heading"
+        for p in n["properties"]
+        if p["name"] == "level"
     ]
     assert levels[0] == 1
     assert 1 not in levels[1:]
     assert all(level <= before + 1 for before, level in itertools.pairwise(levels))
-    named = ("heading", "figure", "image", "table", "button", "textbox", "searchbox", "combobox", "checkbox", "region")
-    count = collections.Counter(role for role, _, _ in told)
+    roles = ("heading", "figure", "image", "table", "button", "textbox", "searchbox", "combobox", "checkbox", "region")
+    count = collections.Counter(role for role, _, _ in named)
     assert [role for role in ("heading", "figure", "image", "table", "button", "combobox") if not count[role]] == []
-    assert [(role, n["nodeId"]) for role, name, n in told if role in named and not name.strip()] == []
-    regions = [name for role, name, _ in told if role == "region"]
+    assert [(role, n["nodeId"]) for role, name, n in named if role in roles and not name.strip()] == []
+    regions = [name for role, name, _ in named if role == "region"]
     assert len(regions) == len(set(regions))
 
 
-def test_a_change_of_person_is_said_aloud(opened):
+def test_a_change_of_person_is_announced(opened):
     page = opened()
     before = page.inner_text("[aria-live]")
     page.click("#after")
-    said = page.inner_text("[aria-live]")
-    assert said != before
-    assert said == page.inner_text("#who")
+    after = page.inner_text("[aria-live]")
+    assert after != before
+    assert after == page.inner_text("#who")
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_nothing_of_a_table_is_lost_in_print(opened, size):
-    """On A4, every table is as narrow as the paper, whatever the screen was."""
+def test_printed_tables_are_complete(opened, size):
+    """On A4, no table is wider than the paper, for any size of the screen."""
     page = opened(size)
     page.emulate_media(media="print")
     page.set_viewport_size({"width": round(186 / 25.4 * 96), "height": 1000})
@@ -176,7 +180,7 @@ def test_nothing_of_a_table_is_lost_in_print(opened, size):
     )
 
 
-def test_another_person_is_shown_with_his_own_numbers(opened, run):
+def test_another_person_is_shown_with_their_own_values(opened, run):
     page, z = opened(), pd.read_csv(run / "z.csv", index_col=0)
     for person in ("sub-07", "sub-33"):
         page.select_option("#person", label=f"{person} · {'test controls' if person < 'sub-15' else 'AD'}")
@@ -184,9 +188,9 @@ def test_another_person_is_shown_with_his_own_numbers(opened, run):
         top = z.loc[person].abs().nlargest(10).index
         assert column(page, "#strongest", 1) == [name.partition(".")[2] for name in top]
         assert column(page, "#strongest", 3) == [f"{x:.2f}".replace("-", "−") for x in z.loc[person, top]]
-        mark = page.locator(f".explorer use[data-row='{list(z).index(top[0])}']").first
+        mark = page.locator(f".explorer use[data-region='{list(z).index(top[0])}']").first
         assert f"z {z.loc[person, top[0]]:.2f}".replace("-", "−") in mark.get_attribute("aria-label")
-        assert top[0].partition(".")[2] in page.inner_text("#curve-told")
+        assert top[0].partition(".")[2] in page.inner_text("#curve-text")
     page.click("#after")
     assert not page.inner_text("#who").startswith("sub-33")
 
@@ -204,39 +208,39 @@ def test_people_are_found_by_a_part_of_their_id(opened):
 def test_a_region_that_was_not_observed_is_hatched_and_has_no_point(opened):
     page = opened()
     page.fill("#find", "sub-01")
-    fill = "getComputedStyle(document.querySelector('.explorer use[data-row=\"{}\"]')).fill"
+    fill = "getComputedStyle(document.querySelector('.explorer use[data-region=\"{}\"]')).fill"
     assert "#hatch-wide" in page.evaluate(fill.format(0))
     assert page.evaluate(fill.format(5)).startswith("rgb")
     page.select_option("#region", "0")
-    assert "this person not observed" in page.inner_text("#curve-told")
+    assert "this person not observed" in page.inner_text("#curve-text")
     assert page.locator("#curve circle").count() == 0
     page.select_option("#region", "5")
     assert page.locator("#curve circle").count() == 1
 
 
-def test_every_column_sorts_both_ways_by_number_or_by_word(opened):
+def test_every_column_sorts_in_both_directions_by_number_or_by_text(opened):
     page = opened()
     table = "#strongest"
     for i, key in ((3, lambda x: float(x.replace("−", "-"))), (1, str.lower)):
         button = page.locator(f"{table} thead th:nth-child({i})")
-        told = set()
+        orders = set()
         for _ in range(2):
             button.locator("button").click()
             order = button.get_attribute("aria-sort")
-            told.add(order)
+            orders.add(order)
             texts = column(page, table, i)
             assert texts == sorted(texts, key=key, reverse=order == "descending")
-        assert told == {"ascending", "descending"}
+        assert orders == {"ascending", "descending"}
         assert page.locator(f"{table} [aria-sort]").count() == 1
 
 
 def test_a_table_is_downloaded_as_csv(opened, tmp_path):
     page = opened()
     with page.expect_download() as event:
-        page.get_by_role("button", name="Download as CSV: The ten strongest regions").click()
+        page.get_by_role("button", name="Download as CSV: The ten regions with the largest |z|").click()
     event.value.save_as(tmp_path / "table.csv")
     table = pd.read_csv(tmp_path / "table.csv", encoding="utf-8-sig")
-    assert event.value.suggested_filename == "the-ten-strongest-regions.csv"
+    assert event.value.suggested_filename == "the-ten-regions-with-the-largest-z.csv"
     assert list(table) == ["region", "modality", "z", "p", "q", "observed", "expected"]
     assert list(table["region"]) == column(page, "#strongest", 1)
     assert table["z"].abs().is_monotonic_decreasing
@@ -247,7 +251,7 @@ def test_a_table_is_downloaded_as_csv(opened, tmp_path):
     assert (table["mean z, low"] < table["mean z"]).all(), "an interval gives three columns of numbers"
 
 
-def test_text_of_tables_is_shown_and_never_run(opened):
+def test_text_of_tables_is_never_executed(opened):
     page = opened()
     page.fill("#find", EVIL)
     assert page.inner_text("#who").startswith(EVIL)
@@ -259,18 +263,18 @@ def test_text_of_tables_is_shown_and_never_run(opened):
     assert page.logged == []
 
 
-def test_a_person_beyond_the_range_of_training_is_marked(opened):
+def test_a_person_outside_the_range_of_training_is_marked(opened):
     page = opened()
     page.fill("#find", EVIL)
-    assert page.inner_text("#caution") == "Beyond the range of training: age."
+    assert page.inner_text("#caution") == "Outside the range of the training data (extrapolating): age."
     page.fill("#find", "sub-05")
     assert page.locator("#caution").is_hidden()
 
 
-def test_regions_tell_their_number_to_pointer_and_keyboard(opened):
+def test_regions_show_their_value_to_pointer_and_keyboard(opened):
     page = opened()
     views = page.locator(".views").first
-    assert views.locator("[tabindex='0']").count() == 1, "one stop of the tab key"
+    assert views.locator("[tabindex='0']").count() == 1, "one tab stop per map"
     views.locator("use.mark").nth(2).hover(force=True)
     hovered = page.inner_text("#tip")
     assert "_volume (cortical): " in hovered
@@ -285,14 +289,14 @@ def test_regions_tell_their_number_to_pointer_and_keyboard(opened):
     assert page.locator("#tip").is_hidden()
 
 
-def test_the_policy_stops_a_script_that_is_not_the_pages_own(opened):
+def test_the_policy_blocks_foreign_scripts(opened):
     page = opened()
     page.evaluate("document.body.append(Object.assign(document.createElement('script'), {text: 'document.title = 1'}))")
     assert page.title() != "1"
     assert any("Content Security Policy" in text for text in page.logged)
 
 
-def test_the_data_of_the_page_are_those_of_the_files(opened, run):
+def test_the_data_of_the_page_agree_with_the_files(opened, run):
     page = opened()
     data = json.loads(page.locator("#people-data").text_content())
     z = pd.read_csv(run / "z.csv", index_col=0)

@@ -1,4 +1,4 @@
-"""The page: complete, self-contained, safe to open, and true to the files of the run folder."""
+"""The page: complete, self-contained, safe to open, and in agreement with the files of the run folder."""
 
 import base64
 import hashlib
@@ -131,7 +131,7 @@ VOID = {"meta", "img", "br", "hr", "input", "link"}
 
 
 class Page(HTMLParser):
-    """Checks that tags close in order, and keeps what the tests ask about."""
+    """Checks that tags close in order, and collects tags and texts."""
 
     def __init__(self, path):
         super().__init__()
@@ -179,13 +179,13 @@ def copy(run, tmp_path):
 
 @pytest.fixture
 def quick(monkeypatch):
-    """No figures, for tests of the words alone."""
+    """No figures, for tests of the texts."""
     monkeypatch.setattr("pyro_mmnorm.report.page.draw", lambda run: ({}, []))
 
 
 @pytest.fixture
 def findings_only(monkeypatch):
-    """Figures of the findings alone."""
+    """Only the figures of the findings."""
     monkeypatch.setattr("pyro_mmnorm.report.pictures._calibration", lambda run: iter(()))
     monkeypatch.setattr("pyro_mmnorm.report.pictures._training", lambda run: iter(()))
 
@@ -236,8 +236,8 @@ def test_every_figure_is_embedded(run, page):
     assert embedded == {path.read_bytes() for path in files}
 
 
-def test_figures_and_tables_can_be_heard(page):
-    """A screen reader gets a text for every figure, a caption for every table, a scope for every heading cell."""
+def test_figures_and_tables_are_accessible(page):
+    """Every figure has an alternative text, every table a caption, every heading cell a scope."""
     assert all(len(attrs["alt"]) > 20 for attrs in page.all("img"))
     assert len(page.all("caption")) == len(page.all("table")) > 10
     assert {attrs["scope"] for attrs in page.all("th")} == {"row", "col"}
@@ -256,7 +256,7 @@ def test_figures_repeat_to_the_byte_and_one_that_cannot_be_drawn_is_named(run, c
     assert len(second) == 6
     assert "frequency.png" not in second
     assert second.items() < first.items()
-    assert "Figure not drawn: Share of people" in page.words
+    assert "Figure not drawn: Proportion of people" in page.words
     assert "no column share_significant" in page.words
 
 
@@ -264,10 +264,10 @@ def test_no_temporary_file_is_left(run):
     assert list(run.rglob(".*")) == []
 
 
-# ------------------------------------------------------------------------------------------------ what it says
+# ------------------------------------------------------------------------------------------------ content
 
 
-def test_text_from_tables_is_shown_and_never_run(tmp_path, findings_only):
+def test_text_from_tables_is_escaped(tmp_path, findings_only):
     evil, group = "<script>alert(1)</script>", '<img src="https://example.org/x.png">'
     folder = write_run(tmp_path / "evil", groups=(group,), people=32, regions=2)
     for name in ("subjects.csv", "z.csv"):
@@ -303,11 +303,12 @@ def test_most_deviant_people_come_first(run, page):
     assert [word for word in words.split() if word.startswith("sub-")] == list(top)
 
 
-def test_findings_provenance_and_training_are_told(page):
+def test_findings_provenance_and_training_are_shown(page):
     for text in ("Primary endpoint: AUC of mean |z|: 0.80 [0.75, 0.85], n 80, p <0.001.", "Stages in order.",
                  "AD › mean |z| 0.80 [0.75, 0.85] 80 DeLong", "mean |z| › slope 0.21 [0.16, 0.26] 120 <0.001",
                  "pyro-ppl 1.9.1", "ab" * 32, "fit 41.20 812.50", "3 subjects without an age were set aside",
-                 "60 epochs in 12 s", "11 of 16 latents are in use", "latent_dim 16", "train 300"):  # fmt: skip
+                 "60 epochs in 12 s", "11 of 16 latent dimensions are active", "latent_dim 16",
+                 "train 300"):  # fmt: skip
         assert text in page.words, text
 
 
@@ -320,7 +321,7 @@ def test_a_cohort_without_patients_has_a_page(tmp_path, findings_only):
 
 
 def test_scores_of_new_people_alone_have_a_page(copy, findings_only):
-    """A folder of `mmnorm score`: nothing trained, nobody a test control."""
+    """A folder of `mmnorm score`: no trained model, no test controls."""
     for name in ("history.csv", "findings.json", "calibration.json", "regions.csv"):
         (copy / name).unlink()
     (copy / "regions.csv").write_text("\n")
@@ -329,8 +330,8 @@ def test_scores_of_new_people_alone_have_a_page(copy, findings_only):
         table[table.index > "sub-039"].to_csv(copy / name)
     page = Page(build_report(copy))
     assert "in 80 people." in page.words
-    assert "nothing was trained" in page.words
-    assert "Not known: no figures of test controls." in page.words
+    assert "no model was trained" in page.words
+    assert "No calibration check: no figures of test controls." in page.words
     assert (copy / "figures" / "subjects.png").is_file()
 
 
@@ -340,36 +341,36 @@ def test_without_test_controls_no_calibration_figure_is_tried(copy):
     assert list(_calibration(results)) == []
 
 
-def test_what_was_learnt_is_told_in_words_figures_and_tables(copy, quick):
+def test_diagnostics_of_the_fit_are_shown(copy, quick):
     shares = {"share_prior": [0.2, 0.6], "share_thickness": [0.8, 0.4]}
     pd.DataFrame({"member": 0, "latent": [0, 1], "kl": [0.3, 2.1], "active": [False, True], **shares}).to_csv(
         copy / "latents.csv", index=False
     )
-    told = {
+    diagnostics = {
         "people": 100, "latents": 2, "active_units": [1], "kl": 2.4, "log_likelihood": {"thickness": -61.5},
         "share_of_precision": {"prior": 0.4}, "best_epoch": [0], "warning": None,
     }  # fmt: skip
-    (copy / "diagnostics.json").write_text(json.dumps(told))
+    (copy / "diagnostics.json").write_text(json.dumps(diagnostics))
     words = Page(build_report(copy)).words.partition("Training and diagnostics 60")[2]
-    for text in ("the weights of epoch 0 (the start) are kept", "1 of 2 latents are in use",
-                 "After the fit, on 100 calibration controls", "log-likelihood of thickness (nats a person) −61.50",
+    for text in ("selected weights: epoch 0 (initialisation)", "1 of 2 latent dimensions are active",
+                 "Fitted model, on 100 calibration controls", "log-likelihood of thickness (nats per person) −61.50",
                  "share of precision, prior 40.0 %",
                  "1 0 1 2.10 yes 60.0 % 40.0 % 2 0 0 0.30 no 20.0 % 80.0 %"):  # fmt: skip
         assert text in words, text
-    (copy / "diagnostics.json").write_text(json.dumps(told | {"warning": "0 of 2 latents active: do this."}))
+    (copy / "diagnostics.json").write_text(json.dumps(diagnostics | {"warning": "0 of 2 latents active: do this."}))
     page = Page(build_report(copy))
     assert 'class="note bad"' in page.source
     assert "0 of 2 latents active: do this." in page.words
 
 
 @pytest.mark.parametrize(
-    ("units", "told"), [(0, "The posterior has collapsed: 0 of 16"), (9, "9 of 16 latents are in use")]
+    ("units", "text"), [(0, "Posterior collapse: 0 of 16"), (9, "9 of 16 latent dimensions are active")]
 )
-def test_collapse_is_called_by_its_name(copy, quick, units, told):
+def test_posterior_collapse_is_reported(copy, quick, units, text):
     history = pd.read_csv(copy / "history.csv").assign(active_units=units)
     history.to_csv(copy / "history.csv", index=False)
     page = Page(build_report(copy))
-    assert told in page.words
+    assert text in page.words
     assert ('class="note bad"' in page.source) == (units == 0)
 
 
@@ -388,10 +389,10 @@ def test_the_page_of_an_uncalibrated_run_is_red(copy, quick):
     assert 'class="note good"' not in page.source
     assert 'class="note bad"' in page.source
     assert "SD of z 1.43 [1.38, 1.48] (0.95 to 1.05)" in page.words
-    assert "Read with care: X is off" in page.words
+    assert "Limitations: X is off" in page.words
 
 
-def test_calibration_tables_mark_intervals_that_miss_and_keep_every_figure():
+def test_calibration_tables_mark_intervals_that_exclude_the_expected_value_and_keep_every_measure():
     overall = block(40, sd=1.0) | {"mace": {"value": 0.03, "null": 0.027}, "rms_mean": 0.021}
     tables = calibration_tables({"overall": overall, "groups": [{"by": "site", "level": "NYU", **block(24, sd=1.31)}]})
     cells = {(row[0].text, head): cell for table in tables for row in table.rows
@@ -424,7 +425,7 @@ def test_z_follows_the_order_of_the_subjects(copy):
 
 
 @pytest.mark.parametrize("name", ["config.yaml", "z.csv", "subjects.csv"])
-def test_a_folder_without_a_compulsory_file_is_refused(copy, name):
+def test_a_folder_without_a_required_file_is_rejected(copy, name):
     (copy / name).unlink()
     with pytest.raises(InputError, match=f"no {name}; expected a run folder"):
         build_report(copy)
@@ -440,7 +441,7 @@ def test_a_folder_without_a_compulsory_file_is_refused(copy, name):
         ("subjects.csv", "id,split\nsomebody,test\n", "no column group, mean_abs_z"),
     ],
 )
-def test_files_that_hold_something_else_are_refused(copy, name, content, message):
+def test_files_with_other_content_are_rejected(copy, name, content, message):
     (copy / name).write_text(content)
     with pytest.raises(InputError, match=message):
         build_report(copy)

@@ -158,7 +158,7 @@ def test_stage_boxes_show_controls_first_and_the_null():
     assert [text.get_text() for text in ax.get_legend().get_texts()] == [
         "VAE",
         "regression",
-        "calibrated controls: 0.798",
+        "expected under calibration: 0.798",
     ]
     assert ax.get_ylabel()
     assert ax.get_title(loc="left")

@@ -15,7 +15,7 @@ from pyro_mmnorm.data.cohort import Cohort
 from pyro_mmnorm.evaluation.assess import assess
 from pyro_mmnorm.norm.calibration_report import calibration_report
 from pyro_mmnorm.norm.normative_model import NormativeModel
-from pyro_mmnorm.stats.metrics import COVERAGE_LEVELS, region_spread
+from pyro_mmnorm.stats.metrics import COVERAGE_LEVELS, square_spread
 
 __all__ = ["REGIONAL", "Norm", "calibrated", "conformal", "incomplete", "new_site", "tails", "z_table"]
 
@@ -119,8 +119,9 @@ def new_site(norm: Norm, them: People) -> Iterable[Found]:
         z = z_table(adapted, there, kind).to_numpy()
         wide = Ask(high=0.3) if kind == "normative" else asked["mean"]
         yield Found(f"{start}|mean| after {LOCAL_CONTROLS} local controls", abs(z.mean()), wide)
+        square = square_spread(np.stack([z**i for i in range(5)], -1).sum(0))["rms_mean"]
         yield Found(f"{start}SD after", z.std(), asked["SD"])
-        yield Found(f"{start}RMS over regions of the mean after", region_spread(z)["rms_mean"], asked["RMS"])
+        yield Found(f"{start}RMS over regions of the mean after", np.sqrt(max(0.0, square)), asked["RMS"])
     norm.unseen_site = "refuse"
 
 

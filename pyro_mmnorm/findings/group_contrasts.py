@@ -1,4 +1,4 @@
-"""Groups: how far they deviate, and what sets them apart."""
+"""Deviations of groups, and contrasts between groups."""
 
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -11,60 +11,60 @@ from numpy.typing import NDArray
 
 from pyro_mmnorm.core.errors import InputError
 from pyro_mmnorm.core.typing import Floats
-from pyro_mmnorm.findings.measures import ANYWHERE, POSITIVE, UNIT, Measured, told
+from pyro_mmnorm.findings.measures import Measured, estimate_or_reason
 from pyro_mmnorm.results.person_figures import LEVEL
-from pyro_mmnorm.results.schema import TEST_CONTROLS
+from pyro_mmnorm.results.schema import TEST_CONTROLS, Labels
 from pyro_mmnorm.stats.associations import slope, trend
 from pyro_mmnorm.stats.bootstrap import bootstrap_interval
 from pyro_mmnorm.stats.contrasts import group_contrast
-from pyro_mmnorm.stats.intervals import MEAN_ABS_Z, Estimate, mean_interval
+from pyro_mmnorm.stats.intervals import (
+    CORRELATION,
+    MEAN_ABS_Z,
+    NONNEGATIVE,
+    UNBOUNDED,
+    UNIT,
+    Estimate,
+    mean,
+    mean_interval,
+)
 from pyro_mmnorm.stats.ranks import auc, cliffs_delta, concordance, jonckheere_terpstra
+from pyro_mmnorm.stats.rates import pooled_share
 
 __all__ = ["NULLS", "PRIMARY", "aucs", "means", "pairs", "trends"]
 
-type Labels = NDArray[np.str_]
-
 NULLS = {"mean_abs_z": MEAN_ABS_Z, "mean_sq_z": 1.0, "mean_z": 0.0}
-"""Figure of a person -> its mean in calibrated controls."""
+"""Measure of a person -> its mean expected under calibration."""
 
 PRIMARY = "mean_abs_z"
-"""The figure of a person that the primary endpoint is about."""
+"""The measure of a person in the primary endpoint."""
 
 COUNTS = ("n_outliers", "n_significant", "dsi", "hamming", "mse")
 
 
 def means(people: Measured, label: Labels, dev: xr.Dataset, order: Sequence[str], seed: int) -> dict[str, Any]:
-    """group -> figure of a person -> its mean, and the share of flagged regions that are larger than expected."""
+    """group -> measure of a person -> its mean, and the share of flagged regions that are larger than expected."""
     return {name: _mean(people.part(label == name), dev, seed) for name in order}
 
 
 def _mean(people: Measured, dev: xr.Dataset, seed: int) -> dict[str, Any]:
-    def mean(name: str) -> dict[str, Any]:
-        figure = mean_interval if name in NULLS else partial(_drawn_mean, seed=seed)
-        limits = ANYWHERE if name == "mean_z" else POSITIVE
-        record = people.record(lambda f: figure(f[name]), lambda f: np.nanmean(f[name]), limits=limits)
-        return {**record, "null": NULLS[name]} if name in NULLS else record
+    def record(name: str) -> dict[str, Any]:
+        interval = mean_interval if name in NULLS else partial(_bootstrap_mean, seed=seed)
+        limits = UNBOUNDED if name == "mean_z" else NONNEGATIVE
+        one = people.record(lambda f: interval(f[name]), lambda f: np.nanmean(f[name]), limits=limits)
+        return {**one, "null": NULLS[name]} if name in NULLS else one
 
-    found = {name: mean(name) for name in (*NULLS, *COUNTS) if name in people.columns}
-    one = dev.sel(subject=people.ids)
-    flagged = (one["q"] < LEVEL).to_numpy()
-    larger = flagged & (one["z"] > 0).to_numpy()
+    records = {name: record(name) for name in (*NULLS, *COUNTS) if name in people.columns}
+    own = dev.sel(subject=people.ids)
+    flagged = (own["q"] < LEVEL).to_numpy()
+    larger = flagged & (own["z"] > 0).to_numpy()
     some = flagged.any(1)
-    found["share_larger"] = told(
-        lambda: bootstrap_interval(
-            lambda up, all_flags: up.sum(-1) / all_flags.sum(-1),
-            larger[some].sum(1),
-            flagged[some].sum(1),
-            rng=np.random.default_rng(seed),
-            batched=True,
-        )
-    )
-    return found
+    counts = larger[some].sum(1), flagged[some].sum(1)
+    share = partial(bootstrap_interval, pooled_share, *counts, rng=np.random.default_rng(seed))
+    return {**records, "share_larger": estimate_or_reason(share)}
 
 
-def _drawn_mean(x: Floats, seed: int) -> Estimate:
-    seen = x[np.isfinite(x)]
-    return bootstrap_interval(lambda y: y.mean(-1), seen, rng=np.random.default_rng(seed), batched=True)
+def _bootstrap_mean(x: Floats, seed: int) -> Estimate:
+    return bootstrap_interval(mean, x[np.isfinite(x)], rng=np.random.default_rng(seed))
 
 
 def aucs(versions: Mapping[str, Measured], label: Labels, order: Sequence[str]) -> dict[str, Any]:
@@ -106,23 +106,23 @@ def trends(versions: Mapping[str, Measured], label: Labels, order: Sequence[str]
                 lambda f: concordance([f[name][stage == k] for k in range(len(order))]),
                 limits=UNIT,
             ),
-            "first_stage": _differing(people, name, label == order[1], label == order[0]),
+            "first_stage": _welch(people, name, label == order[1], label == order[0]),
         }
 
     return {name: {how: one(people, name) for how, people in versions.items()} for name in versions["raw"].measures}
 
 
 def pairs(versions: Mapping[str, Measured], label: Labels, order: Sequence[str]) -> dict[str, Any]:
-    """Mean |z| of every two groups, the later one against the earlier: raw, and under `adjusted` the same adjusted."""
+    """Mean |z| of every pair of groups, the later against the earlier: raw, and under `adjusted` with adjustment."""
 
     def one(people: Measured, earlier: str, later: str) -> dict[str, Any]:
         x, y = label == later, label == earlier
         return {
-            "difference": _differing(people, PRIMARY, x, y),
+            "difference": _welch(people, PRIMARY, x, y),
             "cliffs_delta": people.record(
                 lambda f: cliffs_delta(f[PRIMARY][x], f[PRIMARY][y]),
                 lambda f: 2 * concordance([f[PRIMARY][y], f[PRIMARY][x]]) - 1,
-                limits=(-1.0, 1.0),
+                limits=CORRELATION,
             ),
         }
 
@@ -133,7 +133,7 @@ def pairs(versions: Mapping[str, Measured], label: Labels, order: Sequence[str])
     }
 
 
-def _differing(people: Measured, name: str, x: NDArray[np.bool_], y: NDArray[np.bool_]) -> dict[str, Any]:
+def _welch(people: Measured, name: str, x: NDArray[np.bool_], y: NDArray[np.bool_]) -> dict[str, Any]:
     return people.record(
         lambda f: _difference(f[name][x], f[name][y]), lambda f: np.nanmean(f[name][x]) - np.nanmean(f[name][y])
     )
@@ -142,9 +142,8 @@ def _differing(people: Measured, name: str, x: NDArray[np.bool_], y: NDArray[np.
 def _difference(x: Floats, y: Floats) -> Estimate:
     """Difference of two means with Welch's interval."""
     one = group_contrast(x[:, None], y[:, None])
-    value, low, high, p = (
-        float(part[0]) for part in (one.difference, one.difference_low, one.difference_high, one.welch_p)
-    )
+    columns = (one.difference, one.difference_low, one.difference_high, one.welch_p)
+    value, low, high, p = (float(column[0]) for column in columns)
     sizes = (int(one.n[0]), int(one.n_controls[0]))
     if not np.isfinite(value):
         raise InputError("Welch", f"groups of {sizes} people", "at least 3 in each, who vary", "leave this pair out")

@@ -1,4 +1,4 @@
-"""Tables of deviations: the figures of every person, and of every region and group."""
+"""Tables of deviations: measures of every person, and of every region and group."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,22 +9,27 @@ import xarray as xr
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
+from pyro_mmnorm.core.arrays import ratio
 from pyro_mmnorm.core.errors import InputError
 from pyro_mmnorm.core.typing import Floats
-from pyro_mmnorm.results.person_figures import LEVEL, _share, person_figures
-from pyro_mmnorm.results.schema import ALL_TARGETS, MEMBER_SD, TEST_CONTROLS, labels, order_of
+from pyro_mmnorm.results.person_figures import LEVEL, person_figures
+from pyro_mmnorm.results.schema import ALL_TARGETS, MEMBER_SD, TEST_CONTROLS, group_of, order_of
 from pyro_mmnorm.stats.contrasts import column_moments, group_contrast, share_significant
 from pyro_mmnorm.stats.distances import pair_totals
 from pyro_mmnorm.stats.multiplicity import benjamini_hochberg
 
 __all__ = ["poster_rule", "region_table", "subject_table"]
 
+HEDGES_G = ("hedges_g", "hedges_g_low", "hedges_g_high")
+AGAINST_CONTROLS = (*HEDGES_G, "welch_t", "welch_p", "welch_q", "mannwhitney_p", "mannwhitney_q")
+
 
 def subject_table(dev: xr.Dataset, split: pd.Series, group: pd.Series) -> pd.DataFrame:
-    r"""The figures of every person, over the regions observed in that person.
+    r"""Summary measures of every person, over the regions observed in that person.
 
     Args:
-        dev: Deviations of one kind, dims (subject, region): z, q and if there omnibus_p, mse and what an ensemble adds.
+        dev: Deviations of one kind, dims (subject, region): z, q and optionally omnibus_p, mse and the variables of an
+            ensemble.
         split: `test` or `target` of every person, by id.
         group: Group of every person, by id.
 
@@ -33,15 +38,15 @@ def subject_table(dev: xr.Dataset, split: pd.Series, group: pd.Series) -> pd.Dat
 
         * split, group; n_observed: observed regions;
         * mean_abs_z (0.798 in calibrated controls), mean_sq_z (1), mean_z (0; negative: smaller than expected);
-        * n_outliers: regions with |z| > 1.96; n_significant: regions flagged, with q < 0.05;
-        * dsi: disease severity index, the sum of |z| over flagged regions by n_observed;
+        * n_outliers: regions with |z| > 1.96; n_significant: flagged regions, with q < 0.05;
+        * dsi: disease severity index, the sum of |z| over flagged regions divided by n_observed;
         * hamming: share of regions in which the flags differ from those of another person of the group, over all pairs
           of observed regions; NaN for a person alone in a group;
-        * mean_abs_z.<modality>: over the regions of one modality, where there are several;
-        * omnibus_p, mse, and <figure>_member_sd (see `member_spread`): as in dev; hamming_member_sd likewise;
-        * lowest_region, highest_region, most_deviant: region of the least z, the largest z, the largest |z|.
+        * mean_abs_z.<modality>: over the regions of one modality, for several modalities;
+        * omnibus_p, mse, and <measure>_member_sd (see `member_spread`): as in dev; also hamming_member_sd;
+        * lowest_region, highest_region, most_deviant: region of the smallest z, the largest z, the largest |z|.
 
-        NaN, and no region, for a person in whom nothing was observed.
+        NaN, and no region, for a person without observed regions.
 
     Raises:
         InputError: When a person has no split or group, or a split other than test and target.
@@ -72,9 +77,9 @@ def subject_table(dev: xr.Dataset, split: pd.Series, group: pd.Series) -> pd.Dat
 
 
 def poster_rule(z: Floats) -> NDArray[np.bool_]:
-    r"""The significance rule of Kumar, Payne & Sotiras: p = 1 - Phi(|z|), BH over the people within a region, p < 0.05.
+    r"""Significance rule of Kumar, Payne & Sotiras: p = 1 - Phi(|z|), BH over the people within a region, q < 0.05.
 
-    For comparison only: a one-sided p of |z| is half of the two-sided one, so 10 % of calibrated z have p < 0.05.
+    For comparison only: this p-value of |z| is half of the two-sided p-value, so 10 % of calibrated z have p < 0.05.
 
     Args:
         z: [n, d], NaN where not observed.
@@ -91,7 +96,7 @@ def poster_rule(z: Floats) -> NDArray[np.bool_]:
 
 
 def region_table(dev: xr.Dataset, split: pd.Series, group: pd.Series, groups: Sequence[str]) -> pd.DataFrame:
-    """The figures of every region and group: test controls first, then the target groups, then all of them together.
+    """Measures of every region and group: test controls first, then the target groups, then all of these together.
 
     Args:
         dev: Deviations of one kind, dims (subject, region), with modality and region_name (region).
@@ -102,12 +107,12 @@ def region_table(dev: xr.Dataset, split: pd.Series, group: pd.Series, groups: Se
         A row per group and region: modality, region, group, n, mean_z, sd_z; against the test controls hedges_g (with
         _low and _high), welch_t, welch_p, welch_q, mannwhitney_p, mannwhitney_q (q over all regions of the group);
         count_significant and share_significant (with _low and _high, Clopper-Pearson): people with
-        2 Phi(-|z|) < 0.05, uncorrected; share_significant_controls (with _low and _high): the same of the test
-        controls; share_poster_rule. Where either group has fewer than 3 people, where nobody was observed, and for the
-        test controls against themselves there is no number.
+        2 Phi(-|z|) < 0.05, uncorrected; share_significant_controls (with _low and _high): the same for the test
+        controls; share_poster_rule. NaN where either group has fewer than 3 people, where nobody was observed, and in
+        contrasts of the test controls with themselves.
 
     Raises:
-        InputError: As `subject_table`, and when target subjects are in a group that `groups` lacks.
+        InputError: As `subject_table`, and when target subjects are in a group that is not in `groups`.
 
     Examples:
         >>> rng = np.random.default_rng(0)
@@ -133,25 +138,15 @@ def region_table(dev: xr.Dataset, split: pd.Series, group: pd.Series, groups: Se
 
 
 def _regions(z: Floats, controls: Floats, name: str) -> dict[str, NDArray[Any]]:
-    """The columns of one group, an array [d] each."""
+    """The columns of one group, [d] each."""
     n, mean, sd = column_moments(z)
     share, healthy = (share_significant(2 * ndtr(-np.abs(x)), LEVEL) for x in (z, controls))
     contrast = group_contrast(z, controls if name != TEST_CONTROLS else controls[:0])
-    against = (
-        "hedges_g",
-        "hedges_g_low",
-        "hedges_g_high",
-        "welch_t",
-        "welch_p",
-        "welch_q",
-        "mannwhitney_p",
-        "mannwhitney_q",
-    )
     return {
         "n": n,
         "mean_z": mean,
         "sd_z": sd,
-        **{column: getattr(contrast, column) for column in against},
+        **{column: getattr(contrast, column) for column in AGAINST_CONTROLS},
         "count_significant": share.count,
         "share_significant": share.value,
         "share_significant_low": share.low,
@@ -159,27 +154,27 @@ def _regions(z: Floats, controls: Floats, name: str) -> dict[str, NDArray[Any]]:
         "share_significant_controls": healthy.value,
         "share_significant_controls_low": healthy.low,
         "share_significant_controls_high": healthy.high,
-        "share_poster_rule": _share(poster_rule(z).sum(0), n),
+        "share_poster_rule": ratio(poster_rule(z).sum(0), n),
     }
 
 
 def _people(dev: xr.Dataset, split: pd.Series, group: pd.Series) -> pd.DataFrame:
-    """Split, group and label of everybody in dev, by id."""
+    """Split, group and label of the people of dev, by id."""
     ids = pd.Index(dev["subject"].to_numpy(), name="id")
     people = pd.DataFrame({"split": split.reindex(ids), "group": group.reindex(ids)})
     lost = people.index[people.isna().any(axis=1)]
     if len(lost):
         got = f"no split or group for {lost[0]!r}"
-        raise InputError("deviations", got, "one of each for everybody", "use split and group of the same cohort")
+        raise InputError("deviations", got, "both for every person", "use split and group of the same cohort")
     if wrong := sorted(set(people["split"]) - {"test", "target"}):
-        todo = "leave out people that the norm was fitted on"
+        todo = "leave out people on whom the norm was fitted"
         raise InputError("split", f"{', '.join(wrong)}", "test and target", todo)
-    return people.assign(label=labels(people["split"], people["group"]))
+    return people.assign(label=group_of(people))
 
 
 def _hamming(flagged: NDArray[np.bool_], seen: NDArray[np.bool_], label: pd.Series) -> Floats:
-    """Share of pairs (other person of the group, region), observed in both, in which the flags differ, [n]."""
+    """Share of regions observed in both in which the flags differ from those of others of the group, [n]."""
     out = np.full(len(label), np.nan)
     for rows in label.groupby(label).indices.values():
-        out[rows] = _share(*pair_totals(flagged[rows], seen[rows]))
+        out[rows] = ratio(*pair_totals(flagged[rows], seen[rows]))
     return out

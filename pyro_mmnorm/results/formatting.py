@@ -1,4 +1,4 @@
-"""How estimates and their names are written in text."""
+"""Formatting of estimates and of their names as text."""
 
 import math
 from collections.abc import Mapping
@@ -20,8 +20,8 @@ ESTIMATE = ("value", "low", "high")
 LABELS = {
     "rms_mean": "RMS of region means",
     "rms_sd": "RMS of region SD − 1",
-    "null": "if calibrated",
-    "reading": "what z here tells of",
+    "null": "expected under calibration",
+    "reading": "interpretation of z",
     "se": "SE",
     "p_holm": "Holm p",
     "dsi": "DSI",
@@ -39,12 +39,12 @@ LABELS = {
 
 
 def number(name: str, value: object, *, size: float | None = None) -> str:
-    r"""A value as text: percent for shares, p-values down to 0.001, two or three decimals, a dash for nothing.
+    r"""A value as text: percent for shares, p-values down to 0.001, two or three decimals, a dash if missing.
 
     Args:
-        name: What it is the value of.
+        name: Name of the value.
         value: The value.
-        size: Largest of the numbers that stand together, which sets the decimals of all; the value's own if None.
+        size: Largest absolute value in a list of numbers, which sets the decimals of all; that of the value if None.
 
     Examples:
         >>> number("n", 1234), number("share_significant", 0.0512), number("welch_q", 2e-9), number("mean_z", -1.0421)
@@ -68,24 +68,24 @@ def number(name: str, value: object, *, size: float | None = None) -> str:
     return text.replace("-", "−")
 
 
-def interval(name: str, figure: Mapping[str, Any]) -> str:
-    """A figure with its interval, where it has one.
+def interval(name: str, estimate: Mapping[str, Any]) -> str:
+    """A value with its interval, if it has one.
 
     Examples:
         >>> interval("sd", {"value": 1.0, "low": 0.95, "high": 1.05})
         '1.00 [0.95, 1.05]'
     """
-    value, low, high = (figure.get(part) for part in ESTIMATE)
+    value, low, high = (estimate.get(part) for part in ESTIMATE)
     if low is None or high is None:
-        chance = f" (by chance {number(name, figure['null'])})" if "null" in figure else ""
-        return number(name, value) + chance
+        expected = f" (expected {number(name, estimate['null'])})" if "null" in estimate else ""
+        return number(name, value) + expected
     size = max((abs(x) for x in (value, low, high) if isinstance(x, (int, float)) and not math.isnan(x)), default=None)
     middle, *ends = (number(name, x, size=size) for x in (value, low, high))
     return f"{middle} [{', '.join(ends)}]".replace("\u00a0%,", ",").replace("\u00a0%]", "]")
 
 
 def plain(name: str) -> str:
-    """A key as words.
+    """A key of the results as words.
 
     Examples:
         >>> plain("beyond_1.96"), plain("coverage_95"), plain("sd"), plain("mean_abs_z")

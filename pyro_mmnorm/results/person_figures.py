@@ -1,4 +1,4 @@
-"""The figures of a person, and their spread over the members of an ensemble."""
+"""Summary measures of a person, and their spread over the members of an ensemble."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -7,49 +7,43 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
-from pyro_mmnorm.core.typing import Floats
+from pyro_mmnorm.core.arrays import ratio
 from pyro_mmnorm.results.schema import MEMBER_SD
 
 __all__ = ["LEVEL", "member_spread", "modality_regions", "person_figures", "sd_over_members"]
 
 LEVEL = 0.05
-"""The level of p and q."""
+"""Significance level of p and q."""
 
 
 OUTLIER = 1.96
 
 
 def person_figures(dev: xr.Dataset) -> dict[str, NDArray[Any]]:
-    """What z and q of a person come to, whoever the others are: those columns of `subject_table`, [n] each."""
+    """The columns of `subject_table` that follow from z and q of the person alone, [n] each."""
     z, flagged = dev["z"].to_numpy(), dev["q"].to_numpy() < LEVEL
     seen = np.isfinite(z)
     n, size = seen.sum(1), np.where(seen, np.abs(z), 0.0)
     return {
         "n_observed": n,
-        "mean_abs_z": _share(size.sum(1), n),
-        "mean_sq_z": _share((size**2).sum(1), n),
-        "mean_z": _share(np.where(seen, z, 0.0).sum(1), n),
+        "mean_abs_z": ratio(size.sum(1), n),
+        "mean_sq_z": ratio((size**2).sum(1), n),
+        "mean_z": ratio(np.where(seen, z, 0.0).sum(1), n),
         "n_outliers": (size > OUTLIER).sum(1),
         "n_significant": flagged.sum(1),
-        "dsi": _share((size * flagged).sum(1), n),
+        "dsi": ratio((size * flagged).sum(1), n),
         **{
-            f"mean_abs_z.{m}": _share(size[:, own].sum(1), seen[:, own].sum(1))
+            f"mean_abs_z.{m}": ratio(size[:, own].sum(1), seen[:, own].sum(1))
             for m, own in modality_regions(dev).items()
         },
     }
 
 
 def modality_regions(dev: xr.Dataset) -> dict[str, NDArray[np.bool_]]:
-    """modality -> which regions are its own, [d]; empty where there is one modality, or where none is told."""
+    """modality -> mask of its regions, [d]; empty for one modality, and without the coordinate `modality`."""
     of = dev["modality"].to_numpy() if "modality" in dev.coords else np.array([])
     names = dict.fromkeys(of.tolist())
     return {str(m): of == m for m in names} if len(names) > 1 else {}
-
-
-def _share(a: Any, b: Any) -> Floats:
-    """a / b, NaN where b is 0."""
-    a, b = np.asarray(a, float), np.asarray(b, float)
-    return np.divide(a, b, out=np.full(a.shape, np.nan), where=b > 0)
 
 
 def sd_over_members(parts: Iterable[xr.Dataset]) -> xr.Dataset:
@@ -57,10 +51,10 @@ def sd_over_members(parts: Iterable[xr.Dataset]) -> xr.Dataset:
 
     .. math:: s = \sqrt{\tfrac{1}{K - 1} \sum_e (f_e - \bar f)^2}
 
-    Welford's way: one member is held at a time, and equal ones give exactly 0.
+    By Welford's algorithm: one member is in memory at a time, and equal members give exactly 0.
 
     Args:
-        parts: The same variables by each member; at least two, taken one after the other.
+        parts: The same variables from each member; at least two, read one after the other.
 
     References:
         Welford (1962), Note on a method for calculating corrected sums of squares and products,
@@ -83,19 +77,19 @@ def sd_over_members(parts: Iterable[xr.Dataset]) -> xr.Dataset:
 
 
 def member_spread(parts: Iterable[xr.Dataset]) -> xr.Dataset:
-    """The training spread: SD over ensemble members of z and of every figure of a person, and what each member flags.
+    """Training spread: SD over ensemble members of z and of every measure of a person, and the flags of each member.
 
-    The SD (see `sd_over_members`) of what each member gives alone tells how far an answer hangs on where training began
-    and, for a bootstrap ensemble, on who happened to be in the training sample. It is not a confidence interval of a
-    person's z: people of the calibration, and the noise of one person's scan, play no part in it.
+    The SD (see `sd_over_members`) over the results of single members measures how much a result depends on the
+    initialisation of training and, for a bootstrap ensemble, on the training sample. It is not a confidence interval of
+    a person's z: it contains neither the sampling error of the calibration nor the noise of one person's scan.
 
     Args:
-        parts: Deviations of the same people by each member: z, q, omnibus_p and mse. At least two; they are taken one
+        parts: Deviations of the same people from each member: z, q, omnibus_p and mse. At least two; they are read one
             after the other, so that a generator holds one at a time.
 
     Returns:
-        z_member_sd (subject, region) and, by subject, <figure>_member_sd for mean_abs_z (of each modality too),
-        mean_sq_z, mean_z, n_outliers, n_significant, dsi, omnibus_p and mse; NaN where there is no z. Besides
+        z_member_sd (subject, region) and, by subject, <measure>_member_sd for mean_abs_z (of each modality too),
+        mean_sq_z, mean_z, n_outliers, n_significant, dsi, omnibus_p and mse; NaN where there is no z. Also
         flagged_by_member (member, subject, region): q < 0.05, which the Hamming distances of `subject_table` need.
 
     Examples:

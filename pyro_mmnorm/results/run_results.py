@@ -19,7 +19,7 @@ TEXT = ("modality", "region", "group", "split")
 
 @dataclass(frozen=True, kw_only=True)
 class RunResults:
-    """What a run left behind; the parts that it did not write are empty.
+    """The results of a run; the parts that the run did not write are empty.
 
     Args:
         path: The folder.
@@ -53,10 +53,10 @@ class RunResults:
 
     @classmethod
     def read(cls, path: str | Path) -> Self:
-        """Read a run folder; config.yaml, z.csv and subjects.csv are compulsory.
+        """Read a run folder; config.yaml, z.csv and subjects.csv are required.
 
         Raises:
-            InputError: When the folder or a compulsory file is missing, or a file holds something else.
+            InputError: When the folder or a required file is missing, or a file has other contents.
         """
         path = Path(path)
         for name in ("config.yaml", "z.csv", "subjects.csv"):
@@ -87,17 +87,17 @@ class RunResults:
 
     @property
     def primary(self) -> str:
-        """The kind of deviation that z.csv holds."""
+        """The kind of deviation in z.csv."""
         return _primary(self.config)
 
     @property
     def reliability(self) -> dict[str, Any]:
-        """The part of calibration.json on the primary kind."""
+        """The part of calibration.json about the primary kind."""
         return dict(self.calibration.get(self.primary, {}))
 
     @property
     def extrapolated(self) -> pd.Series:
-        """Share of the observed cells whose z lies beyond the calibration range, by group."""
+        """Share of observed values outside the calibration range (extrapolated z), by group."""
         if "extrapolated" not in self.deviations:
             return pd.Series(dtype=float)
         seen = self.deviations["z"].notnull()
@@ -114,20 +114,20 @@ class RunResults:
     @property
     def groups(self) -> list[str]:
         """The groups of target subjects in their order."""
-        wanted = (self.config.get("data", {}).get("groups") or {}).get("order") or []
-        found = dict.fromkeys(group for group in group_of(self.subjects) if group != TEST_CONTROLS)
-        known = groups_of(self.regions) if "group" in self.regions else []
-        return [group for group in dict.fromkeys([*known, *map(str, wanted), *found]) if group in found]
+        configured = (self.config.get("data", {}).get("groups") or {}).get("order") or []
+        present = dict.fromkeys(group for group in group_of(self.subjects) if group != TEST_CONTROLS)
+        written = groups_of(self.regions) if "group" in self.regions else []
+        return [group for group in dict.fromkeys([*written, *map(str, configured), *present]) if group in present]
 
     @property
     def counts(self) -> dict[str, int]:
-        """Number of people of every split."""
+        """Number of people per split."""
         counts = self.provenance.get("counts", {})
         return dict(counts.get("subjects", counts))
 
     @property
     def latent_dim(self) -> int:
-        """Number of latents of the model."""
+        """Number of latent dimensions of the model."""
         return int(self.config.get("model", {}).get("latent_dim", 16))
 
     def named(self, key: str) -> list[str]:
@@ -136,7 +136,7 @@ class RunResults:
 
     @property
     def modalities(self) -> pd.Series:
-        """Number of regions of every modality."""
+        """Number of regions per modality."""
         return self.z.columns.str.split(".", n=1).str[0].to_series().value_counts(sort=False)
 
 
@@ -145,7 +145,7 @@ def _primary(config: dict[str, Any]) -> str:
 
 
 def _table(path: Path, *, by_id: bool = False) -> pd.DataFrame:
-    """A CSV file; ids and names are text, and only an empty cell is missing. No rows where there is no file."""
+    """A CSV file; ids and names are text, and only an empty cell is missing. No rows without the file."""
     if not path.is_file() or not path.read_bytes().strip():
         return pd.DataFrame()
     columns = pd.read_csv(path, nrows=0).columns
@@ -155,7 +155,7 @@ def _table(path: Path, *, by_id: bool = False) -> pd.DataFrame:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    """A JSON file that holds a mapping; empty when there is no file."""
+    """A JSON file with a mapping; empty without the file."""
     if not path.is_file():
         return {}
     try:
@@ -168,7 +168,7 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _netcdf(path: Path) -> xr.Dataset:
-    """A netCDF file in memory; empty where there is none."""
+    """A netCDF file in memory; empty without the file."""
     if not path.is_file():
         return xr.Dataset()
     with xr.open_dataset(path, engine="h5netcdf") as data:
@@ -176,5 +176,5 @@ def _netcdf(path: Path) -> xr.Dataset:
 
 
 def _of_kind(deviations: xr.Dataset, kind: str) -> xr.Dataset:
-    """The part of one kind; empty where it was not scored."""
+    """The deviations of one kind; empty if it was not computed."""
     return deviations.sel(kind=kind) if "kind" in deviations and kind in deviations["kind"] else xr.Dataset()

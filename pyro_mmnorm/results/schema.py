@@ -1,4 +1,4 @@
-"""Schema of results: kinds of deviation, labels of groups, and results of several groups of people as one."""
+"""Schema of results: kinds of deviation, labels of groups, and concatenation of results."""
 
 from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
@@ -17,12 +17,16 @@ __all__ = [
     "PREDICTIVE_KINDS",
     "REGIONAL",
     "TEST_CONTROLS",
+    "Labels",
     "group_of",
     "groups_of",
     "joined",
-    "labels",
     "order_of",
 ]
+
+type Labels = NDArray[np.str_]
+"""The group of each person, [n]."""
+
 
 REGIONAL = ("reconstruction", "cross_modal", "normative", "local")
 """Kinds of deviation that give a score per region."""
@@ -37,30 +41,38 @@ PREDICTIVE_KINDS = ("cross_modal", "normative")
 
 
 TEST_CONTROLS = "test controls"
-"""The group of reference subjects that nothing was fitted on."""
+"""The group of held-out reference subjects, on whom nothing was fitted."""
 
 
 ALL_TARGETS = "all targets"
-"""The groups of target subjects together, where there are several."""
+"""All groups of target subjects together."""
 
 
-def labels(split: pd.Series, group: pd.Series) -> pd.Series:
-    """The group of a target subject; test controls are a group of their own.
+def group_of(subjects: pd.DataFrame) -> pd.Series:
+    """The group of every person; the reference subjects of the test split form the group `test controls`.
+
+    Args:
+        subjects: With split and group.
 
     Raises:
-        InputError: When a group has a name that the tables need.
+        InputError: When a group of target subjects has a reserved name.
 
     Examples:
-        >>> labels(pd.Series(["test", "target"]), pd.Series(["CN", "AD"])).tolist()
+        >>> group_of(pd.DataFrame({"split": ["test", "target"], "group": ["CN", "AD"]})).tolist()
         ['test controls', 'AD']
     """
-    if taken := sorted({TEST_CONTROLS, ALL_TARGETS}.intersection(group)):
+    group, controls = subjects["group"].astype(str), subjects["split"] == "test"
+    if taken := sorted({TEST_CONTROLS, ALL_TARGETS}.intersection(group[~controls])):
         raise InputError("group", f"a group named {taken[0]!r}", "another name", "rename it in the participants")
-    return group.astype(str).mask(split == "test", TEST_CONTROLS)
+    return group.mask(controls, TEST_CONTROLS)
 
 
 def order_of(people: pd.DataFrame, groups: Sequence[str]) -> list[str]:
-    """The labels that have members: test controls, then target groups in their order.
+    """The labels that occur: test controls, then target groups in their order.
+
+    Args:
+        people: With label, from `group_of`.
+        groups: The groups in their order.
 
     Raises:
         InputError: When target subjects are in a group that `groups` lacks.
@@ -69,24 +81,14 @@ def order_of(people: pd.DataFrame, groups: Sequence[str]) -> list[str]:
         >>> order_of(pd.DataFrame({"label": ["AD", "MCI", "test controls"]}), ["CN", "MCI", "AD"])
         ['test controls', 'MCI', 'AD']
     """
-    found = set(people["label"])
-    if beyond := sorted(found - {TEST_CONTROLS, *groups}):
-        raise InputError("groups", f"target subjects of group {beyond[0]!r}", f"one of {list(groups)}", "add it")
-    return [name for name in (TEST_CONTROLS, *groups) if name in found]
-
-
-def group_of(subjects: pd.DataFrame) -> pd.Series:
-    """The group of every subject, `test controls` for the reference subjects of the test split.
-
-    Examples:
-        >>> group_of(pd.DataFrame({"split": ["test", "target"], "group": ["CN", "AD"]})).tolist()
-        ['test controls', 'AD']
-    """
-    return subjects["group"].astype(str).mask(subjects["split"] == "test", TEST_CONTROLS)
+    present = set(people["label"])
+    if unknown := sorted(present - {TEST_CONTROLS, *groups}):
+        raise InputError("groups", f"target subjects of group {unknown[0]!r}", f"one of {list(groups)}", "add it")
+    return [name for name in (TEST_CONTROLS, *groups) if name in present]
 
 
 def groups_of(regions: pd.DataFrame) -> list[str]:
-    """The groups of target subjects of regions.csv in their order.
+    """The groups of target subjects in regions.csv in their order.
 
     Examples:
         >>> groups_of(pd.DataFrame({"group": ["test controls", "MCI", "AD", "all targets"]}))
@@ -96,15 +98,18 @@ def groups_of(regions: pd.DataFrame) -> list[str]:
 
 
 MEMBER_SD = "_member_sd"
-"""Ends the name of an SD over ensemble members."""
+"""Suffix of the name of an SD over ensemble members."""
 
 
 def joined(parts: Iterable[xr.Dataset], people: int) -> xr.Dataset:
-    """Deviations of some people after those of others, each written into its place: one part is held beside the whole.
+    """Concatenate results of people along `subject` into preallocated arrays: one part is in memory beside the result.
 
     Args:
-        parts: With the same variables, by subject; taken one after the other.
-        people: How many all parts are of.
+        parts: Datasets with the same variables, by subject; read one after the other.
+        people: Number of people in all parts together.
+
+    Raises:
+        ValueError: When the parts have different variables.
 
     Examples:
         >>> one = xr.Dataset({"z": ("subject", [1.0, 2.0])}, {"subject": ["a", "b"]})
@@ -116,9 +121,8 @@ def joined(parts: Iterable[xr.Dataset], people: int) -> xr.Dataset:
     for part in parts:
         end = begin + part.sizes["subject"]
         if whole and set(part.data_vars) != set(whole):
-            raise ValueError(
-                f"parts differ in {sorted(set(map(str, part.data_vars)) ^ set(whole))}; nothing is filled in"
-            )
+            different = sorted(set(map(str, part.data_vars)) ^ set(whole))
+            raise ValueError(f"the parts differ in {different}; expected the same variables in all")
         for name, x in part.data_vars.items():
             at = x.get_axis_num("subject")
             if name not in whole:

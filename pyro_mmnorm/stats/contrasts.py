@@ -1,4 +1,4 @@
-"""Contrasts: tables of people by region, group against controls, and shares of people (numpy and scipy only)."""
+"""Contrasts of a group with controls in every column of a table, and shares per column (numpy and scipy only)."""
 
 from dataclasses import dataclass
 
@@ -6,16 +6,18 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special, stats
 
+from pyro_mmnorm.core.arrays import ratio
 from pyro_mmnorm.core.errors import InputError
 from pyro_mmnorm.core.typing import Floats
 from pyro_mmnorm.stats.intervals import FEWEST, observed
 from pyro_mmnorm.stats.multiplicity import benjamini_hochberg, p_values
+from pyro_mmnorm.stats.rates import exact_interval
 
 __all__ = ["GroupContrast", "Share", "column_moments", "group_contrast", "share_significant"]
 
 
 def column_moments(x: ArrayLike) -> tuple[NDArray[np.int64], Floats, Floats]:
-    """Observed people, mean and SD (with n - 1) per column; [n, d] in, three [d] out, NaN below 3 people.
+    """Number of observed people, mean and SD (with n - 1) per column; [n, d] in, three [d] out, NaN below 3 people.
 
     Examples:
         >>> column_moments([[1.0, 5.0], [2.0, np.nan], [3.0, np.nan]])
@@ -36,11 +38,11 @@ class GroupContrast:
     """A group against controls, column by column; every field is an array [d].
 
     Args:
-        n, n_controls: Observed people.
+        n, n_controls: Number of observed people.
         difference, difference_low, difference_high: Mean of the group minus mean of the controls, Welch interval.
-        hedges_g, hedges_g_low, hedges_g_high: The difference in pooled SDs, small-sample bias removed.
-        welch_t, welch_p, welch_q: Welch's test, and its q over columns.
-        mannwhitney_p, mannwhitney_q: Mann-Whitney's test (normal approximation), and its q over columns.
+        hedges_g, hedges_g_low, hedges_g_high: The difference in pooled SDs, corrected for small-sample bias.
+        welch_t, welch_p, welch_q: Welch's test, and its BH-FDR q over columns.
+        mannwhitney_p, mannwhitney_q: Mann-Whitney test (normal approximation), and its BH-FDR q over columns.
     """
 
     n: NDArray[np.int64]
@@ -65,19 +67,19 @@ def group_contrast(x: ArrayLike, controls: ArrayLike) -> GroupContrast:
         \mathrm{var}(g) \approx \frac{s_x^2 / n + s_y^2 / m}{s_p^2} + \frac{g^2}{2 s_p^4}
         \sum_i \left(\frac{n_i - 1}{\nu}\right)^2 \frac{s_i^4}{n_i - 1}
 
-    with the pooled SD s_p, nu = n + m - 2 and the gamma-function factor J. The interval of g takes the t quantile of
-    Welch's degrees of freedom; the usual noncentral t one covers .80, not .95, if a group of 10 has twice the SD of 50
-    controls.
+    with the pooled SD s_p, nu = n + m - 2 and the gamma-function factor J. The interval of g uses the t quantile with
+    Welch's degrees of freedom; the usual noncentral t interval covers .80, not .95, if a group of 10 has twice the SD
+    of 50 controls.
 
     Args:
         x: The group, [n, d], NaN where not observed.
         controls: The controls, [m, d].
 
     Returns:
-        NaN in a column where either group has fewer than 3 people, or neither varies: there is no number to give.
+        The contrast; NaN in a column where either group has fewer than 3 people, or neither varies.
 
     Raises:
-        InputError: When the two do not have the same columns.
+        InputError: When the two tables have different numbers of columns.
 
     References:
         Hedges (1981), https://doi.org/10.3102/10769986006002107 (J); Bonett (2008), Confidence intervals for
@@ -90,8 +92,9 @@ def group_contrast(x: ArrayLike, controls: ArrayLike) -> GroupContrast:
     """
     x, controls = observed(x, "group", axes=2), observed(controls, "controls", axes=2)
     if x.shape[1] != controls.shape[1]:
-        got = f"{x.shape[1]} columns beside {controls.shape[1]} of the controls"
+        got = f"{x.shape[1]} columns, and {controls.shape[1]} of the controls"
         raise InputError("group", got, "the same regions in both", "select the same regions")
+    # Welch: variance of the difference of means and its degrees of freedom
     (n, mean_x, sd_x), (m, mean_y, sd_y) = column_moments(x), column_moments(controls)
     error_x, error_y, df = sd_x**2 / np.maximum(n, 1), sd_y**2 / np.maximum(m, 1), np.maximum(n + m - 2, 1)
     usable = error_x + error_y > 0
@@ -99,6 +102,7 @@ def group_contrast(x: ArrayLike, controls: ArrayLike) -> GroupContrast:
     total, pooled, difference = (np.where(usable, part, np.nan) for part in parts)
     welch_df = total**2 / (error_x**2 / np.maximum(n - 1, 1) + error_y**2 / np.maximum(m - 1, 1))
     t, quantile = difference / np.sqrt(total), special.stdtrit(welch_df, 0.975)
+    # Hedges' g and its variance
     unbiased = np.exp(special.gammaln(df / 2) - special.gammaln((df - 1) / 2)) / np.sqrt(df / 2)
     g = unbiased * difference / np.sqrt(pooled)
     spread = ((n - 1) * sd_x**4 + (m - 1) * sd_y**4) / (df * pooled) ** 2
@@ -130,8 +134,8 @@ class Share:
     """Share of people per column with its exact 95 % interval; every field is an array [d].
 
     Args:
-        count: People who are counted.
-        n: Observed people.
+        count: Number of people below the level.
+        n: Number of observed people.
         value, low, high: count / n and its Clopper-Pearson interval; NaN where nobody was observed.
     """
 
@@ -158,8 +162,5 @@ def share_significant(p: ArrayLike, level: float = 0.05) -> Share:
     """
     p = p_values(observed(p, "p-values", axes=2))
     count, n = (p < level).sum(0), np.isfinite(p).sum(0)
-    none, every = count == 0, count == n
-    low = np.where(none, 0.0, special.betaincinv(np.where(none, 1, count), n - count + 1, 0.025))
-    high = np.where(every, 1.0, special.betaincinv(count + 1, np.where(every, 1, n - count), 0.975))
-    value, low, high = (np.where(n > 0, part, np.nan) for part in (count / np.maximum(n, 1), low, high))
-    return Share(count=count, n=n, value=value, low=low, high=high)
+    low, high = exact_interval(count, n)
+    return Share(count=count, n=n, value=ratio(count, n), low=low, high=high)

@@ -1,5 +1,6 @@
-"""Are modalities independent given the model: correlation of their residuals in test controls (numpy and scipy)."""
+"""Conditional independence of modalities: correlation of their residuals in test controls (numpy and scipy)."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -8,6 +9,7 @@ from scipy.linalg import eigh
 
 from pyro_mmnorm.core.progress import bar
 from pyro_mmnorm.core.typing import Floats
+from pyro_mmnorm.stats.bootstrap import percentile_interval, resampled_people
 
 __all__ = ["between_modalities"]
 
@@ -27,29 +29,29 @@ def between_modalities(
 ) -> dict[str, dict[str, Any]]:
     r"""Residual correlations between regions of different modalities, against people permuted within each modality.
 
-    The model says that modalities are independent given the latents, :math:`p(x_1, x_2 | z) = p(x_1 | z) p(x_2 | z)`;
-    what is left over in z should then not correlate between them. Only z given everything observed (`reconstruction`,
-    `local`) tests this: modalities share latents, so `normative` z of different ones correlate in any such model.
+    The model assumes that modalities are independent given the latents,
+    :math:`p(x_1, x_2 | z) = p(x_1 | z) p(x_2 | z)`; then z-scores of different modalities do not correlate. Only z
+    given everything observed (`reconstruction`, `local`) tests this: modalities share latents, so `normative` z of
+    different modalities correlate in any such model.
 
     Args:
-        z: Of test controls, [n, d], NaN where not observed.
-        modality: Of each region, [d].
-        rng: Source of the permutations.
-        regions: Their names, [d]; then the pair with the largest |r| is named.
-        permutations: How many.
-        repeats: Bootstrap samples of people. The draws are centred on the figure: a resample, in which people come
-            several times, has larger correlations by chance.
+        z: z-scores of test controls, [n, d], NaN where not observed.
+        modality: Modality of each region, [d].
+        rng: Source of the permutations and of the bootstrap.
+        regions: Names of the regions, [d]; then the pair with the largest |r| is named.
+        permutations: Number of permutations.
+        repeats: Number of bootstrap samples of people. The draws are centred on the statistic: a resample, in which
+            people occur several times, has larger correlations by chance.
 
     Returns:
         largest_r, share_above_0.1 and first_eigenvalue (of the correlation matrix with the blocks of each modality
         set to 0), each with its value, 95 % interval (low, high), n, mean over permutations (null) and p; with
-        `regions`, largest_r has its `pair` too. Empty where there is one modality, or where no two modalities share 20
-        people.
+        `regions`, largest_r has its `pair` too. Empty for one modality, and where no two modalities share 20 people.
 
     Examples:
         >>> z = np.random.default_rng(0).normal(size=(300, 6))
-        >>> found = between_modalities(z, np.array(list("aaabbb")), rng=np.random.default_rng(1))
-        >>> bool(found["first_eigenvalue"]["p"] > 0.05)
+        >>> checks = between_modalities(z, np.array(list("aaabbb")), rng=np.random.default_rng(1))
+        >>> bool(checks["first_eigenvalue"]["p"] > 0.05)
         True
     """
     seen = np.isfinite(z)
@@ -59,39 +61,44 @@ def between_modalities(
     if not (across & (seen.T.astype(float) @ seen >= FEWEST_PAIRS)).any():
         return {}
     r, known = _correlations(filled, seen, across)
-    found = _strength(r, known)
-    drawn = []
+    value = _strength(r, known)
+    null = np.array(
+        [_strength(*_correlations(*mixed, across)) for mixed in _permuted(filled, seen, modality, rng, permutations)]
+    )
+    rows = bar(resampled_people(np.zeros(len(z)), repeats, rng), "bootstrap", unit="sample")
+    drawn = np.array([_strength(*_correlations(filled[row], seen[row], across)) for row in rows])
+    low, high = percentile_interval(drawn, centre=value)
+    names, n = ("largest_r", f"share_above_{NOTICED}", "first_eigenvalue"), int(seen.any(1).sum())
+    checks: dict[str, dict[str, Any]] = {
+        name: {
+            "value": value[i],
+            "low": float(max(0.0, low[i])),
+            "high": float(high[i]),
+            "n": n,
+            "null": float(null[:, i].mean()),
+            "p": float((1 + (null[:, i] >= value[i]).sum()) / (permutations + 1)),
+        }
+        for i, name in enumerate(names)
+    }
+    if regions is not None:
+        first, second = divmod(int(np.abs(r).argmax()), len(r))
+        checks["largest_r"]["pair"] = f"{regions[first]} and {regions[second]}"
+    return checks
+
+
+def _permuted(
+    z: Floats, seen: NDArray[np.bool_], modality: NDArray[np.str_], rng: np.random.Generator, permutations: int
+) -> Iterator[tuple[Floats, NDArray[np.bool_]]]:
+    """z and observed cells with the people of each modality permuted independently of the others."""
     for _ in bar(range(permutations), "permutations", unit="permutation"):
         order = np.empty(z.shape, np.int64)
         for m in dict.fromkeys(modality.tolist()):
             order[:, modality == m] = rng.permutation(len(z))[:, None]
-        mixed, there = np.take_along_axis(filled, order, 0), np.take_along_axis(seen, order, 0)
-        drawn.append(_strength(*_correlations(mixed, there, across)))
-    rows = rng.integers(0, len(z), (repeats, len(z)))
-    people_drawn = bar(rows, "bootstrap", unit="sample")
-    around = np.array([_strength(*_correlations(filled[row], seen[row], across)) for row in people_drawn])
-    ends = np.asarray(found) + np.quantile(around - around.mean(0), [0.025, 0.975], axis=0)
-    names = ("largest_r", f"share_above_{NOTICED}", "first_eigenvalue")
-    null, n = np.array(drawn), int(seen.any(1).sum())
-    told: dict[str, dict[str, Any]] = {
-        name: {
-            "value": value,
-            "low": float(max(0.0, ends[0, i])),
-            "high": float(ends[1, i]),
-            "n": n,
-            "null": float(null[:, i].mean()),
-            "p": float((1 + (null[:, i] >= value).sum()) / (permutations + 1)),
-        }
-        for i, (name, value) in enumerate(zip(names, found, strict=True))
-    }
-    if regions is not None:
-        first, second = divmod(int(np.abs(r).argmax()), len(r))
-        told["largest_r"]["pair"] = f"{regions[first]} and {regions[second]}"
-    return told
+        yield np.take_along_axis(z, order, 0), np.take_along_axis(seen, order, 0)
 
 
 def _correlations(z: Floats, seen: NDArray[np.bool_], across: NDArray[np.bool_]) -> tuple[Floats, NDArray[np.bool_]]:
-    """r between modalities, [d, d], 0 elsewhere; and which pairs were seen in 20 people."""
+    """r between modalities, [d, d], 0 elsewhere; and the pairs of regions that at least 20 people share."""
     if seen.all():
         size = (z**2).sum(0)
         both, pairs = np.sqrt(np.outer(size, size)), np.full(across.shape, len(z))

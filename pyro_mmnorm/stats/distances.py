@@ -1,14 +1,13 @@
-"""Distances: how much people differ in which regions are flagged (numpy and scipy only)."""
+"""Distances: in how many regions the flags of two people differ (numpy only)."""
 
 from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
 from pyro_mmnorm.core.errors import InputError
 from pyro_mmnorm.core.typing import Floats
-from pyro_mmnorm.stats.intervals import FEWEST, Estimate
+from pyro_mmnorm.stats.intervals import FEWEST, NORMAL_95, Estimate
 
 __all__ = ["hamming", "pair_totals"]
 
@@ -16,11 +15,11 @@ type Flags = NDArray[np.bool_]
 
 
 def pair_totals(flagged: Flags, seen: Flags, others: tuple[Flags, Flags] | None = None) -> tuple[Floats, Floats]:
-    """For each person, over all others: regions in which the flags differ, and regions that both have; [n] each.
+    """For each person, summed over all others: regions in which the flags differ, and regions observed in both, [n].
 
     Args:
         flagged, seen: Flags and observed regions of the people, [n, d].
-        others: The same of other people; None: the people among themselves.
+        others: The same arrays for another group; None compares the people with one another.
 
     Examples:
         >>> flags = np.array([[True, False], [False, False], [True, True]])
@@ -36,18 +35,18 @@ def pair_totals(flagged: Flags, seen: Flags, others: tuple[Flags, Flags] | None 
 
 
 def hamming(flagged: Flags, seen: Flags, others: tuple[Flags, Flags] | None = None) -> Estimate:
-    r"""Mean Hamming distance of pairs of people: the share of their common regions in which the flags differ.
+    r"""Mean Hamming distance of pairs of people: the share of regions observed in both in which the flags differ.
 
     .. math:: \hat\theta = \frac{\sum_{i \ne j} \delta_{ij}}{\sum_{i \ne j} d_{ij}}, \qquad
         \mathrm{var}(\hat\theta) = \sum_g \frac{a_g^2}{n_g} \mathrm{var}_{i \in g}
         \frac{\delta_{i\cdot} - \hat\theta\, d_{i\cdot}}{\bar d_{g}}
 
-    with delta the regions that differ, d those that both have, a = 2 for pairs within a group and 1 for pairs between
-    two: the variance of a U-statistic, whose unit is the person. A bootstrap would pair people with themselves.
+    with delta the regions that differ, d those observed in both, a = 2 for pairs within a group and 1 for pairs between
+    two groups: the variance of a U-statistic, whose unit is the person. A bootstrap would pair people with themselves.
 
     Args:
         flagged, seen: Flags and observed regions, [n, d].
-        others: The same of another group, for distances between the two; None: within the group.
+        others: The same arrays for another group, for distances between the two; None: within the group.
 
     Raises:
         InputError: When a group has fewer than 3 people, no pair has a region in common, or nothing varies.
@@ -74,9 +73,8 @@ def hamming(flagged: Flags, seen: Flags, others: tuple[Flags, Flags] | None = No
     value = float(differ / both) if both else np.nan
     se = weight * _se(value, totals)
     if not (se > 0):
-        raise InputError("Hamming distance", "flags that are alike in everybody", "flags that vary", "leave it out")
-    half = float(special.ndtri(0.975)) * se
-    low, high = max(0.0, value - half), min(1.0, value + half)
+        raise InputError("Hamming distance", "flags that are the same in everybody", "flags that vary", "leave it out")
+    low, high = max(0.0, value - NORMAL_95 * se), min(1.0, value + NORMAL_95 * se)
     test = "U-statistic over people"
     return Estimate(value=value, low=low, high=high, n=sum(sizes), test=test, se=se, sizes=sizes)
 

@@ -1,4 +1,4 @@
-"""Who is told apart in the calibration report: by covariate, modality and pattern of missing modalities."""
+"""Subgroups of the calibration report: by covariate, modality and pattern of missing modalities."""
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -15,7 +15,7 @@ SMALLEST_GROUP = 20
 
 
 class Group(NamedTuple):
-    """Some of the people, [n], and some of the regions, [d]."""
+    """A subgroup: what it is grouped by, its level, and its people [n] and regions [d] as masks."""
 
     by: str
     level: str
@@ -30,34 +30,34 @@ def groups(
     modality: NDArray[np.str_],
     patterns: Sequence[str] | None = None,
 ) -> list[Group]:
-    """Everything first, then tertiles and levels of the covariates, modalities, patterns of missing modalities.
+    """All people and regions first, then tertiles and levels of covariates, modalities, patterns of missing modalities.
 
     Args:
-        covariates: Of the people, [n, ...], by name.
+        covariates: Covariates of the people, [n, ...], by name.
         kinds: covariate -> spline, linear or category.
-        seen: Which cells were observed, [n, d].
-        modality: Of each region, [d].
-        patterns: Which modalities each person has, in words, [n]; told from `seen` when None.
+        seen: Observed cells, [n, d].
+        modality: Modality of each region, [d].
+        patterns: Names of the modalities of each person, [n]; taken from `seen` when None.
     """
     names, everyone, everywhere = list(dict.fromkeys(modality.tolist())), np.ones(len(seen), bool), modality == modality
-    found = [Group("overall", "all", everyone, everywhere)]
+    subgroups = [Group("overall", "all", everyone, everywhere)]
     for name, kind in kinds.items():
         if kind == "category":
-            found += _levels(name, covariates[name].astype(str), everywhere)
+            subgroups += _levels(name, covariates[name].astype(str), everywhere)
         else:
             thirds = tertiles(covariates[name])
             order = thirds[covariates[name].sort_values().index].unique().tolist()
-            found += _levels(f"{name} tertile", thirds, everywhere, order)
-    found += [Group("modality", m, everyone, modality == m) for m in names]
+            subgroups += _levels(f"{name} tertile", thirds, everywhere, order)
+    subgroups += [Group("modality", m, everyone, modality == m) for m in names]
     present = np.stack([seen[:, modality == m].any(1) for m in names], 1)
-    told = patterns or [" + ".join(np.array(names)[row]) or "nothing" for row in present]
-    if len(set(told)) > 1:
-        found += _levels("modalities present", pd.Series(list(told)), everywhere)
-    return found
+    pattern = patterns or [" + ".join(np.array(names)[row]) or "nothing" for row in present]
+    if len(set(pattern)) > 1:
+        subgroups += _levels("modalities present", pd.Series(list(pattern)), everywhere)
+    return subgroups
 
 
 def tertiles(x: pd.Series) -> pd.Series:
-    """The third of a number that each person is in, in words with its bounds.
+    """The tertile of each person, named by its bounds.
 
     Examples:
         >>> tertiles(pd.Series([10.0, 20.0, 30.0])).tolist()
@@ -73,10 +73,10 @@ def tertiles(x: pd.Series) -> pd.Series:
 
 
 def _levels(by: str, labels: pd.Series, regions: NDArray[np.bool_], order: Sequence[str] = ()) -> list[Group]:
-    """One group a level, by name where no order is told; levels with too few people are pooled, and come last."""
+    """One group per level, sorted by name without an order; levels with too few people are pooled, and come last."""
     count = labels.value_counts()
     small = count.index[count < SMALLEST_GROUP]
-    small = small if len(small) > 1 else small[:0]  # a single small level would only lose its name
+    small = small if len(small) > 1 else small[:0]  # a single small level keeps its name
     others = f"{len(small)} levels under {SMALLEST_GROUP} people, pooled"
     pooled = labels.where(~labels.isin(small), others)
     levels = [level for level in order or sorted(labels.unique()) if level not in small] + [others] * bool(len(small))

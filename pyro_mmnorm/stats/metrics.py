@@ -1,139 +1,89 @@
-"""How good z-scores and predictions are, in numbers (numpy and scipy only)."""
+"""Metrics of calibration and prediction (numpy and scipy only)."""
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special, stats
 
+from pyro_mmnorm.core.arrays import ratio
 from pyro_mmnorm.core.typing import Floats
+from pyro_mmnorm.stats.bootstrap import resampled_weights
 
 __all__ = [
     "COVERAGE_LEVELS",
     "MACE_LEVELS",
     "TAILS",
     "calibrated_log_density",
-    "coverage",
-    "crps_ensemble",
-    "crps_normal",
     "crps_quantiles",
-    "expv",
     "known_mean",
-    "mace",
-    "mace_null",
     "moments",
-    "msll",
     "pit_test",
-    "region_spread",
+    "pooled_sd",
     "shapiro_w",
-    "smse",
     "square_spread",
-    "tail_share",
     "uniformity",
 ]
 
 
 COVERAGE_LEVELS = (0.5, 0.8, 0.9, 0.95, 0.99)
-"""Central intervals whose coverage is told."""
+"""Levels of the central intervals whose coverage is reported."""
 TAILS = (1.96, 2.58, 3.29)
-"""Bounds whose two-sided nominal shares are 5, 1 and 0.1 %."""
+"""Bounds of |z| with nominal two-sided tail shares of 5, 1 and 0.1 %."""
 MACE_LEVELS = (0.01, 0.05, *np.arange(0.1, 0.95, 0.1).round(1), 0.95, 0.99)
-"""Centiles that the mean absolute centile error is taken over."""
+"""Levels of the mean absolute centile error (MACE): its mean over these of |share below the centile - level|."""
 
 
-def coverage(z: ArrayLike, level: float) -> Floats:
-    """Share of observed z inside the central `level` interval of the standard normal, per region; [n, d] in, [d] out.
+def pooled_sd(n: Floats, total: Floats, squares: Floats) -> Floats:
+    """SD (with n - 1) of all cells, from the number, the sum and the sum of squares of the cells of each person.
 
-    Examples:
-        >>> coverage(np.array([[0.0], [1.0], [2.0], [-3.0]]), 0.95)
-        array([0.5])
-    """
-    return 1 - tail_share(z, special.ndtri(0.5 + level / 2))
-
-
-def tail_share(z: ArrayLike, bound: float) -> Floats:
-    """Share of observed |z| above `bound`, per region; [n, d] in, [d] out, NaN where nobody was observed."""
-    z = np.asarray(z, float)
-    seen = np.isfinite(z)
-    return _ratio((np.abs(np.where(seen, z, 0.0)) > bound).sum(0), seen.sum(0))
-
-
-def mace(z: ArrayLike) -> Floats:
-    r"""Mean absolute centile error per region; [n, d] in, [d] out.
-
-    .. math:: \frac1L \sum_q |q - \#\{\Phi(z) \le q\} / n|
-
-    The levels q are 1, 5, 10, 20, ..., 90, 95 and 99 %. Chance alone gives a value above 0: see `mace_null`.
-    """
-    z = np.asarray(z, float)
-    seen = np.isfinite(z)
-    below = np.stack([(np.where(seen, z, np.inf) <= special.ndtri(q)).sum(0) for q in MACE_LEVELS])
-    error = np.abs(np.array(MACE_LEVELS)[:, None] - _ratio(below, seen.sum(0)))
-    out: Floats = error.mean(0)
-    return out
-
-
-def mace_null(n: int) -> float:
-    r"""Expected MACE of n perfectly calibrated people, by the normal approximation.
-
-    .. math:: \frac1L \sum_q \sqrt{2 q (1 - q) / (\pi n)}
+    Args:
+        n, total, squares: [..., people] each.
 
     Examples:
-        >>> round(mace_null(100), 3)
-        0.027
+        >>> pooled_sd(np.array([1.0, 2.0]), np.array([1.0, 5.0]), np.array([1.0, 13.0])).item()
+        1.0
     """
-    q = np.array(MACE_LEVELS)
-    return float(np.sqrt(2 * q * (1 - q) / (np.pi * n)).mean())
+    n, total, squares = (part.sum(-1) for part in (n, total, squares))
+    return np.sqrt(np.maximum(squares - total**2 / n, 0) / (n - 1))
 
 
 def moments(total: ArrayLike) -> dict[str, Floats]:
     """Mean, SD, skew and excess kurtosis from sums of z^0 ... z^4, [..., 5]."""
     total = np.asarray(total, float)
-    one, two, three, four = (_ratio(total[..., i], total[..., 0]) for i in range(1, 5))
+    one, two, three, four = (ratio(total[..., i], total[..., 0]) for i in range(1, 5))
     variance = np.maximum(two - one**2, 0)
     third = three - 3 * one * two + 2 * one**3
     fourth = four - 4 * one * three + 6 * one**2 * two - 3 * one**4
     return {
         "mean": one,
         "sd": np.sqrt(variance),
-        "skew": _ratio(third, variance**1.5),
-        "kurtosis": _ratio(fourth, variance**2) - 3,
+        "skew": ratio(third, variance**1.5),
+        "kurtosis": ratio(fourth, variance**2) - 3,
     }
 
 
-def region_spread(z: ArrayLike) -> dict[str, float]:
-    r"""RMS over regions of the mean of z and of SD - 1, with the sampling error of n people removed.
-
-    The root of `square_spread`, 0 where regions differ by less than people make them; [n, d] in.
-    """
-    z = np.asarray(z, float)
-    seen = np.isfinite(z)
-    filled = np.where(seen, z, 0.0)
-    found = square_spread(np.stack([seen.sum(0), *((filled**i).sum(0) for i in range(1, 5))], -1))
-    return {name: float(np.sqrt(np.maximum(0.0, value))) for name, value in found.items()}
-
-
 def square_spread(total: ArrayLike) -> dict[str, Floats]:
-    r"""Mean square over regions of the mean of z and of SD - 1, without sampling error; below 0 by chance alone.
+    r"""Mean square over regions of the mean of z and of SD - 1, unbiased by sampling error; can be negative by chance.
 
     .. math:: \overline{\bar z_j^2 - s_j^2 / n_j}, \qquad
         \overline{(s_j^2 - 1)^2 - \widehat{\mathrm{var}}(s_j^2)} \Big/ \Big(1 + \sqrt{\overline{s_j^2}}\Big)^2, \qquad
         \widehat{\mathrm{var}}(s^2) = \frac{2 n s^4 + (n - 1) k_4}{n (n + 1)}
 
-    with s^2 the unbiased variance and k_4 the fourth k-statistic: each term is free of bias for any n from 4 on and any
-    distribution, so that small groups are not accused of what few people do.
+    with s^2 the unbiased variance and k_4 the fourth k-statistic: each term is unbiased for n of at least 4 and any
+    distribution, so that values do not depend on the number of people.
 
     Args:
         total: Sums of z^0 ... z^4 of each region, [..., d, 5].
 
     Returns:
-        rms_mean and rms_sd before the root is taken, [...].
+        rms_mean and rms_sd before taking the square root, [...].
 
     References:
         Fisher (1930), Moments and product moments of sampling distributions, https://doi.org/10.1112/plms/s2-30.1.199
 
     Examples:
         >>> z = np.random.default_rng(0).normal(size=(14, 5000))
-        >>> found = square_spread(np.stack([z**i for i in range(5)], -1).sum(0))
-        >>> max(abs(value) for value in found.values()) < 0.005
+        >>> squares = square_spread(np.stack([z**i for i in range(5)], -1).sum(0))
+        >>> max(abs(value) for value in squares.values()) < 0.005
         np.True_
     """
     total = np.asarray(total, float)
@@ -141,6 +91,7 @@ def square_spread(total: ArrayLike) -> dict[str, Floats]:
     n = np.where(total[..., 0] > 3, total[..., 0], np.nan)
     second = m["sd"] ** 2
     variance = second * n / (n - 1)
+    # k_4, and the sampling variance of s^2
     fourth = n**2 * second**2 * ((n + 1) * (m["kurtosis"] + 3) - 3 * (n - 1)) / ((n - 1) * (n - 2) * (n - 3))
     error = (2 * n * variance**2 + (n - 1) * fourth) / (n * (n + 1))
     typical = 1 + np.sqrt(known_mean(variance))
@@ -151,23 +102,23 @@ def square_spread(total: ArrayLike) -> dict[str, Floats]:
 
 
 def known_mean(x: ArrayLike) -> Floats:
-    """Mean over the last axis of what is finite, NaN where nothing is."""
+    """Mean of the finite values over the last axis, NaN without any."""
     x = np.asarray(x, float)
     seen = np.isfinite(x)
-    return _ratio(np.where(seen, x, 0.0).sum(-1), seen.sum(-1))
+    return ratio(np.where(seen, x, 0.0).sum(-1), seen.sum(-1))
 
 
 def uniformity(share: ArrayLike, drawn: ArrayLike) -> tuple[float, float]:
-    r"""How far shares below the centiles of MACE_LEVELS lie from their levels, and how often chance does as much.
+    r"""Largest distance of the shares below the centiles of MACE_LEVELS from their levels, with a bootstrap p-value.
 
     .. math:: D = \max_q |F(q) - q|, \qquad T = \max_q \frac{|F(q) - q|}{\sqrt{q (1 - q)}}, \qquad
         p = \frac{1 + \#\{b : T_b \ge T\}}{B + 1}
 
-    where T_b has the difference of a bootstrap share from their mean in place of F(q) - q.
+    where T_b has F_b(q) minus its mean over the bootstrap in place of F(q) - q.
 
     Args:
-        share: F, [L].
-        drawn: F_b, [B, L].
+        share: F, shares below the centiles, [L].
+        drawn: F_b, the same in each bootstrap sample, [B, L].
 
     Returns:
         D and p.
@@ -183,12 +134,12 @@ def uniformity(share: ArrayLike, drawn: ArrayLike) -> tuple[float, float]:
 
 
 def pit_test(z: ArrayLike, rng: np.random.Generator, repeats: int = 999) -> tuple[float, float]:
-    r"""Test whether u = Phi(z) is uniform, by bootstrap over people: cells of one person depend on one another.
+    r"""Test of uniformity of u = Phi(z) by a bootstrap over people, since cells of one person are dependent.
 
     Args:
         z: [n, d], NaN where not observed.
         rng: Source of the draws.
-        repeats: Bootstrap samples.
+        repeats: Number of bootstrap samples.
 
     Returns:
         The largest difference between the share of u below a level and that level, and p (see `uniformity`).
@@ -203,74 +154,18 @@ def pit_test(z: ArrayLike, rng: np.random.Generator, repeats: int = 999) -> tupl
     seen = np.isfinite(z)
     below = np.stack([(np.where(seen, z, np.inf) <= at).sum(1) for at in special.ndtri(MACE_LEVELS)], 1)
     n = seen.sum(1)
-    weights = rng.multinomial(len(z), np.full(len(z), 1 / len(z)), size=repeats)
+    weights = resampled_weights(len(z), repeats, rng)
     return uniformity(below.sum(0) / n.sum(), (weights @ below) / (weights @ n)[:, None])
 
 
 def shapiro_w(z: ArrayLike) -> Floats:
-    """Shapiro and Wilk's W of each region, 1 for a normal sample; [n, d] in, [d] out, NaN under 3 different values.
+    """Shapiro-Wilk W of each region, 1 for a normal sample; [n, d] in, [d] out, NaN below 3 distinct values.
 
     References:
         Shapiro & Wilk (1965), An analysis of variance test for normality, https://doi.org/10.1093/biomet/52.3-4.591
     """
-    found = (column[np.isfinite(column)] for column in np.asarray(z, float).T)
-    return np.array([stats.shapiro(x[:5000])[0] if len(np.unique(x)) > 2 else np.nan for x in found])
-
-
-def smse(y: ArrayLike, predicted: ArrayLike) -> Floats:
-    r"""Standardised mean squared error per region, :math:`\overline{(y - \hat y)^2} / \mathrm{var}(y)`; 0 is best.
-
-    Args:
-        y: Observed, [n, d], NaN where not; a region without variance gives NaN.
-        predicted: Of the same shape.
-
-    References:
-        Rasmussen & Williams (2006), Gaussian processes for machine learning, ch. 2, http://gaussianprocess.org/gpml
-
-    Examples:
-        >>> smse([[1.0], [2.0], [3.0]], [[1.0], [2.0], [4.0]])
-        array([0.5])
-    """
-    y, error = _both(y, predicted)
-    return _ratio(np.nanmean(error**2, 0), np.nanvar(y, 0))
-
-
-def expv(y: ArrayLike, predicted: ArrayLike, baseline: ArrayLike = 0.0) -> Floats:
-    r"""Explained variance per region, :math:`1 - \mathrm{var}(y - \hat y) / \mathrm{var}(y - y_0)`; 1 is best.
-
-    Args:
-        y: Observed, [n, d], NaN where not; a region without variance gives NaN.
-        predicted: Of the same shape.
-        baseline: y_0; what the covariates alone predict gives the variance explained beyond them.
-
-    Examples:
-        >>> expv([[1.0], [2.0], [3.0]], [[2.0], [3.0], [4.0]])
-        array([1.])
-    """
-    y, error = _both(y, predicted)
-    return 1 - _ratio(np.nanvar(error, 0), np.nanvar(y - np.asarray(baseline, float), 0))
-
-
-def msll(log_density: ArrayLike, y: ArrayLike, mean: ArrayLike, sd: ArrayLike) -> Floats:
-    r"""Mean standardised log loss per region, :math:`\overline{-\log p(y)} - \overline{-\log N(y; m, s^2)}`.
-
-    Below 0: better than the mean and SD of the training controls.
-
-    Args:
-        log_density: log p(y), [n, d], NaN where not observed; of calibrated z see `calibrated_log_density`.
-        y: Observed, [n, d].
-        mean, sd: Of training controls, [d].
-
-    References:
-        Rasmussen & Williams (2006), Gaussian processes for machine learning, ch. 2, http://gaussianprocess.org/gpml
-
-    Examples:
-        >>> msll(stats.norm.logpdf([[0.0], [2.0]]), [[0.0], [2.0]], 0.0, 1.0)
-        array([0.])
-    """
-    y, mean, sd = (np.asarray(part, float) for part in (y, mean, sd))
-    trivial = -0.5 * ((y - mean) / sd) ** 2 - np.log(sd) - 0.5 * np.log(2 * np.pi)
-    return np.nanmean(trivial - np.asarray(log_density, float), 0)
+    seen = (column[np.isfinite(column)] for column in np.asarray(z, float).T)
+    return np.array([stats.shapiro(x[:5000])[0] if len(np.unique(x)) > 2 else np.nan for x in seen])
 
 
 def calibrated_log_density(z: ArrayLike, slope: ArrayLike) -> Floats:
@@ -278,33 +173,19 @@ def calibrated_log_density(z: ArrayLike, slope: ArrayLike) -> Floats:
 
     Args:
         z: Calibrated z of y.
-        slope: dz/dy, the Jacobian of the calibration and of the model's own CDF together, > 0.
+        slope: dz/dy > 0, the Jacobian of the calibration and of the CDF of the model together.
     """
     return -0.5 * np.asarray(z, float) ** 2 - 0.5 * np.log(2 * np.pi) + np.log(slope)
 
 
-def crps_normal(y: ArrayLike, loc: ArrayLike, scale: ArrayLike) -> Floats:
-    r"""Continuous ranked probability score of N(loc, scale^2), in the units of y; 0 is best.
-
-    .. math:: \sigma\left[w (2 \Phi(w) - 1) + 2 \phi(w) - \pi^{-1/2}\right], \qquad w = (y - \mu) / \sigma
-
-    References:
-        Gneiting & Raftery (2007), Strictly proper scoring rules, https://doi.org/10.1198/016214506000001437
-
-    Examples:
-        >>> crps_normal(0.0, 0.0, 1.0).round(4)
-        np.float64(0.2337)
-    """
-    y, loc, scale = (np.asarray(part, float) for part in (y, loc, scale))
-    w = (y - loc) / scale
-    density = np.exp(-0.5 * w**2) / np.sqrt(2 * np.pi)
-    return scale * (w * (2 * special.ndtr(w) - 1) + 2 * density - 1 / np.sqrt(np.pi))
-
-
 def crps_quantiles(y: ArrayLike, quantiles: ArrayLike) -> Floats:
-    r"""The same score of the quantiles x_k at levels (k - 1/2) / K, rising along axis 0.
+    r"""Continuous ranked probability score of quantiles x_k at levels (k - 1/2) / K, in the units of y; 0 is best.
 
     .. math:: \frac2K \sum_k \left(1[y < x_k] - \frac{k - 1/2}{K}\right) (x_k - y)
+
+    Args:
+        y: Observed.
+        quantiles: x_k, ascending along axis 0.
 
     References:
         Bröcker (2012), Evaluating raw ensembles with the CRPS, https://doi.org/10.1002/qj.1891
@@ -317,25 +198,3 @@ def crps_quantiles(y: ArrayLike, quantiles: ArrayLike) -> Floats:
     levels = (np.arange(len(x)) + 0.5) / len(x)
     total = sum(((y < at) - level) * (at - y) for at, level in zip(x, levels, strict=True))
     return 2 * np.asarray(total) / len(x)
-
-
-def crps_ensemble(y: ArrayLike, draws: ArrayLike) -> Floats:
-    r"""The same score of draws along axis 0, :math:`E|X - y| - \tfrac12 E|X - X'|`: they are their own quantiles.
-
-    Examples:
-        >>> crps_ensemble(0.0, [1.0, -1.0])
-        np.float64(0.5)
-    """
-    return crps_quantiles(y, np.sort(np.asarray(draws, float), axis=0))
-
-
-def _both(y: ArrayLike, predicted: ArrayLike) -> tuple[Floats, Floats]:
-    """Observed values and errors, NaN where either is unknown."""
-    y = np.asarray(y, float)
-    error = y - np.asarray(predicted, float)
-    return np.where(np.isfinite(error), y, np.nan), error
-
-
-def _ratio(a: ArrayLike, b: ArrayLike) -> Floats:
-    a, b = np.broadcast_arrays(np.asarray(a, float), np.asarray(b, float))
-    return np.divide(a, b, out=np.full(a.shape, np.nan), where=b > 0)

@@ -1,4 +1,4 @@
-"""Multiplicity: many p-values at once (numpy only)."""
+"""Correction of p-values for multiple testing (numpy only)."""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,7 +14,7 @@ def benjamini_hochberg(p: ArrayLike, axis: int = -1) -> Floats:
 
     .. math:: q_{(i)} = \min_{k \ge i} \min(1, p_{(k)} m / k)
 
-    with m the number of observed p-values; NaN stays NaN and counts for nothing.
+    with m the number of observed p-values; NaN stays NaN and is not counted.
 
     Raises:
         InputError: When a p-value lies outside [0, 1].
@@ -38,7 +38,7 @@ def benjamini_hochberg(p: ArrayLike, axis: int = -1) -> Floats:
 
 
 def holm(p: ArrayLike) -> Floats:
-    r"""Holm's adjusted p-values of a family, [k]; they control the chance of any false rejection, however dependent.
+    r"""Holm's adjusted p-values of a family, [k]; they control the family-wise error rate under any dependence.
 
     .. math:: \tilde p_{(i)} = \max_{j \le i} \min(1, (m - j + 1) p_{(j)})
 
@@ -64,7 +64,7 @@ def p_values(p: ArrayLike) -> Floats:
     """Numbers in [0, 1], NaN where not observed.
 
     Raises:
-        InputError: When a number lies outside.
+        InputError: When a number lies outside [0, 1].
 
     Examples:
         >>> p_values([0.5, np.nan])
@@ -73,5 +73,5 @@ def p_values(p: ArrayLike) -> Floats:
     p = np.asarray(p, float)
     if ((p < 0) | (p > 1)).any():
         got = f"values from {np.nanmin(p):.3g} to {np.nanmax(p):.3g}"
-        raise InputError("p-values", got, "values in [0, 1], NaN where not observed", "mend what computed them")
+        raise InputError("p-values", got, "values in [0, 1], NaN where not observed", "correct their computation")
     return p

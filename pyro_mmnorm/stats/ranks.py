@@ -1,40 +1,97 @@
-"""Rank figures of groups: AUC, Cliff's delta, trends over stages (numpy and scipy only)."""
+"""Rank statistics of groups: AUC, Cliff's delta, trends over stages (numpy and scipy only)."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy import special, stats
 
+from pyro_mmnorm.core.arrays import ratio
 from pyro_mmnorm.core.errors import InputError
 from pyro_mmnorm.core.typing import Floats
 from pyro_mmnorm.stats.intervals import FEWEST, Estimate, observed
 
-__all__ = ["auc", "cliffs_delta", "concordance", "delong_test", "jonckheere_terpstra"]
+__all__ = [
+    "area_under_curve",
+    "auc",
+    "cliffs_delta",
+    "concordance",
+    "delong_test",
+    "jonckheere_terpstra",
+    "stage_concordance",
+]
+
+
+def area_under_curve(score: Floats, case: ArrayLike) -> Floats:
+    """Share of pairs of a case and a control in which the case scores higher, ties counted half.
+
+    Args:
+        score: [..., n], NaN where not observed.
+        case: True for cases, [n] or [..., n].
+
+    Returns:
+        [...]; NaN without cases or without controls.
+
+    Examples:
+        >>> area_under_curve(np.array([1.0, 2, 3, 4, 3, 4, 5, 6]), np.arange(8) >= 4).item()
+        0.875
+    """
+    return ratio(*_agreeing_pairs(score, case))
+
+
+def stage_concordance(score: Floats, stage: Floats) -> Floats:
+    """Share of pairs of people of different stages in which the later one scores higher (Jonckheere-Terpstra).
+
+    Args:
+        score: [..., n].
+        stage: Place of each person's group in the order, [..., n], the same in every draw.
+
+    Returns:
+        [...]; of two stages, the AUC.
+
+    Examples:
+        >>> score, stage = np.array([1, 2, 3, 2, 3, 4, 4, 5, 6]), np.array([0, 0, 0, 1, 1, 1, 2, 2, 2])
+        >>> round(stage_concordance(score, stage).item(), 2)
+        0.91
+    """
+    place = np.reshape(stage, (-1, np.shape(stage)[-1]))[0]
+    # every stage but the last against all later ones
+    parts = [_agreeing_pairs(score[..., place >= low], place[place >= low] > low) for low in np.unique(place)[:-1]]
+    agreeing, pairs = (sum(part) for part in zip(*parts, strict=True))
+    return ratio(agreeing, pairs)
+
+
+def _agreeing_pairs(score: Floats, case: ArrayLike) -> tuple[Floats, NDArray[np.int64]]:
+    """Pairs of a case and a control in which the case scores higher, and all pairs, [...] each: Mann-Whitney's U."""
+    seen, case = np.isfinite(score), np.asarray(case, bool)
+    # unobserved scores rank below all others and are subtracted from the ranks
+    ranks = stats.rankdata(np.where(seen, score, -np.inf), axis=-1) - (~seen).sum(-1, keepdims=True)
+    yes, no = (seen & case).sum(-1), (seen & ~case).sum(-1)
+    return np.where(seen & case, ranks, 0.0).sum(-1) - yes * (yes + 1) / 2, yes * no
 
 
 def auc(controls: ArrayLike, cases: ArrayLike) -> Estimate:
-    r"""Area under the ROC curve: the chance that a case scores higher than a control, ties counted half.
+    r"""Area under the ROC curve: the probability that a case scores higher than a control, ties counted half.
 
     .. math:: \hat\theta = \frac1{mn} \sum_{ij} \psi(x_i, y_j), \qquad
         \mathrm{var}(\hat\theta) = \frac{S_{10}}{n} + \frac{S_{01}}{m}
 
     with S_10 the variance over cases of their share of lower controls, and S_01 over controls of their share of higher
-    cases (DeLong). The interval lies on the logit scale with a t quantile, which keeps it in [0, 1] and at its level;
-    the plain one covers .84 where theta is .98 and each group has 50 people. If all cases lie on one side of all
-    controls the variance is 0 and the interval exact: k disjoint pairs all agree with chance :math:`\theta^k`, k people
-    being the smaller group.
+    cases (DeLong). The interval is computed on the logit scale with a t quantile, which keeps it in [0, 1] and at its
+    level; the interval on the plain scale covers .84 where theta is .98 and each group has 50 people. If all cases lie
+    on one side of all controls, the variance is 0 and the interval exact: k disjoint pairs all agree with probability
+    :math:`\theta^k`, where k is the number of people of the smaller group.
 
     Args:
         controls: Scores, [m], NaN where not observed.
         cases: Scores, [n].
 
     Returns:
-        value 0.5 when the score tells nothing; p of the Mann-Whitney test (normal approximation).
+        value 0.5 for a score without information; p of the Mann-Whitney test (normal approximation).
 
     Raises:
-        InputError: When fewer than 3 people of a group were observed, or all scores are alike.
+        InputError: When fewer than 3 people of a group were observed, or all scores are equal.
 
     References:
         DeLong, DeLong & Clarke-Pearson (1988), https://doi.org/10.2307/2531595; Sun & Xu (2014), by midranks,
@@ -50,7 +107,7 @@ def auc(controls: ArrayLike, cases: ArrayLike) -> Estimate:
 
 
 def cliffs_delta(x: ArrayLike, y: ArrayLike) -> Estimate:
-    """Cliff's delta, P(x > y) - P(x < y), in [-1, 1]; twice the AUC minus 1, and so is its interval.
+    """Cliff's delta, P(x > y) - P(x < y), in [-1, 1]: twice the AUC minus 1, interval included.
 
     Args:
         x: One group, [n], NaN where not observed.
@@ -76,13 +133,13 @@ def cliffs_delta(x: ArrayLike, y: ArrayLike) -> Estimate:
 
 
 def jonckheere_terpstra(score: ArrayLike, stage: ArrayLike) -> Estimate:
-    r"""Trend over ordered groups: the chance that of two people from different stages the later one scores higher.
+    r"""Trend over ordered groups: the probability that of two people of different stages the later one scores higher.
 
     .. math:: C = \frac{\sum_{g < h} U_{gh}}{\sum_{g < h} n_g n_h}, \qquad
         z = \frac{J - \mathrm E J}{\sqrt{\mathrm{var}\, J}}, \quad J = \sum_{g < h} U_{gh}
 
     with U the Mann-Whitney counts, ties half, and the variance of J under no trend corrected for ties. The interval of
-    C comes from its components per person, as that of `auc`, which is the case of two stages.
+    C comes from its components per person, as that of `auc`, which is the special case of two stages.
 
     Args:
         score: [n], NaN where not observed.
@@ -92,7 +149,7 @@ def jonckheere_terpstra(score: ArrayLike, stage: ArrayLike) -> Estimate:
         value 0.5 without a trend; two-sided p of the normal approximation.
 
     Raises:
-        InputError: When there are fewer than two stages, 3 people in a stage, or when all scores are alike.
+        InputError: When there are fewer than two stages, 3 people in a stage, or when all scores are equal.
 
     References:
         Jonckheere (1954), https://doi.org/10.1093/biomet/41.1-2.133; Hollander, Wolfe & Chicken (2014), Nonparametric
@@ -120,30 +177,36 @@ def jonckheere_terpstra(score: ArrayLike, stage: ArrayLike) -> Estimate:
 
 
 def concordance(groups: Sequence[ArrayLike]) -> float:
-    """The value of `auc` (of controls and cases) and of `jonckheere_terpstra` (of the stages in order), alone.
+    """The value of `auc` (controls, then cases) or of `jonckheere_terpstra` (the stages in order), without an interval.
+
+    Args:
+        groups: Scores of each group, NaN where not observed.
 
     Raises:
-        InputError: As these.
+        InputError: As `auc` and `jonckheere_terpstra`.
 
     Examples:
         >>> concordance([[1, 2, 3, 4], [3, 4, 5, 6]])
         0.875
     """
-    seen = _groups(groups, "concordance")
-    higher = sum(float(_below(y, x).sum()) for i, x in enumerate(seen) for y in seen[i + 1 :])
-    return higher / sum(len(x) * len(y) for i, x in enumerate(seen) for y in seen[i + 1 :])
+    return _value(_groups(groups, "concordance"))
+
+
+def _value(groups: Sequence[Floats]) -> float:
+    """Share of agreeing pairs of people of different groups."""
+    return float(stage_concordance(np.concatenate(groups), np.repeat(np.arange(len(groups)), list(map(len, groups)))))
 
 
 def delong_test(controls: ArrayLike, cases: ArrayLike) -> Estimate:
     """Difference of the AUCs of two scores of the same people (first minus second), with its 95 % interval.
 
     Args:
-        controls: Both scores, [m, 2]; who lacks one of them is left out.
+        controls: Both scores, [m, 2]; people who lack one of them are left out.
         cases: Both scores, [n, 2].
 
     Raises:
         InputError: When there are not two columns, fewer than 3 people of a group have both scores, or the difference
-            does not vary because both scores rank the people alike.
+            does not vary because both scores rank the people in the same way.
 
     References:
         DeLong, DeLong & Clarke-Pearson (1988), https://doi.org/10.2307/2531595
@@ -164,15 +227,15 @@ def delong_test(controls: ArrayLike, cases: ArrayLike) -> Estimate:
     sizes = tuple(len(part) for part in parts)
     value, se = float(parts[0].mean()), float(np.sqrt(sum(part.var(ddof=1) / len(part) for part in parts)))
     if se == 0:
-        todo = "they are one score for this purpose"
-        raise InputError("DeLong", "two scores that rank the people alike", "scores that differ", todo)
+        todo = "their AUCs are equal"
+        raise InputError("DeLong", "two scores that rank the people in the same way", "scores that differ", todo)
     low, high = max(-1.0, value - 1.96 * se), min(1.0, value + 1.96 * se)
     p = float(2 * special.ndtr(-abs(value / se)))
     return Estimate(value=value, low=low, high=high, n=sum(sizes), test="DeLong, paired", p=p, se=se, sizes=sizes)
 
 
 def _groups(groups: Sequence[ArrayLike], where: str) -> list[Floats]:
-    """The observed scores of every group, enough of them, and not all alike."""
+    """The observed scores of every group; checked for enough people and different scores."""
     seen = [x[np.isfinite(x)] for x in (observed(group, where) for group in groups)]
     sizes = [len(x) for x in seen]
     if min(sizes) < FEWEST:
@@ -184,13 +247,13 @@ def _groups(groups: Sequence[ArrayLike], where: str) -> list[Floats]:
 
 
 def _below(x: Floats, y: Floats) -> Floats:
-    """How many of y lie below each x, ties half: the midrank of x among both minus its midrank among its own, [n]."""
+    """How many of y lie below each x, ties counted half, [n]."""
     y = np.sort(y)
     return (np.searchsorted(y, x, side="left") + np.searchsorted(y, x, side="right")) / 2
 
 
 def _components(groups: Sequence[Floats]) -> list[Floats]:
-    """Share of agreeing pairs of each person with everybody of another group, one array a group."""
+    """Share of agreeing pairs of each person with all people of other groups, one array per group."""
     n = sum(len(x) for x in groups)
     out = []
     for i, x in enumerate(groups):
@@ -201,27 +264,35 @@ def _components(groups: Sequence[Floats]) -> list[Floats]:
 
 
 def _concordance(groups: Sequence[Floats], test: str, p: float | None) -> Estimate:
-    """Share of agreeing pairs of people from different groups, with the interval of `auc`."""
-    components = _components(groups)
-    sizes = np.array([len(x) for x in groups], float)
-    n, weight = sizes.sum(), sizes * (sizes.sum() - sizes)  # each pair stands twice in the sum of weights
-    value = float(np.average([part.mean() for part in components], weights=weight))
-    variances = np.array([part.var(ddof=1) for part in components]) / sizes * (2 * weight / weight.sum()) ** 2
+    """Share of agreeing pairs of people of different groups, with the interval of `auc`."""
+    value, sizes = _value(groups), np.array([len(x) for x in groups], float)
+    n, weight = sizes.sum(), sizes * (sizes.sum() - sizes)  # each pair is counted twice in the sum of weights
+    # variance of a weighted mean of the components, whose unit is the person
+    spread = np.array([part.var(ddof=1) for part in _components(groups)])
+    variances = spread / sizes * (2 * weight / weight.sum()) ** 2
     variance = float(variances.sum())
     if variance > 0:
-        df = variance**2 / (variances**2 / (sizes - 1)).sum()
+        df = variance**2 / (variances**2 / (sizes - 1)).sum()  # Satterthwaite
         half = special.stdtrit(df, 0.975) * np.sqrt(variance) / (value * (1 - value))
         low, high = special.expit(special.logit(value) + np.array([-half, half]))
-    else:
+    else:  # the groups do not overlap: exact bound
         bound = 0.025 ** (1 / sizes.min())
         low, high = (bound, 1.0) if value == 1 else (0.0, 1 - bound)
-    told = tuple(int(size) for size in sizes)
-    se = float(np.sqrt(variance))
-    return Estimate(value=value, low=float(low), high=float(high), n=int(n), test=test, p=p, se=se, sizes=told)
+    return Estimate(
+        value=value,
+        low=float(low),
+        high=float(high),
+        n=int(n),
+        test=test,
+        p=p,
+        se=float(np.sqrt(variance)),
+        sizes=tuple(int(size) for size in sizes),
+    )
 
 
 def _null_variance(scores: Floats, sizes: Floats) -> float:
     """Variance of Jonckheere's J without a trend, given the ties among the scores."""
+    # corrected for ties: sums over the sizes of groups and over the numbers of tied scores
     n, ties = float(len(scores)), np.unique(scores, return_counts=True)[1].astype(float)
     two, three = ([float(np.prod([t - i for i in range(k)], axis=0).sum()) for t in (sizes, ties)] for k in (2, 3))
     full = n * (n - 1) * (2 * n + 5) - sum(float((t * (t - 1) * (2 * t + 5)).sum()) for t in (sizes, ties))

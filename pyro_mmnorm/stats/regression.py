@@ -1,4 +1,4 @@
-"""Shrunk regression of many regions on covariates, with leverage and leave-one-out residuals (numpy and scipy)."""
+"""Ridge regression of many regions on covariates, with leverage and leave-one-out residuals (numpy and scipy)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,7 +19,7 @@ LOG_RATIO_RANGE = (-12.0, 6.0)
 
 @dataclass(frozen=True, kw_only=True)
 class ShrunkRegression:
-    r"""Ridge regression of every region on the same covariates, one strength of shrinkage per covariate.
+    r"""Ridge regression of every region on the same covariates, with one penalty per covariate.
 
     .. math::
         y_{ij} = b(c_i)^\top w_j + \sigma_j \varepsilon_{ij}, \quad w_{jg} \sim \mathcal{N}(0, \sigma_j^2 \tau_g^2 I),
@@ -34,10 +34,10 @@ class ShrunkRegression:
         groups: covariate -> its columns in the design.
         log_ratio: log tau_g^2 of the intercept and then of each group.
         coef: w, [1 + c, d].
-        inverse: A^{-1} of each set of people that some region was observed in, [P, 1 + c, 1 + c].
-        pattern: Which of them is region j's, [d].
+        inverse: A^{-1} of each distinct set of people in whom a region was observed, [P, 1 + c, 1 + c].
+        pattern: Number of that set for each region, [d].
         variance: sigma_j^2, [d].
-        count: Observed people per region, [d].
+        count: Number of observed people per region, [d].
 
     References:
         Hoerl & Kennard (1970), Ridge regression, https://doi.org/10.1080/00401706.1970.10488634;
@@ -61,7 +61,7 @@ class ShrunkRegression:
 
     @classmethod
     def fit(cls, design: ArrayLike, y: ArrayLike, groups: Mapping[str, slice]) -> Self:
-        """Fit to `y`, [n, d] with NaN where not observed, on `design`, [n, c]; groups name the columns of design."""
+        """Fit `y`, [n, d] with NaN where not observed, on `design`, [n, c]; `groups` assigns columns to covariates."""
         b, y = _rows(design, 1.0), np.asarray(y, float)
         gram = _Gram.of(b[:TUNING_ROWS], y[:TUNING_ROWS])
         start = np.full(1 + len(groups), -3.0)
@@ -80,7 +80,7 @@ class ShrunkRegression:
         return cls._at(best.x, b, y, groups)
 
     def refit(self, design: ArrayLike, y: ArrayLike, scale: Floats | float = 1.0) -> Self:
-        """The same strengths of shrinkage on other people; their noise has SD sigma_j times `scale`, [n, 1]."""
+        """Fit other people with the same penalties; their noise has SD sigma_j times `scale`, [n, 1]."""
         return self._at(self.log_ratio, _rows(design, scale), np.asarray(y, float) / scale, self.groups)
 
     @classmethod
@@ -103,18 +103,19 @@ class ShrunkRegression:
         return _rows(design, 1.0) @ self.coef, _leverage(b, self.inverse)[:, self.pattern]
 
     def left_out(self, design: ArrayLike, y: ArrayLike, scale: Floats | float = 1.0) -> tuple[Floats, Floats, Floats]:
-        """Mean, variance factor 1 + h and sigma_j^2 for each person of the fit, that person left out; [n, d] each."""
+        """Leave-one-out mean, variance factor 1 + h and sigma_j^2 for each person of the fit; [n, d] each."""
         b, y = _rows(design, scale), np.asarray(y, float)
         h = _leverage(b, self.inverse)[:, self.pattern]
         residual = y / scale - b @ self.coef
         n = self.count
+        # leave-one-out variance in closed form: the person's part of the penalised sum of squares is removed
         variance = np.maximum(n * self.variance - residual**2 / (1 - h), 0) / (n - 1)
         return y - scale * residual / (1 - h), 1 / (1 - h), variance
 
 
 @dataclass(frozen=True)
 class _Gram:
-    """What the fit needs of the data, whatever the penalty."""
+    """Sufficient statistics of the data, independent of the penalty."""
 
     b: Floats
     y: Floats
@@ -126,6 +127,7 @@ class _Gram:
 
     @classmethod
     def of(cls, b: Floats, y: Floats) -> Self:
+        # regions observed in the same people share one inverse
         seen = np.isfinite(y)
         complete = (seen[:, :1], np.zeros(seen.shape[1], np.int64))
         same = bool((seen == seen[:, :1]).all())
@@ -146,7 +148,7 @@ class _Gram:
         return inverse, coef, variance, residual, _leverage(self.b, inverse)[:, self.pattern]
 
     def loss(self, penalty: Floats) -> float:
-        """Mean leave-one-out Gaussian log score, negated."""
+        """Negative mean of the leave-one-out Gaussian log score."""
         _, _, variance, residual, h = self.solve(penalty)
         out = np.maximum(self.count * variance - residual**2 / (1 - h), 1e-12) / np.maximum(self.count - 1, 1)
         score = np.log(out / (1 - h)) + residual**2 / ((1 - h) * out)
@@ -154,12 +156,12 @@ class _Gram:
 
 
 def _leverage(b: Floats, inverse: Floats) -> Floats:
-    """b' A^{-1} b of each person under each inverse, [n, P]."""
+    """b' A^{-1} b of each person for each inverse, [n, P]."""
     return np.stack([((b @ a) * b).sum(1) for a in inverse], 1)
 
 
 def _rows(design: ArrayLike, scale: Floats | float) -> Floats:
-    """(1, covariates) of each person over their scale, so that the noise of every row has the same SD; [n, 1 + c]."""
+    """(1, covariates) of each person divided by the scale, which makes the SD of the noise constant; [n, 1 + c]."""
     c = np.asarray(design, float)
     rows: Floats = np.column_stack([np.ones(len(c)), c]) / scale
     return rows

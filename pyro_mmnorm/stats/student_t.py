@@ -1,4 +1,4 @@
-"""The tail of Student's t in the log domain (numpy and scipy only)."""
+"""Tails of Student's t in the log domain, and the map to z-scores and back (numpy and scipy only)."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,7 +12,7 @@ TINY = 1e-290
 
 
 def student_t_log_sf(t: ArrayLike, df: ArrayLike) -> NDArray[np.float64]:
-    r"""The logarithm of the upper tail, :math:`\log P(T_\nu > t)` for t >= 0; finite far beyond underflow.
+    r"""The logarithm of the upper tail, :math:`\log P(T_\nu > t)` for t >= 0; finite where the tail underflows.
 
     Where the tail itself underflows, its logarithm :math:`\log \tfrac12 I_x(\nu/2, 1/2)`, :math:`x = \nu / (\nu +
     t^2)`, comes from the hypergeometric series of the incomplete beta function.
@@ -31,6 +31,7 @@ def student_t_log_sf(t: ArrayLike, df: ArrayLike) -> NDArray[np.float64]:
     t, df = np.broadcast_arrays(np.asarray(t, float), np.asarray(df, float))
     tail = special.stdtr(df, -t)
     log_tail = np.log(np.maximum(tail, TINY), where=tail > TINY, out=np.full(t.shape, np.nan))
+    # series of the incomplete beta function where the tail underflows
     far = tail <= TINY
     a, root = df[far] / 2, np.sqrt(df[far])
     log_x = 2 * (np.log(root) - np.log(np.hypot(root, t[far])))
@@ -44,11 +45,11 @@ EXPANDED_DF, EXPANDED_T = 500.0, 4.0
 
 
 LARGE_DF = 1e5
-"""From here on a t value of 5 is within 0.0003 of normal; larger degrees of freedom are taken as this."""
+"""Above this, a t value of 5 is within 0.0003 of normal; larger degrees of freedom are replaced by this value."""
 
 
 def student_t_to_normal(t: ArrayLike, df: ArrayLike) -> Floats:
-    r"""The z-score with the tail probability of a t value, :math:`\Phi^{-1}(F_\nu(t))`; finite and monotone far out.
+    r"""The z-score with the tail probability of a t value, :math:`\Phi^{-1}(F_\nu(t))`; finite and monotone.
 
     Args:
         t: Values of a Student t variable; NaN stays NaN.
@@ -58,8 +59,8 @@ def student_t_to_normal(t: ArrayLike, df: ArrayLike) -> Floats:
         z of the shape of t.
 
     References:
-        Fisher (1925), Expansion of Student's integral in powers of n^-1, Metron 5:109-112 (used for 500 degrees of
-        freedom and more, in the middle)
+        Fisher (1925), Expansion of Student's integral in powers of n^-1, Metron 5:109-112 (used for |t| <= 4 and at
+        least 500 degrees of freedom)
 
     Examples:
         >>> student_t_to_normal([0.0, 2.0, -100.0], 50.0).round(3)
@@ -83,7 +84,7 @@ def _expanded(t: Floats, df: Floats) -> Floats:
 
 
 def _tail_to_normal(t: Floats, df: Floats) -> Floats:
-    """The z with the same tail, by logarithms of the tail."""
+    """The z with the same tail probability, computed in the log domain."""
     return np.where(t == 0, 0.0, -np.sign(t) * special.ndtri_exp(student_t_log_sf(np.abs(t), df)))
 
 

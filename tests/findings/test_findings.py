@@ -1,4 +1,4 @@
-"""Findings: tables by hand, invariances, null rates, and every cohort that can come."""
+"""Findings: tables by hand, invariances, null rates, and cohorts with few or missing groups."""
 
 import json
 
@@ -67,7 +67,7 @@ ORDER = ["CN", "SMC", "MCI", "AD"]
 DIRECTIONS = {"ADAS13": "higher_is_worse", "MMSE": "higher_is_better"}
 
 
-def told_of(staged, *, adjust=True, scores=True):
+def findings_of(staged, *, adjust=True, scores=True):
     dev, split, group, measured, columns = staged
     subjects = subject_table(dev, split, group)
     columns = columns if adjust else columns[[]]
@@ -146,7 +146,7 @@ def test_calibrated_people_have_the_null_values():
         (lambda split, group: (split, group.replace("AD", ALL_TARGETS)), "a group named 'all targets'"),
     ],
 )
-def test_people_who_do_not_belong_are_refused(change, message):
+def test_people_without_split_or_group_are_refused(change, message):
     with pytest.raises(InputError, match=message):
         subject_table(GOLDEN, *change(*who(("target", "AD", 2), ("test", "CN", 2))))
 
@@ -181,7 +181,7 @@ def test_regions_by_hand():
     assert controls["count_significant"].tolist() == [3, 2]
 
 
-def test_several_groups_are_told_one_by_one_and_together(staged):
+def test_several_groups_have_rows_each_and_together(staged):
     dev, split, group, *_ = staged
     table = region_table(dev, split, group, ORDER)
     assert table["group"].unique().tolist() == [TEST_CONTROLS, "SMC", "MCI", "AD", ALL_TARGETS]
@@ -213,8 +213,8 @@ def test_null_regions_are_significant_at_their_level():
 
 
 @pytest.mark.parametrize(("sd", "share"), [(1.0, 0.0), (1.43, 0.05), (1.8, 0.19)])
-def test_the_posters_rule_finds_wide_z_where_there_is_nothing(sd, share):
-    """862 people, 200 regions: the rule takes the width of z for disease; standard error about .001."""
+def test_the_posters_rule_flags_wide_z_without_an_effect(sd, share):
+    """862 people, 200 regions: z that are too wide are taken for disease; standard error about .001."""
     flagged = poster_rule(sd * np.random.default_rng(6).normal(size=(862, 200)))
     assert flagged.mean() == pytest.approx(share, abs=0.01)
 
@@ -226,7 +226,7 @@ def test_the_posters_rule_corrects_within_a_region():
         np.testing.assert_array_equal(poster_rule(z)[:, j], expected)
 
 
-def test_a_group_without_a_place_is_refused(staged):
+def test_a_group_that_is_not_in_the_order_is_refused(staged):
     dev, split, group, *_ = staged
     with pytest.raises(InputError, match="groups: target subjects of group 'AD'; expected one of"):
         region_table(dev, split, group, ["CN", "SMC", "MCI"])
@@ -243,73 +243,73 @@ def records(node):
             yield from records(child)
 
 
-def test_every_figure_has_its_interval_n_and_test(staged):
-    told = told_of(staged)
-    found = list(records(told))
+def test_every_estimate_has_its_interval_n_and_test(staged):
+    results = findings_of(staged)
+    found = list(records(results))
     assert len(found) > 70
     for one in found:
         assert one["low"] <= one["value"] <= one["high"]
         assert one["n"] >= 3
         assert one["test"]
-    text = json.dumps(told, allow_nan=False)
+    text = json.dumps(results, allow_nan=False)
     assert json.loads(text)["primary"]["endpoint"].startswith("trend of mean |z| over test controls, SMC, MCI, AD")
-    assert "absent" not in json.dumps([told[name] for name in ("primary", "auc", "trend", "pairs")])
+    assert "absent" not in json.dumps([results[name] for name in ("primary", "auc", "trend", "pairs")])
 
 
 def test_findings_are_those_of_the_methods(staged):
     dev, split, group, scores, _ = staged
-    subjects, told = subject_table(dev, split, group), told_of(staged)
+    subjects, results = subject_table(dev, split, group), findings_of(staged)
     x = {name: subjects.loc[group == name, "mean_sq_z"] for name in ORDER}
     area = stats.mannwhitneyu(x["AD"], x["CN"], method="asymptotic")
-    one = told["auc"]["AD"]["mean_sq_z"]["raw"]
+    one = results["auc"]["AD"]["mean_sq_z"]["raw"]
     assert (one["value"], one["p"], one["n"]) == pytest.approx((area.statistic / 1600, area.pvalue, 80))
-    assert told["auc"]["AD"]["mean_z"]["raw"]["value"] < 0.5  # smaller than expected: cases score lower
+    assert results["auc"]["AD"]["mean_z"]["raw"]["value"] < 0.5  # smaller than expected: cases score lower
     line = stats.linregress(np.repeat(range(4), 40), subjects["mean_abs_z"])
-    assert told["trend"]["mean_abs_z"]["raw"]["slope"]["value"] == pytest.approx(line.slope)
-    pair = told["pairs"]["AD against SMC"]
+    assert results["trend"]["mean_abs_z"]["raw"]["slope"]["value"] == pytest.approx(line.slope)
+    pair = results["pairs"]["AD against SMC"]
     welch = stats.ttest_ind(*(subjects.loc[group == name, "mean_abs_z"] for name in ("AD", "SMC")), equal_var=False)
     assert pair["difference"]["p"] == pytest.approx(welch.pvalue)
-    assert len(told["pairs"]) == 6
-    rank = told["correlations"]["ADAS13"]["raw"]["spearman"]
+    assert len(results["pairs"]) == 6
+    rank = results["correlations"]["ADAS13"]["raw"]["spearman"]
     expected = stats.spearmanr(subjects["mean_abs_z"].iloc[10:], scores["ADAS13"].iloc[10:])
     assert (rank["value"], rank["n"], rank["direction"]) == (pytest.approx(expected.statistic), 150, "higher_is_worse")
-    assert told["correlations"]["MMSE"]["raw"]["pearson"]["value"] < 0
-    assert told["groups"][TEST_CONTROLS]["mean_abs_z"]["null"] == pytest.approx(0.798, abs=1e-3)
+    assert results["correlations"]["MMSE"]["raw"]["pearson"]["value"] < 0
+    assert results["groups"][TEST_CONTROLS]["mean_abs_z"]["null"] == pytest.approx(0.798, abs=1e-3)
     flagged = (dev["q"] < 0.05) & (subjects["group"].to_numpy() == "AD")[:, None]
     larger = float((flagged & (dev["z"] > 0)).sum() / flagged.sum())
-    assert told["groups"]["AD"]["share_larger"]["value"] == pytest.approx(larger)
+    assert results["groups"]["AD"]["share_larger"]["value"] == pytest.approx(larger)
 
 
 def test_rates_are_those_of_the_tables(staged):
     dev, split, group, *_ = staged
-    subjects, told = subject_table(dev, split, group), told_of(staged)
+    subjects, results = subject_table(dev, split, group), findings_of(staged)
     people, controls = subjects[group == "AD"], subjects[split == "test"]
-    regions = told["significance"]["AD"]["regions"]
+    regions = results["significance"]["AD"]["regions"]
     assert regions["value"] == pytest.approx((people["n_outliers"] / people["n_observed"]).mean())
     z = dev["z"].to_numpy()[(group == "AD").to_numpy()]
     rule = (poster_rule(z).sum(1) / np.isfinite(z).sum(1)).mean()
-    assert told["significance"]["AD"]["poster_rule"]["value"] == pytest.approx(rule)
+    assert results["significance"]["AD"]["poster_rule"]["value"] == pytest.approx(rule)
     out, healthy = ((x["omnibus_p"] <= 0.05).mean() for x in (people, controls))
-    one = told["likelihood_ratio"]["AD"]
+    one = results["likelihood_ratio"]["AD"]
     assert (one["value"], one["rate"], one["healthy_rate"]) == pytest.approx((out / healthy, out, healthy))
     assert one["low"] < out / healthy < one["high"]
-    within = told["heterogeneity"]["within"]
+    within = results["heterogeneity"]["within"]
     assert within["AD"]["value"] == pytest.approx(people["hamming"].mean(), rel=0.01)  # of pairs, and of people
-    assert within[TEST_CONTROLS] == {"absent": "flags that are alike in everybody; flags that vary needed"}
-    assert set(told["heterogeneity"]["between"]) >= {"test controls and AD", "MCI and AD"}
+    assert within[TEST_CONTROLS] == {"absent": "flags that are the same in everybody; flags that vary needed"}
+    assert set(results["heterogeneity"]["between"]) >= {"test controls and AD", "MCI and AD"}
 
 
 def test_reconstruction_error_is_compared_as_on_the_poster(staged):
     dev, _, group, *_ = staged
     x = {name: dev["mse"].to_numpy()[(group == name).to_numpy()] for name in ("CN", "AD")}
     expected = stats.mannwhitneyu(x["AD"], x["CN"]).statistic / 1600
-    assert told_of(staged)["auc"]["AD"]["mse"]["raw"]["value"] == pytest.approx(expected)
+    assert findings_of(staged)["auc"]["AD"]["mse"]["raw"]["value"] == pytest.approx(expected)
 
 
-def test_the_first_stage_stands_beside_the_test_controls(staged):
+def test_the_first_stage_is_compared_with_the_test_controls(staged):
     dev, split, group, *_ = staged
     x = subject_table(dev, split, group)["mean_abs_z"]
-    one = told_of(staged)["trend"]["mean_abs_z"]["raw"]["first_stage"]
+    one = findings_of(staged)["trend"]["mean_abs_z"]["raw"]["first_stage"]
     welch = stats.ttest_ind(x[group == "SMC"], x[split == "test"], equal_var=False)
     ends = welch.confidence_interval(0.95)
     assert (one["low"], one["high"], one["p"]) == pytest.approx((*ends, welch.pvalue))
@@ -321,27 +321,27 @@ def test_what_a_modality_adds_to_a_score_is_the_f_test_of_nested_regressions(sta
     small = np.stack([np.ones(150), x["mean_abs_z.t2"]], 1)
     full = np.column_stack([small, x["mean_abs_z.t1"]])
     less, more = (((y - d @ np.linalg.lstsq(d, y)[0]) ** 2).sum() for d in (small, full))
-    one = told_of(staged)["modalities"]["t1"]["scores"]["ADAS13"]["raw"]
+    one = findings_of(staged)["modalities"]["t1"]["scores"]["ADAS13"]["raw"]
     assert one["p"] == pytest.approx(stats.f.sf((less - more) / (more / 147), 1, 147))
     assert one["value"] ** 2 == pytest.approx((less - more) / less)
 
 
 def test_what_a_modality_adds_to_an_auc_is_delongs_difference(staged):
     dev, _, group, *_ = staged
-    z, told = np.abs(dev["z"].to_numpy()), told_of(staged)["modalities"]
+    z, results = np.abs(dev["z"].to_numpy()), findings_of(staged)["modalities"]
     every, rest = np.nanmean(z, 1), np.nanmean(z[:, 6:], 1)  # t1 is the first half
     rows = {name: (group == name).to_numpy() for name in ("CN", "AD")}
     area = [stats.mannwhitneyu(x[rows["AD"]], x[rows["CN"]]).statistic / 1600 for x in (every, rest)]
-    assert told["t1"]["gain"]["AD"]["value"] == pytest.approx(area[0] - area[1])
-    assert told["t1"]["auc"]["AD"]["value"] > told["t2"]["auc"]["AD"]["value"] - 0.5  # both are there
+    assert results["t1"]["gain"]["AD"]["value"] == pytest.approx(area[0] - area[1])
+    assert results["t1"]["auc"]["AD"]["value"] > results["t2"]["auc"]["AD"]["value"] - 0.5  # both are there
 
 
-def test_modalities_that_share_what_the_model_left_are_found_dependent(staged):
+def test_modalities_with_a_common_residual_are_dependent(staged):
     dev, split, group, scores, adjust = staged
     common = np.random.default_rng(3).normal(size=(160, 1))
     tied = dev.assign(z=dev["z"] + 2 * common)
     apart, together = (
-        told_of((d, split, group, scores, adjust))["independence"]["first_eigenvalue"] for d in (dev, tied)
+        findings_of((d, split, group, scores, adjust))["independence"]["first_eigenvalue"] for d in (dev, tied)
     )
     assert apart["p"] > 0.05
     assert together["p"] == pytest.approx(0.01)
@@ -349,53 +349,53 @@ def test_modalities_that_share_what_the_model_left_are_found_dependent(staged):
     assert together["n"] == 40
 
 
-def test_the_sign_of_a_correlation_is_told_as_expected(staged):
-    told = told_of(staged)["correlations"]
+def test_the_expected_sign_of_a_correlation_is_reported(staged):
+    results = findings_of(staged)["correlations"]
     for name, sign in (("ADAS13", 1), ("MMSE", -1)):
-        one = told[name]["raw"]["spearman"]
+        one = results[name]["raw"]["spearman"]
         assert np.sign(one["value"]) == sign
         assert one["as_expected"] is True
 
 
-def test_intervals_hold_the_chance_of_who_was_calibrated_on(staged):
+def test_intervals_cover_the_sampling_error_of_the_calibration(staged):
     """Scale and location of every region off by chance: intervals grow, values and p-values stay."""
     dev = staged[0]
     rng, z = np.random.default_rng(7), dev["z"].to_numpy()
     other = np.stack([z * rng.normal(1, 0.1, 12) + rng.normal(0, 0.2, 12) for _ in range(4)])
-    plain = told_of(staged)
-    same = told_of((dev.assign(z_refit=(("refit", *dev["z"].dims), np.stack([z, z]))), *staged[1:]))
+    plain = findings_of(staged)
+    same = findings_of((dev.assign(z_refit=(("refit", *dev["z"].dims), np.stack([z, z]))), *staged[1:]))
     assert json.dumps(same) == json.dumps(plain)
-    told = told_of((dev.assign(z_refit=(("refit", *dev["z"].dims), other)), *staged[1:]))
-    pairs = [(one, two) for one, two in zip(records(told), records(plain), strict=True) if "low" in one]
+    results = findings_of((dev.assign(z_refit=(("refit", *dev["z"].dims), other)), *staged[1:]))
+    pairs = [(one, two) for one, two in zip(records(results), records(plain), strict=True) if "low" in one]
     assert all(one["value"] == two["value"] and one.get("p") == two.get("p") for one, two in pairs)
-    sizes = [part[name] for part in told["groups"].values() for name in ("n_significant", "dsi", "hamming", "mse")]
-    assert all(one["low"] >= 0 for one in sizes if "low" in one)  # few are flagged: twice the SE lies below 0
+    sizes = [part[name] for part in results["groups"].values() for name in ("n_significant", "dsi", "hamming", "mse")]
+    assert all(one["low"] >= 0 for one in sizes if "low" in one)  # few are flagged: twice the SE would be below 0
     wider = [one["high"] - one["low"] > two["high"] - two["low"] for one, two in pairs]
     assert sum(wider) > len(pairs) / 2
-    assert told["trend"]["mean_sq_z"]["raw"]["slope"]["low"] < plain["trend"]["mean_sq_z"]["raw"]["slope"]["low"]
-    reconstruction = told["auc"]["AD"]["mse"]["raw"]
-    assert reconstruction == plain["auc"]["AD"]["mse"]["raw"]  # no calibrator has part in it
+    assert results["trend"]["mean_sq_z"]["raw"]["slope"]["low"] < plain["trend"]["mean_sq_z"]["raw"]["slope"]["low"]
+    reconstruction = results["auc"]["AD"]["mse"]["raw"]
+    assert reconstruction == plain["auc"]["AD"]["mse"]["raw"]  # does not depend on the calibrator
     shuffled = np.random.default_rng(0).permutation(160)
     again = dev.assign(z_refit=(("refit", *dev["z"].dims), other)).isel(subject=shuffled)
-    assert json.dumps(told_of((again, *staged[1:]))) == json.dumps(told)
+    assert json.dumps(findings_of((again, *staged[1:]))) == json.dumps(results)
 
 
-def test_adjusted_figures_leave_out_who_has_no_columns(staged):
-    told = told_of(staged)
-    auc, correlation = told["auc"]["SMC"]["mean_abs_z"], told["correlations"]["ADAS13"]
+def test_adjusted_estimates_leave_out_people_without_columns(staged):
+    results = findings_of(staged)
+    auc, correlation = results["auc"]["SMC"]["mean_abs_z"], results["correlations"]["ADAS13"]
     assert (auc["raw"]["n"], auc["adjusted"]["n"]) == (80, 79)  # s005 is a test control
     assert (correlation["raw"]["pearson"]["n"], correlation["adjusted"]["pearson"]["n"]) == (150, 150)
-    assert "Adjusted for age, rating, with slopes within groups." in told["notes"]
-    plain = told_of(staged, adjust=False)
+    assert "Adjusted for age, rating, with slopes within groups." in results["notes"]
+    plain = findings_of(staged, adjust=False)
     assert "adjusted" not in json.dumps(plain["auc"])
     assert plain["auc"]["SMC"]["mean_abs_z"]["raw"]["value"] == auc["raw"]["value"]
 
 
-def test_a_correlation_that_only_the_stages_make_is_gone_within_them(staged):
-    """MMSE is a function of the stage: nothing varies within, and no number is told."""
-    one = told_of(staged)["correlations"]["MMSE"]["within_group"]["pearson"]
+def test_a_correlation_between_stages_disappears_within_them(staged):
+    """MMSE is a function of the stage: it does not vary within stages, so there is no estimate."""
+    one = findings_of(staged)["correlations"]["MMSE"]["within_group"]["pearson"]
     assert one == {
-        "absent": "a column in which nothing varies; columns that vary needed",
+        "absent": "a column without variation; columns that vary needed",
         "direction": "higher_is_better",
     }
 
@@ -404,68 +404,68 @@ def test_findings_do_not_depend_on_the_order_of_people(staged):
     dev, split, group, scores, adjust = staged
     order = np.random.default_rng(0).permutation(160)
     shuffled = dev.isel(subject=order), split, group, scores.iloc[order], adjust.iloc[::-1]
-    assert json.dumps(told_of(shuffled)) == json.dumps(told_of(staged))
+    assert json.dumps(findings_of(shuffled)) == json.dumps(findings_of(staged))
 
 
-def test_one_endpoint_is_primary_and_the_others_pay(staged):
-    told = told_of(staged)
-    everything = [one for one in records({**told, "primary": {}, "independence": {}}) if "p" in one]
+def test_one_endpoint_is_primary_and_the_others_are_corrected(staged):
+    results = findings_of(staged)
+    everything = [one for one in records({**results, "primary": {}, "independence": {}}) if "p" in one]
     [primary] = [one for one in everything if "p_holm" not in one]
-    assert {"endpoint": told["primary"]["endpoint"], **primary} == told["primary"]
-    assert primary == told["trend"]["mean_abs_z"]["raw"]["jonckheere_terpstra"]
+    assert {"endpoint": results["primary"]["endpoint"], **primary} == results["primary"]
+    assert primary == results["trend"]["mean_abs_z"]["raw"]["jonckheere_terpstra"]
     rest = [one for one in everything if "p_holm" in one]
     smallest = min(rest, key=lambda one: one["p"])
     assert smallest["p_holm"] == pytest.approx(min(1, len(rest) * smallest["p"]))
 
 
-def test_one_group_is_judged_by_its_auc(staged):
+def test_the_primary_endpoint_of_one_group_is_its_auc(staged):
     dev, split, group, scores, adjust = staged
     kept = group.isin(["CN", "AD"])
     part = dev.isel(subject=kept.to_numpy()), split[kept], group[kept], scores, adjust
-    told = told_of(part)
-    assert told["primary"]["endpoint"] == "AUC of mean |z|, AD against test controls"
-    assert told["primary"]["value"] == told["auc"]["AD"]["mean_abs_z"]["raw"]["value"]
-    assert not told.keys() & {"trend", "pairs"}
-    assert "One target group: a trend needs two, beside the test controls." in told["notes"]
+    results = findings_of(part)
+    assert results["primary"]["endpoint"] == "AUC of mean |z|, AD against test controls"
+    assert results["primary"]["value"] == results["auc"]["AD"]["mean_abs_z"]["raw"]["value"]
+    assert not results.keys() & {"trend", "pairs"}
+    assert "One target group: a trend needs at least two, in addition to the test controls." in results["notes"]
 
 
-def test_healthy_people_alone_have_what_there_is(staged):
+def test_healthy_people_alone_have_findings_without_contrasts(staged):
     dev, split, group, scores, adjust = staged
     kept = (split == "test").to_numpy()
-    told = told_of((dev.isel(subject=kept), split[kept], group[kept], scores, adjust))
+    results = findings_of((dev.isel(subject=kept), split[kept], group[kept], scores, adjust))
     parts = ["groups", "significance", "heterogeneity", "correlations", "modalities", "independence"]
-    assert list(told) == ["primary", *parts, "notes"]
-    assert told["primary"] == {"endpoint": "none: there are no groups to compare"}
-    assert told["notes"][0] == "Only test controls were scored: there are no groups to compare."
-    assert set(told["correlations"]["ADAS13"]) == {"raw", "adjusted"}
+    assert list(results) == ["primary", *parts, "notes"]
+    assert results["primary"] == {"endpoint": "none: there are no groups to compare"}
+    assert results["notes"][0] == "Only test controls were scored: there are no groups to compare."
+    assert set(results["correlations"]["ADAS13"]) == {"raw", "adjusted"}
 
 
-def test_targets_alone_are_compared_with_nobody(staged):
+def test_targets_alone_are_not_compared(staged):
     dev, split, group, scores, adjust = staged
     kept = (split == "target").to_numpy()
-    told = told_of((dev.isel(subject=kept), split[kept], group[kept], scores, adjust), scores=False)
-    assert told["notes"][:2] == [
-        "No test controls were scored: no group is compared with anybody.",
+    results = findings_of((dev.isel(subject=kept), split[kept], group[kept], scores, adjust), scores=False)
+    assert results["notes"][:2] == [
+        "No test controls were scored: groups are not compared.",
         "Adjusted for age, rating, with slopes within groups.",
     ]
-    assert told["correlations"] == {}
-    assert not told.keys() & {"auc", "trend", "pairs", "likelihood_ratio"}
-    assert set(told["groups"]) == {"SMC", "MCI", "AD"}
+    assert results["correlations"] == {}
+    assert not results.keys() & {"auc", "trend", "pairs", "likelihood_ratio"}
+    assert set(results["groups"]) == {"SMC", "MCI", "AD"}
 
 
-def test_a_group_of_two_is_told_to_be_too_small(staged):
+def test_a_group_of_two_is_reported_as_too_small(staged):
     dev, split, group, scores, adjust = staged
     kept = group.isin(["CN", "MCI"]) | group.index.isin(["s120", "s121"])
-    told = told_of((dev.isel(subject=kept.to_numpy()), split[kept], group[kept], scores, adjust))
+    results = findings_of((dev.isel(subject=kept.to_numpy()), split[kept], group[kept], scores, adjust))
     reason = {"absent": "groups of [40, 2] people; at least 3 in each needed"}
-    assert told["auc"]["AD"]["mean_abs_z"]["raw"] == reason
-    assert told["trend"]["mean_abs_z"]["raw"]["slope"]["n"] == 82
-    assert told["pairs"]["AD against MCI"]["difference"]["absent"].startswith("groups of (2, 40) people")
-    assert told["primary"]["absent"] == "groups of [40, 40, 2] people; at least 3 in each needed"
+    assert results["auc"]["AD"]["mean_abs_z"]["raw"] == reason
+    assert results["trend"]["mean_abs_z"]["raw"]["slope"]["n"] == 82
+    assert results["pairs"]["AD against MCI"]["difference"]["absent"].startswith("groups of (2, 40) people")
+    assert results["primary"]["absent"] == "groups of [40, 40, 2] people; at least 3 in each needed"
 
 
 def test_other_people_are_refused(staged):
     dev, split, group, scores, adjust = staged
     subjects = subject_table(dev, split, group).iloc[1:]
-    with pytest.raises(InputError, match="findings: other people in dev than in subjects; expected the same"):
+    with pytest.raises(InputError, match="findings: different people in dev and subjects; expected the same people"):
         findings(dev, subjects, scores, DIRECTIONS, adjust, ORDER)

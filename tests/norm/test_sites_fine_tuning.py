@@ -8,7 +8,7 @@ import pytest
 
 import pyro_mmnorm as mm
 from pyro_mmnorm.norm.sites import FEWEST_TUNED, fine_tuned, site_units
-from pyro_mmnorm.stats.metrics import region_spread
+from tests.stats.oracles import region_spread
 
 KINDS = ("reconstruction", "cross_modal", "normative", "latent")
 

@@ -10,24 +10,25 @@ from pyro_mmnorm.app.compare.runs import Model
 from pyro_mmnorm.report.html_tables import Cell, Table, pairs
 from pyro_mmnorm.report.page import Note, Section, page_of
 from pyro_mmnorm.results.formatting import interval, number
+from pyro_mmnorm.results.person_figures import LEVEL
 
 __all__ = ["page"]
 
-HEAD = ["figure", "run", "value [95 %]", "n", "gain over the first [95 %]", "p", "Holm p", "in words"]
+HEAD = ["metric", "run", "value [95 %]", "n", "gain over the first [95 %]", "p", "Holm p", "in words"]
 
 
 def page(table: pd.DataFrame, models: Sequence[Model]) -> str:
-    """The HTML of a comparison, a section per part of the table.
+    """The HTML of a comparison, with a section per part of the table.
 
     Args:
-        table: Of `compare`.
-        models: The first first.
+        table: From `compare`.
+        models: The compared models, the reference first.
     """
     first, others = models[0].name, [model.name for model in models[1:]]
     described = pairs("Models", ("run", "model"), {m.name: _described(m) for m in models})
-    found = [Note(_verdict(table[table["run"] == name], name, first)) for name in others]
+    verdicts = [Note(_verdict(table[table["run"] == name], name, first)) for name in others]
     notes = [Note(text) for text in table.attrs["notes"]]
-    sections = [Section("runs", "What was compared", [*found, *notes], [described])]
+    sections = [Section("runs", "Compared runs", [*verdicts, *notes], [described])]
     for i, (part, rows) in enumerate(table.groupby("part", sort=False)):
         sections.append(Section(f"part{i}", str(part), [], [_table(str(part), rows.to_dict("records"))]))
     people = models[0].runs[0].results.subjects["split"].value_counts().to_dict()
@@ -41,11 +42,11 @@ def _described(model: Model) -> str:
 
 
 def _verdict(rows: pd.DataFrame, name: str, first: str) -> str:
-    sure = rows["p_holm"] < 0.05
-    better, worse = (rows["gain"][sure] > 0).sum(), (rows["gain"][sure] < 0).sum()
+    significant = rows[rows["p_holm"] < LEVEL]
+    better, worse = (significant["gain"] > 0).sum(), (significant["gain"] < 0).sum()
     return (
-        f"{name}: of {len(rows)} figures {better} are better and {worse} are worse than those of {first} "
-        f"(Holm p < 0.05); {len(rows) - better - worse} are not distinguishable."
+        f"{name} against {first}: of {len(rows)} metrics {better} are better and {worse} are worse "
+        f"(Holm p < 0.05); {len(rows) - better - worse} do not differ significantly."
     )
 
 
@@ -55,14 +56,14 @@ def _table(caption: str, rows: Sequence[Mapping[Any, Any]]) -> Table:
 
 def _line(row: Mapping[Any, Any]) -> list[Cell]:
     ideal = f" (ideal {number('', row['ideal'])})" if np.isfinite(row["ideal"]) else ""
-    sure = row["p_holm"] < 0.05
+    lost = row["p_holm"] < LEVEL and row["gain"] < 0
     gain = {"value": row["gain"], "low": row["gain_low"], "high": row["gain_high"]}
     return [
         Cell(f"{row['measure']}, {row['about']}{ideal}", right=False),
         Cell(str(row["run"]), right=False),
         Cell(interval("", row) + _spread(row)),
         Cell(number("n", int(row["n"]))),
-        Cell(interval("", gain) if np.isfinite(row["gain"]) else "–", tone="bad" if sure and row["gain"] < 0 else ""),
+        Cell(interval("", gain) if np.isfinite(row["gain"]) else "–", tone="bad" if lost else ""),
         Cell(number("p", row["p"])),
         Cell(number("p_holm", row["p_holm"])),
         Cell(row["sentence"] if isinstance(row["sentence"], str) else "", right=False),
@@ -70,7 +71,7 @@ def _line(row: Mapping[Any, Any]) -> list[Cell]:
 
 
 def _spread(row: Mapping[Any, Any]) -> str:
-    """The range over trainings, where there are several."""
+    """The range over trainings, if there are several."""
     if not np.isfinite(row["spread_low"]):
         return ""
     return f"; {row['trainings']} trainings {number('', row['spread_low'])} to {number('', row['spread_high'])}"

@@ -1,4 +1,4 @@
-"""Truth: what was planted in a simulated cohort, and how well each model finds it."""
+"""The planted effects of a simulated cohort, and how well each model localises them."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,57 +9,52 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import special
-from scipy.stats import rankdata
 
 from pyro_mmnorm.app.compare.runs import Run
 from pyro_mmnorm.core.errors import InputError
 from pyro_mmnorm.core.typing import Floats
 from pyro_mmnorm.stats.associations import correlation
+from pyro_mmnorm.stats.bootstrap import resampled_people, resampled_statistic
 from pyro_mmnorm.stats.intervals import Estimate
+from pyro_mmnorm.stats.ranks import area_under_curve
 
 __all__ = ["PLANTED", "Truth", "mean_over_cohorts", "over_cohorts", "person_auc"]
 
 
 PLANTED = 1.0
-"""A region counts as changed from this size of its planted effect on, in SD of healthy people."""
+"""A region is changed if its planted effect has at least this absolute value, in SDs of healthy people."""
 
 WORDS = {"local": "local", "along": "along normal variation"}
 REPEATS = 1000
 
 
 def person_auc(z: Floats, effect: Floats) -> Floats:
-    r"""Are the regions that changed those with the largest |z|? The AUC over the regions of each person, [n].
+    r"""AUC of |z| for changed against unchanged regions within each person, [n].
 
     .. math:: A_i = P(|z_{ij}| > |z_{ik}| \mid |e_{ij}| \ge 1 > |e_{ik}|), \quad \text{ties half}
 
     Args:
         z: [n, d], NaN where not observed.
-        effect: Planted, in SD of healthy people, [n, d].
+        effect: Planted effect, in SDs of healthy people, [n, d].
 
     Returns:
-        .5 by chance; NaN for a person in whom no region changed, or every one.
+        .5 is expected by chance; NaN for a person without a changed region or without an unchanged one.
 
     Examples:
         >>> person_auc(np.array([[-3.0, 0.5, 1.0], [1.0, 2.0, 3.0]]), np.array([[-2.0, 0.0, 0.1], [0.0, 0.0, 0.0]]))
         array([ 1., nan])
     """
-    seen = np.isfinite(z)
-    hit = seen & (np.abs(effect) >= PLANTED)
-    gone = (~seen).sum(1)
-    ranks = rankdata(np.where(seen, np.abs(z), -1.0), axis=1) - gone[:, None]
-    yes, no = hit.sum(1), (seen & ~hit).sum(1)
-    agreeing = np.where(hit, ranks, 0.0).sum(1) - yes * (yes + 1) / 2
-    return np.divide(agreeing, yes * no, out=np.full(len(z), np.nan), where=yes * no > 0)
+    return area_under_curve(np.abs(z), np.abs(effect) >= PLANTED)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Truth:
-    """What was planted.
+    """The planted effects.
 
     Args:
-        effect: id x `<modality>.<region>`, in SD of healthy people.
-        severity: By id; 0 for the healthy. None where the cohort has no such number.
-        sort: Of the effect of each person by id: `local`, `along`, '' for the healthy. None where it is not told.
+        effect: id x `<modality>.<region>`, in SDs of healthy people.
+        severity: By id; 0 for healthy people. None if the cohort has no severity.
+        sort: Class of the effect of each person by id: `local`, `along`, '' for healthy people. None if unknown.
     """
 
     effect: pd.DataFrame
@@ -70,10 +65,10 @@ class Truth:
 
     @classmethod
     def beside(cls, root: str | Path) -> Self | None:
-        """The truth that `mmnorm simulate` writes beside its tables; None where there is none.
+        """The truth that `mmnorm simulate` writes beside its tables; None without effect.csv.
 
         Raises:
-            InputError: When effect.csv is no table of numbers by id.
+            InputError: When effect.csv is not a table of numbers by id.
 
         Examples:
             >>> Truth.beside("no/such/folder") is None
@@ -84,7 +79,7 @@ class Truth:
             return None
         effect = pd.read_csv(path, dtype={0: str}).set_index("participant_id")
         if not all(pd.api.types.is_numeric_dtype(kind) for kind in effect.dtypes):
-            raise InputError(str(path), "cells that are no numbers", "planted effects by id", "simulate it again")
+            raise InputError(str(path), "cells that are not numbers", "planted effects by id", "simulate it again")
         hidden = Path(root) / "hidden.csv"
         if not hidden.is_file():
             return cls(effect=effect)
@@ -92,35 +87,31 @@ class Truth:
         return cls(effect=effect, severity=people["severity"].astype(float), sort=people["effect_class"].astype(str))
 
     @property
-    def told(self) -> str:
-        """Sort of the effect: `local`, `along`, both, or `effect` where it is not told."""
-        names = [] if self.sort is None else [str(name) for name in self.sort.unique() if name]
-        return " and ".join(names) or "effect"
-
-    @property
     def about(self) -> str:
-        """The class of the effect in words."""
-        return WORDS.get(self.told, self.told)
+        """Name of the class of the effect; several classes are joined, and an unknown one is `effect`."""
+        names = [] if self.sort is None else [str(name) for name in self.sort.unique() if name]
+        name = " and ".join(names) or "effect"
+        return WORDS.get(name, name)
 
     def classes(self, ids: pd.Index) -> dict[str, NDArray[np.bool_]]:
-        """Class of planted effect in words -> who of these people has it; never averaged over classes."""
+        """Name of a class of planted effect -> mask of the people with it, [n]; classes are never averaged."""
         if self.sort is None:
             return {self.about: np.ones(len(ids), bool)}
         sort = self.sort.reindex(ids).fillna("")
         return {WORDS.get(name, name): (sort == name).to_numpy() for name in sorted(set(sort) - {""})}
 
-    def found(self, z: pd.DataFrame, who: NDArray[np.bool_]) -> Floats:
-        """`person_auc` of people, NaN for others than `who`, [n].
+    def localisation(self, z: pd.DataFrame, rows: NDArray[np.bool_]) -> Floats:
+        """`person_auc` of the people in `rows`, NaN for others, [n].
 
         Args:
-            z: Calibrated, by id and `<modality>.<region>`.
-            who: Of whom, [n].
+            z: Calibrated z, by id and `<modality>.<region>`.
+            rows: Mask of the people, [n].
         """
         planted = self.effect.reindex(index=z.index, columns=z.columns).to_numpy(float)
-        return np.where(who, person_auc(z.to_numpy(float), planted), np.nan)
+        return np.where(rows, person_auc(z.to_numpy(float), planted), np.nan)
 
     def ceilings(self, run: Run) -> Iterator[tuple[str, str, Estimate]]:
-        """(score, method, correlation of the true severity with it): what no deviation can be expected to pass."""
+        """(score, method, correlation with the true severity): the upper limit expected for any deviation."""
         if self.severity is None:
             return
         severity = self.severity.reindex(run.results.z.index)
@@ -132,19 +123,19 @@ class Truth:
 
 
 def mean_over_cohorts(value: ArrayLike, drawn: ArrayLike, *, seed: int = 0) -> tuple[Floats, Floats, Floats, Floats]:
-    r"""A figure of several cohorts, such as of several seeds, together; a bootstrap over cohorts and over people.
+    r"""Mean of an estimate over several cohorts, such as seeds of a simulation; bootstrap over cohorts and people.
 
     .. math:: \hat\theta = \frac1K \sum_k \hat\theta_k, \qquad
         \mathrm{se} = \sqrt{\tfrac{K}{K-1}}\ \mathrm{SD}(\hat\theta^*), \qquad
         \hat\theta \pm t_{K-1}(.975)\, \mathrm{se}
 
-    Each draw takes K cohorts, and of each the figure of as many people as it has. The factor and the t quantile are for
-    few cohorts: a plain bootstrap of 3 has two thirds of the variance.
+    Each draw takes K cohorts, and from each the value of one resample of its people. The factor and the t quantile
+    correct for few cohorts: the plain bootstrap of 3 cohorts has two thirds of the variance.
 
     Args:
-        value: Of every cohort, [K, ...].
-        drawn: The same of people drawn anew, [K, draws, ...].
-        seed: Of the draws.
+        value: Estimate of every cohort, [K, ...].
+        drawn: The same for resampled people, [K, draws, ...].
+        seed: Seed of the draws.
 
     Returns:
         Mean, low, high, and p that it is 0, [...].
@@ -161,7 +152,9 @@ def mean_over_cohorts(value: ArrayLike, drawn: ArrayLike, *, seed: int = 0) -> t
     each, again, rng = np.asarray(value, float), np.asarray(drawn, float), np.random.default_rng(seed)
     k = len(each)
     if k < 2:
-        raise InputError("mean_over_cohorts", f"{k} cohorts", "at least two", "give more, or the figure as it is")
+        raise InputError(
+            "mean_over_cohorts", f"{k} cohorts", "at least two", "give more cohorts, or report the single one"
+        )
     cohorts = rng.integers(0, k, (REPEATS, k))
     around = again[cohorts, rng.integers(0, again.shape[1], cohorts.shape)].mean(1)
     se = around.std(0, ddof=1) * np.sqrt(k / (k - 1))
@@ -172,18 +165,18 @@ def mean_over_cohorts(value: ArrayLike, drawn: ArrayLike, *, seed: int = 0) -> t
 
 
 def over_cohorts(people: Sequence[pd.DataFrame], *, seed: int = 0) -> pd.DataFrame:
-    """Localisation of several cohorts together, see `mean_over_cohorts`; the same people are drawn for all models.
+    """Localisation over several cohorts, see `mean_over_cohorts`; the same people are drawn for all models.
 
     Args:
-        people: One frame a cohort: a row a person, a column a model, the first model first: `compare(...,
-            truth=...).attrs["planted"][about]`.
-        seed: Of the draws.
+        people: One frame per cohort, with a row per person and a column per model, the first model first:
+            `compare(..., truth=...).attrs["planted"][about]`.
+        seed: Seed of the draws.
 
     Returns:
-        A row a model: value, low, high; gain over the first model, gain_low, gain_high, p; cohorts, n.
+        A row per model: value, low, high; gain over the first model, gain_low, gain_high, p; cohorts, n.
 
     Raises:
-        InputError: For fewer than two cohorts, or other models.
+        InputError: For fewer than two cohorts, or for cohorts with different models.
 
     Examples:
         >>> rng = np.random.default_rng(0)
@@ -197,7 +190,7 @@ def over_cohorts(people: Sequence[pd.DataFrame], *, seed: int = 0) -> pd.DataFra
         raise InputError("over_cohorts", got, "at least two with the same models", "compare the same runs in each")
     tables, rng = [frame.dropna().to_numpy(float) for frame in people], np.random.default_rng(seed)
     value = np.stack([table.mean(0) for table in tables])
-    drawn = np.stack([table[rng.integers(0, len(table), (REPEATS, len(table)))].mean(1) for table in tables])
+    drawn = np.stack([_resampled_means(table, rng) for table in tables])
     own = mean_over_cohorts(value, drawn, seed=seed)
     gain = mean_over_cohorts(value - value[:, :1], drawn - drawn[..., :1], seed=seed)
     columns = dict(zip(("value", "low", "high"), own, strict=False))
@@ -206,6 +199,12 @@ def over_cohorts(people: Sequence[pd.DataFrame], *, seed: int = 0) -> pd.DataFra
     frame = frame.assign(cohorts=len(people), n=sum(map(len, tables)))
     frame.iloc[0, 3:7] = np.nan
     return frame
+
+
+def _resampled_means(table: Floats, rng: np.random.Generator) -> Floats:
+    """Mean over people of each column in every draw, [draws, models]."""
+    rows = resampled_people(np.zeros(len(table)), REPEATS, rng)
+    return resampled_statistic(lambda *columns: np.stack([x.mean(-1) for x in columns], -1), list(table.T), rows)
 
 
 def _sign(config: dict[str, Any], score: str) -> int:

@@ -1,4 +1,4 @@
-"""Refits: runs as they would be, had other healthy people been calibrated on."""
+"""Refits: the results of runs under calibrators refitted on resampled calibration controls."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -24,12 +24,12 @@ FILE = "calibration_controls.nc"
 
 
 def can_refit(run: Run) -> bool:
-    """Whether the folder of a run holds what its calibrator was fitted on."""
+    """Whether the folder of a run contains the data to which its calibrator was fitted."""
     return (run.results.path / FILE).is_file() and (run.results.path / "model").is_dir()
 
 
 def refits(models: Sequence[Model]) -> Iterator[list[Model]]:
-    """The models under one refit after another, all on the same resampled calibration people; none if one cannot."""
+    """The models under each refit, all on the same resampled calibration controls; empty if one cannot be refitted."""
     runs = {id(run): run for model in models for run in model.runs}
     if not all(map(can_refit, runs.values())):
         return
@@ -40,7 +40,7 @@ def refits(models: Sequence[Model]) -> Iterator[list[Model]]:
 
 @dataclass(frozen=True)
 class _Refitted:
-    """A run with its calibrator and who that was fitted on."""
+    """A run with its calibrator and the calibration controls."""
 
     first: Run
     calibrator: Calibrator
@@ -58,7 +58,7 @@ class _Refitted:
         return cls(run, calibrator, controls, run.results.deviations["z_raw"].sel(subject=ids))
 
     def run(self, i: int) -> Run:
-        """With z of refit i, and what they come to in each person."""
+        """The run with z of refit i, and the measures of each person that follow."""
         z = refitted(self.calibrator, self.controls, self.z_raw, i)
         q = benjamini_hochberg(2 * ndtr(-np.abs(z)), axis=1)
         dev = self.z_raw.to_dataset().assign(z=(self.z_raw.dims, z), q=(self.z_raw.dims, q))

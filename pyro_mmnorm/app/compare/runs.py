@@ -1,8 +1,8 @@
-"""Runs to be compared: their folders, read, and whether they hold the same people."""
+"""The runs of a comparison: reading their folders, and checks that they contain the same people."""
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -18,18 +18,18 @@ __all__ = ["Model", "Run", "models_of", "read_runs"]
 
 
 SEED = re.compile(r"(?P<model>.+?)[-_. ]?seed[-_]?\d+")
-"""Name of a run that is one of several seeds of a model."""
+"""Name of a run with one of several training seeds of a model."""
 
 SMALLER_IS_WORSE = ("hippocampal_volume",)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """A run, its people in the order of the first run that it is compared with.
+    """A run, with its people in the order of the first run of the comparison.
 
     Args:
-        name: Of its folder.
-        results: What it left behind.
+        name: Name of its folder.
+        results: Its results.
         p: Conformal p of every cell, [n, d], NaN where not observed.
     """
 
@@ -39,32 +39,32 @@ class Run:
 
     @classmethod
     def read(cls, folder: str | Path, ids: pd.Index | None = None) -> Self:
-        """Read a run folder, people in the order of `ids`; its own when None.
+        """Read a run folder, with the people in the order of `ids`, or in its own order when None.
 
         Raises:
-            InputError: When a file is missing, or the people are not those of `ids`.
+            InputError: When a file is missing, or the people differ from `ids`.
         """
         results, folder = RunResults.read(folder), Path(folder)
         if ids is not None and set(ids) != set(results.subjects.index):
             odd = sorted(set(ids) ^ set(results.subjects.index))
-            got = f"other people than the first run: {len(odd)} differ, such as {odd[0]!r}"
+            got = f"other people than in the first run: {len(odd)} differ, such as {odd[0]!r}"
             raise InputError(str(folder), got, "the same test and target subjects", "run it on the same tables")
         ids = results.subjects.index if ids is None else ids
         if not (folder / "deviations.nc").is_file():
-            raise InputError(str(folder), "no deviations.nc", "a finished run", "give what `mmnorm run` wrote")
+            raise InputError(str(folder), "no deviations.nc", "a finished run", "give a folder that `mmnorm run` wrote")
         with xr.open_dataset(folder / "deviations.nc", engine="h5netcdf") as dev:
             p = dev["p"].sel(kind=results.primary, subject=ids.to_numpy(str)).to_numpy()
         ordered = {name: getattr(results, name).reindex(ids) for name in ("z", "subjects")}
-        return cls(name=folder.resolve().name, results=_replaced(results, ordered), p=p)
+        return cls(name=folder.resolve().name, results=replace(results, **ordered), p=p)
 
     @property
     def label(self) -> pd.Series:
-        """Group of everybody, `test controls` for those."""
+        """Group of every person, see `group_of`."""
         return group_of(self.results.subjects)
 
     @property
     def score(self) -> Floats:
-        """How far a person deviates, [n]: mean |z|; less mean z where one region is known to shrink."""
+        """Deviation score of each person, [n]: mean |z|, or −z of a single region that is known to shrink."""
         subjects = self.results.subjects
         small = self.results.config.get("baseline") in SMALLER_IS_WORSE
         score: Floats = (-subjects["mean_z"] if small else subjects["mean_abs_z"]).to_numpy(float)
@@ -72,7 +72,7 @@ class Run:
 
     @property
     def described(self) -> str:
-        """The model in a few words."""
+        """Short description of the model."""
         config = self.results.config
         model: dict[str, Any] = config.get("model", {})
         if baseline := config.get("baseline"):
@@ -82,7 +82,7 @@ class Run:
         return f"VAE, experts {model.get('experts')}, fusion {model.get('fusion')}, {latents}{members}"
 
     def has_evidence_like(self, other: "Run") -> bool:
-        """Whether log evidence was written by both, of the same values in the same units."""
+        """Whether both runs have log evidence, of the same values in the same units."""
         one, two = self.results, other.results
         written = all("log_evidence" in r.subjects and r.subjects["log_evidence"].notna().any() for r in (one, two))
         scaling = [r.config.get("data", {}).get("scaling") for r in (one, two)]
@@ -90,16 +90,11 @@ class Run:
         return written and list(one.z) == list(two.z) and scaling[0] == scaling[1] and inputs[0] == inputs[1]
 
 
-def _replaced(results: RunResults, parts: dict[str, pd.DataFrame]) -> RunResults:
-    fields = {name: getattr(results, name) for name in results.__dataclass_fields__}
-    return RunResults(**(fields | parts))
-
-
 def read_runs(folders: Sequence[str | Path]) -> list[Run]:
-    """Read run folders and check that they hold the same people in the same splits and groups.
+    """Read run folders and check that they contain the same people in the same splits and groups.
 
     Raises:
-        InputError: For fewer than two runs, other people, or people in another split or group.
+        InputError: For fewer than two runs, different people, or people in another split or group.
     """
     if len(folders) < 2:
         raise InputError("compare", f"{len(folders)} runs", "at least two", "give another run folder")
@@ -117,11 +112,11 @@ def read_runs(folders: Sequence[str | Path]) -> list[Run]:
 
 @dataclass(frozen=True)
 class Model:
-    """One run, or several that differ in their training seed.
+    """One run, or several runs that differ only in the training seed.
 
     Args:
-        name: Of the folder; of several, what is before `-seed1`.
-        runs: At least one.
+        name: Name of the folder; for several runs, the part before `-seed1`.
+        runs: At least one run.
     """
 
     name: str
@@ -130,15 +125,14 @@ class Model:
 
 def models_of(runs: Sequence[Run]) -> list[Model]:
     """Runs named `x-seed1`, `x-seed2`, ... are one model, x; every other run is a model of its own."""
-    found: dict[str, list[Run]] = {}
+    groups: dict[str, list[Run]] = {}
     for run in runs:
-        told = SEED.fullmatch(run.name)
-        found.setdefault(told["model"] if told else run.name, []).append(run)
-    return [Model(name if len(group) > 1 else group[0].name, group) for name, group in found.items()]
+        seed = SEED.fullmatch(run.name)
+        groups.setdefault(seed["model"] if seed else run.name, []).append(run)
+    return [Model(name if len(group) > 1 else group[0].name, group) for name, group in groups.items()]
 
 
 def _named(run: Run, i: int, runs: Sequence[Run]) -> Run:
-    """With a number where an earlier run has the same name."""
+    """The run, numbered if an earlier run has the same name."""
     before = sum(other.name == run.name for other in runs[:i])
-    name = f"{run.name} ({before + 1})" if before else run.name
-    return Run(name=name, results=run.results, p=run.p)
+    return replace(run, name=f"{run.name} ({before + 1})") if before else run

@@ -1,4 +1,4 @@
-"""Table: every figure of every model of a study, with n, interval, and the spread over training seeds."""
+"""The table of a study: every metric of every model, with n, interval, and the range over training seeds."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -10,33 +10,33 @@ import pandas as pd
 
 from pyro_mmnorm.app.compare.compare import compare, corrected
 from pyro_mmnorm.app.compare.comparison_metrics import metrics
+from pyro_mmnorm.app.compare.gain_sentences import sentences
 from pyro_mmnorm.app.compare.planted import Truth
 from pyro_mmnorm.app.compare.runs import Model, Run, read_runs
-from pyro_mmnorm.app.compare.wording import sentence
 from pyro_mmnorm.core.errors import InputError
 from pyro_mmnorm.results.schema import TEST_CONTROLS
 
 __all__ = ["ON_ITS_SCALE", "study_table"]
 
 ON_ITS_SCALE = "Mean |z| on its own scale"
-"""Part of the table that has the poster's slope and stage means."""
+"""Part of the table with the slope and the stage means of the poster."""
 
 KEYS = ["part", "measure", "about"]
 GAINS = ("gain", "gain_low", "gain_high", "gain_test", "p", "reference")
 
 
 def study_table(folders: Mapping[str, Sequence[Path]], truth: Path | None) -> pd.DataFrame:
-    """Every figure of every model.
+    """Every metric of every model.
 
     Args:
-        folders: Model -> its run folders by training seed; the first model is what the others are compared with.
-        truth: Folder of what was planted, where it is known.
+        folders: Model -> its run folders by training seed; the other models are compared with the first.
+        truth: Folder of the planted effects, if known.
 
     Returns:
-        A row per figure and model: part, measure, about, ideal, model, run; value, low, high, n and test of its first
+        A row per metric and model: part, measure, about, ideal, model, run; value, low, high, n and test of its first
         seed; seeds, seeds_low, seeds_high: number of trainings, and the lowest and highest value among them; and for
-        all models but the first the paired gain over it with gain_low, gain_high, p, p_holm (Holm over all rows but
-        those of the primary endpoint) and a sentence. `attrs["notes"]` says what was left out.
+        all models except the first the paired gain over it with gain_low, gain_high, p, p_holm (Holm over all rows
+        except those of the primary endpoint) and a sentence. `attrs["notes"]` lists what was left out.
 
     Raises:
         InputError: As `compare`.
@@ -52,9 +52,7 @@ def study_table(folders: Mapping[str, Sequence[Path]], truth: Path | None) -> pd
     table = table.assign(model=table["run"].map(of_run)).join(spread, on=[*KEYS, "model"])
     table = table.rename(columns={"count": "seeds", "min": "seeds_low", "max": "seeds_high"})
     table["p_holm"] = corrected(table)
-    table["sentence"] = [
-        sentence({str(key): x for key, x in row.items()}, first[0].name) for row in table.to_dict("records")
-    ]
+    table["sentence"] = sentences(table, first[0].name)
     table.attrs["notes"] = notes
     return table
 
@@ -70,22 +68,22 @@ def _runs(folders: Sequence[Path]) -> list[Run]:
 
 
 def _two(folders: Sequence[Path]) -> list[Path]:
-    """A model alone is compared with itself."""
+    """A single model is compared with itself."""
     return [*folders, *folders] if len(folders) == 1 else list(folders)
 
 
 def _first_seed(folders: Sequence[Path], truth: Path | None) -> pd.DataFrame:
     """The rows of runs of one seed."""
-    told = compare(_two(folders), truth=truth)
+    compared = compare(_two(folders), truth=truth)
     rows = [row for run in _runs(folders) for row in _own(run)]
-    table = pd.concat([told, pd.DataFrame(rows)], ignore_index=True)
+    table = pd.concat([compared, pd.DataFrame(rows)], ignore_index=True)
     table = table[table["run"].isin([folder.name for folder in folders])].reset_index(drop=True)
-    table.attrs = told.attrs
+    table.attrs = compared.attrs
     return table
 
 
 def _values(runs: Sequence[Run], truth: Path | None) -> Iterator[dict[str, Any]]:
-    """Every figure of `_first_seed`, the value alone."""
+    """The values of `_first_seed` without intervals."""
     planted = None if truth is None else Truth.beside(truth)
     for metric in metrics([Model(run.name, [run]) for run in runs], planted):
         with suppress(InputError):
@@ -95,19 +93,19 @@ def _values(runs: Sequence[Run], truth: Path | None) -> Iterator[dict[str, Any]]
 
 
 def _own(run: Run) -> Iterator[dict[str, Any]]:
-    """What `compare` does not ask: the poster's own scale."""
+    """Metrics on the scale of the poster, which `compare` does not compute."""
     findings, groups = run.results.findings, run.results.groups
     trend = findings.get("trend", {}).get("mean_abs_z", {}).get("raw", {})
     stages = ", ".join([TEST_CONTROLS, *groups])
-    asked = [
+    records = [
         ("slope per stage of mean |z|", stages, trend.get("slope", {})),
         ("mean |z| less that of test controls", groups[0], trend.get("first_stage", {})),
     ]
     for name, figures in findings.get("groups", {}).items():
-        asked.append(("mean |z|", name, figures.get("mean_abs_z", {})))
-    for measure, about, figure in asked:
+        records.append(("mean |z|", name, figures.get("mean_abs_z", {})))
+    for measure, about, figure in records:
         if "value" in figure:
-            told = {name: figure[name] for name in ("value", "low", "high", "n", "test")}
+            estimate = {name: figure[name] for name in ("value", "low", "high", "n", "test")}
             ideal = figure.get("null", np.nan) if about == TEST_CONTROLS else np.nan
             head = {"part": ON_ITS_SCALE, "measure": measure, "about": about, "run": run.name}
-            yield {**head, **dict.fromkeys(GAINS, np.nan), **told, "ideal": ideal}
+            yield {**head, **dict.fromkeys(GAINS, np.nan), **estimate, "ideal": ideal}

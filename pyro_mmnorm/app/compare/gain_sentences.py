@@ -1,22 +1,22 @@
-"""Words: what a row of a comparison says."""
+"""The sentence that describes a row of a comparison."""
 
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from pyro_mmnorm.results.formatting import number
+from pyro_mmnorm.results.person_figures import LEVEL
 
-__all__ = ["sentence"]
-
-LEVEL = 0.05
+__all__ = ["sentence", "sentences"]
 
 
 def sentence(row: Mapping[str, Any], first: str) -> str | None:
-    """Which run is better, by how much, or that the two cannot be told apart; None for the first run.
+    """A sentence with the better run and the size of the gain, or that it is not significant; None for the first run.
 
     Args:
-        row: Of `compare`, with p_holm.
+        row: A row of `compare`, with p_holm.
         first: Name of the first run.
 
     Examples:
@@ -37,9 +37,14 @@ def sentence(row: Mapping[str, Any], first: str) -> str | None:
     where = f"{row['measure']}, {row['about']}"
     if row["p"] >= LEVEL:
         span = f"{number('', row['gain_low'], size=size)} to {number('', row['gain_high'], size=size)}"
-        return f"{where}: {one} and {two} are not distinguishable ({compared}; gain {span}, {chance})."
+        return f"{where}: {one} and {two} do not differ significantly ({compared}; gain {span}, {chance})."
     how = "better" if gain > 0 else "worse"
     if np.isfinite(row["ideal"]):
-        how = f"{'nearer to' if gain > 0 else 'farther from'} {number('', row['ideal'])}"
-    caution = ", which does not outlast Holm's correction" if row["p_holm"] >= LEVEL else ""
+        how = f"{'closer to' if gain > 0 else 'farther from'} {number('', row['ideal'])}"
+    caution = ", not significant after Holm's correction" if row["p_holm"] >= LEVEL else ""
     return f"{where}: {one} is {how} than {two} by {by} [{low}, {high}] ({compared}; {chance}){caution}."
+
+
+def sentences(table: pd.DataFrame, first: str) -> list[str | None]:
+    """The `sentence` of every row of a table of `compare`."""
+    return [sentence({str(key): x for key, x in row.items()}, first) for row in table.to_dict("records")]

@@ -1,4 +1,4 @@
-"""Paired figures: one of every run over the same people, and what each run gains over the first."""
+"""Paired estimates: one per model over the same people, and the gain of each model over the first."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -10,33 +10,34 @@ from scipy import special
 
 from pyro_mmnorm.core.errors import InputError
 from pyro_mmnorm.core.typing import Floats
-from pyro_mmnorm.stats.associations import correlation, steiger_test
-from pyro_mmnorm.stats.batched import area, pearson
-from pyro_mmnorm.stats.intervals import FEWEST, Estimate
-from pyro_mmnorm.stats.ranks import auc, delong_test
+from pyro_mmnorm.stats.associations import correlation, pearson, steiger_test
+from pyro_mmnorm.stats.bootstrap import percentile_interval, resampled_people, resampled_statistic
+from pyro_mmnorm.stats.intervals import FEWEST, NORMAL_95, UNBOUNDED, Estimate, Limits, normal_interval
+from pyro_mmnorm.stats.ranks import area_under_curve, auc, delong_test
 
-__all__ = ["PairedEstimates", "by_model"]
+__all__ = ["PairedEstimates", "Statistic", "Table", "by_model"]
 
 type Table = Floats | list[Floats]
-"""Of one model: of its run, or of its runs by seed."""
+"""Columns of one model, [n] or [n, k]: of its run, or a list with those of its runs by seed."""
 
-type Statistic = Callable[[Floats], Floats]
+type Statistic = Callable[..., Floats]
+"""Takes the k columns of a table, [..., n] each, and returns [...]."""
 
-REPEATS, CHUNK = 1000, 50
+REPEATS = 1000
 SEED = 0
-ALIKE, TINY = 1e-12, 1e-300
+SAME, SMALLEST_P = 1e-12, 1e-300
 
 
 @dataclass(frozen=True, kw_only=True)
 class PairedEstimates:
-    """A figure of every model, and the gain of every model but the first: positive where it is better than the first.
+    """An estimate per model, and the gain of every model except the first: positive if better than the first.
 
-    A model is one run, or several that differ in their training seed alone: its figure is the mean over seeds.
+    A model is one run, or several runs that differ only in the training seed: its estimate is the mean over seeds.
 
     Args:
-        figures: One a model.
-        gains: One a model but the first.
-        by_seed: The figure of every run of every model.
+        figures: One estimate per model.
+        gains: One gain per model except the first.
+        by_seed: The value of every run of every model.
     """
 
     figures: list[Estimate]
@@ -47,78 +48,74 @@ class PairedEstimates:
     def by_bootstrap(
         cls, statistic: Statistic, tables: Sequence[Table], strata: NDArray[np.generic], *, ideal: float | None = None
     ) -> Self:
-        r"""By a bootstrap over people that draws the same people for every run.
+        r"""Estimates by a bootstrap over people that draws the same people for every run.
 
-        The interval of a figure is that of the percentiles. The gain over the first model is v - v_1, or, where an
+        The interval of an estimate is the percentile interval. The gain over the first model is v - v_1, or, if an
         ideal value is known, :math:`|v_1 - v^*| - |v - v^*|`, averaged over seeds; its interval and p are normal, with
         the SD of the draws, so that they agree.
 
         Args:
-            statistic: Of tables [..., n, k], one number a table, [...].
-            tables: One a model, [n, k], or a list of them, one a seed; the same people in all, and people with NaN in
-                any are left out of all.
-            strata: Group of each person, whose size every draw keeps, [n].
-            ideal: Where the figure should be; None: the more the better.
+            statistic: Computed from the columns of a table.
+            tables: One per model, or a list with one per seed; the same people in all. People with NaN in any table are
+                left out of all.
+            strata: Group of each person, [n]; every draw keeps the number of people per group.
+            ideal: Ideal value of the statistic; None if larger is better.
 
         Raises:
-            InputError: When fewer than 3 people have everything, or the figure is not finite.
+            InputError: When fewer than 3 people are complete, or the statistic is not finite.
 
         References:
             Efron & Tibshirani (1993), An introduction to the bootstrap, https://doi.org/10.1201/9780429246593
 
         Examples:
-            >>> x = np.random.default_rng(0).normal(size=(50, 1))
-            >>> answer = PairedEstimates.by_bootstrap(lambda table: table.mean((-2, -1)), [x, x + 1], np.zeros(50))
-            >>> answer.gains[0].value.__round__(6), answer.gains[0].p < 0.001
+            >>> x = np.random.default_rng(0).normal(size=50)
+            >>> paired = PairedEstimates.by_bootstrap(lambda x: x.mean(-1), [x, x + 1], np.zeros(50))
+            >>> paired.gains[0].value.__round__(6), paired.gains[0].p < 0.001
             (1.0, True)
         """
         runs, model = _flat(tables)
         runs, strata, _ = _complete(runs, strata)
-        n, rng = len(strata), np.random.default_rng(SEED)
-        members = [np.flatnonzero(strata == label) for label in np.unique(strata)]
-        rows = np.concatenate([own[rng.integers(0, len(own), (REPEATS, len(own)))] for own in members], 1)
-        values = np.array([statistic(table) for table in runs])
-        parts = np.array_split(rows, REPEATS // CHUNK)
-        drawn = np.array([np.concatenate([statistic(table[part]) for part in parts]) for table in runs])
+        rows = resampled_people(strata, REPEATS, np.random.default_rng(SEED))
+        values = np.array([statistic(*_columns(table)) for table in runs])
+        drawn = np.array([resampled_statistic(statistic, _columns(table), rows) for table in runs])
         if not (np.isfinite(values).all() and np.isfinite(drawn).all()):
-            raise InputError("bootstrap", "a figure that is not finite", "a number in every draw", "leave it out")
-        test = f"bootstrap over people within groups, {REPEATS} draws"
+            raise InputError("bootstrap", "a statistic that is not finite", "a number in every draw", "leave it out")
+        n, test = len(strata), f"bootstrap over people within groups, {REPEATS} draws"
+        estimates = zip(_means(values, model), *percentile_interval(_means(drawn, model).T), strict=True)
         figures = [
-            Estimate(value=float(v), low=float(low), high=float(high), n=n, test=test)
-            for v, (low, high) in zip(
-                _means(values, model), np.quantile(_means(drawn, model), [0.025, 0.975], axis=1).T, strict=True
-            )
+            Estimate(value=float(v), low=float(low), high=float(high), n=n, test=test) for v, low, high in estimates
         ]
-        worth, around = (_means(x if ideal is None else -np.abs(x - ideal), model) for x in (values, drawn))
+        worth, around = (_means(_worth(x, ideal), model) for x in (values, drawn))
         gains = [_normal(float(v - worth[0]), around[i] - around[0], n) for i, v in enumerate(worth) if i]
         return cls(figures=figures, gains=gains, by_seed=[values[model == k].tolist() for k in range(len(figures))])
 
-    def widened(self, again: Floats, ideal: float | None, limits: tuple[float, float] = (-np.inf, np.inf)) -> Self:
-        """With what it owes to who was calibrated on, see `Estimate.widened`; also the p of gains.
+    def widened(self, refitted: Floats, ideal: float | None, limits: Limits = UNBOUNDED) -> Self:
+        """Estimates and gains with the sampling error of the calibration added, see `Estimate.widened`.
 
-        Models have calibrators of their own, so the p of a gain is that of its wider interval.
+        Every model has its own calibrator, so the p of a gain is computed from its wider interval.
 
         Args:
-            again: The figures under refitted calibrators, the same people drawn for all models, [refits, models].
-            ideal: As before.
-            limits: Of the figure.
+            refitted: The values under refitted calibrators, the same calibration controls drawn for all models,
+                [refits, models].
+            ideal: As in `by_bootstrap`.
+            limits: Of the statistic.
         """
-        worth = again if ideal is None else -np.abs(again - ideal)
+        worth = _worth(refitted, ideal)
         figures = [
-            figure.widened(x, limits) if x.std() > ALIKE else figure
-            for figure, x in zip(self.figures, again.T, strict=True)
+            figure.widened(x, limits) if x.std() > SAME else figure
+            for figure, x in zip(self.figures, refitted.T, strict=True)
         ]
         gains = [_wider(gain, x - worth[:, 0]) for gain, x in zip(self.gains, worth.T[1:], strict=True)]
         return replace(self, figures=figures, gains=gains)
 
     @classmethod
     def of_auc(cls, scores: Sequence[Table], case: NDArray[np.bool_]) -> Self:
-        """AUC of a score [n] of every run, cases against the others.
+        """AUC of a score [n] of every run, cases against controls.
 
-        Gains are by DeLong's test where both models have one run, else by the paired bootstrap.
+        Gains are tested by DeLong's test if both models have one run, otherwise by the paired bootstrap.
 
         Raises:
-            InputError: When fewer than 3 people of either kind have all scores.
+            InputError: When fewer than 3 cases or 3 controls have all scores.
 
         Examples:
             >>> case = np.arange(60) < 20
@@ -132,16 +129,16 @@ class PairedEstimates:
                 return _no_gain(len(case), "DeLong, paired")
             return delong_test(*(np.stack([x, first], 1)[part] for part in (~case, case)))
 
-        return cls._of_scores(scores, case, lambda x, y: auc(x[~y], x[y]), paired, area, strata=case)
+        return cls._of_scores(scores, case, lambda x, y: auc(x[~y], x[y]), paired, area_under_curve, strata=case)
 
     @classmethod
     def of_pearson(cls, scores: Sequence[Table], outcome: Floats) -> Self:
         """Pearson correlation of a score [n] of every run with an outcome [n].
 
-        Gains are by Steiger's test where both models have one run, else by the paired bootstrap.
+        Gains are tested by Steiger's test if both models have one run, otherwise by the paired bootstrap.
 
         Raises:
-            InputError: When fewer than 4 people have everything, or a column does not vary.
+            InputError: When fewer than 4 people are complete, or a column does not vary.
 
         Examples:
             >>> rng = np.random.default_rng(0)
@@ -152,7 +149,7 @@ class PairedEstimates:
         """
 
         def paired(x: Floats, first: Floats, outcome: Floats) -> Estimate:
-            if 1 - correlation(x, first).value < ALIKE:
+            if 1 - correlation(x, first).value < SAME:
                 return _no_gain(len(outcome), "Steiger")
             return steiger_test(outcome, x, first)
 
@@ -169,7 +166,7 @@ class PairedEstimates:
         *,
         strata: NDArray[np.generic],
     ) -> Self:
-        """Figures and gains in closed form for models of one run, and by the bootstrap for others."""
+        """Estimates and gains in closed form for models of one run, and by the bootstrap for others."""
         runs, model = _flat(scores)
         whole, known, kept = _complete([np.stack(runs, 1)], other)
         columns, several = whole[0].T, np.bincount(model) > 1
@@ -189,31 +186,41 @@ class PairedEstimates:
 
 
 def by_model(statistic: Statistic, tables: Sequence[Table], other: NDArray[np.generic]) -> Floats:
-    """The figures of `PairedEstimates.by_bootstrap` alone, [models].
+    """The values of `PairedEstimates.by_bootstrap` without intervals, [models].
 
     Args:
         statistic, tables: As there.
-        other: Group or outcome of each person; who has NaN is left out, [n].
+        other: Group or outcome of each person, [n]; people with NaN are left out.
     """
     runs, model = _flat(tables)
-    return _means(np.array([statistic(table) for table in _complete(runs, other)[0]]), model)
+    return _means(np.array([statistic(*_columns(table)) for table in _complete(runs, other)[0]]), model)
 
 
-def _wider(gain: Estimate, again: Floats) -> Estimate:
-    """A gain with the interval and the p that also hold who was calibrated on."""
-    if not again.std() > ALIKE:
+def _columns(table: Floats) -> Floats:
+    """The columns of a table, [k, n]."""
+    return np.atleast_2d(table.T)
+
+
+def _worth(value: Floats, ideal: float | None) -> Floats:
+    """The larger the better: the value, or its negative distance from the ideal."""
+    return value if ideal is None else -np.abs(value - ideal)
+
+
+def _wider(gain: Estimate, refitted: Floats) -> Estimate:
+    """A gain with interval and p that also cover the sampling error of the calibration."""
+    if not refitted.std() > SAME:
         return gain
-    wide = gain.widened(again)
+    wide = gain.widened(refitted)
     before, after = gain.high - gain.low, wide.high - wide.low
     if before > 0:
-        z = special.ndtri(1 - (gain.p or TINY) / 2) * before / after
+        z = special.ndtri(1 - (gain.p or SMALLEST_P) / 2) * before / after
     else:
-        z = 2 * special.ndtri(0.975) * abs(gain.value) / after
+        z = 2 * NORMAL_95 * abs(gain.value) / after
     return replace(wide, p=float(2 * special.ndtr(-abs(z))))
 
 
 def _flat(tables: Sequence[Table]) -> tuple[list[Floats], NDArray[np.int64]]:
-    """The tables of all runs, and which model each is of."""
+    """The tables of all runs, and the number of the model of each."""
     groups = [table if isinstance(table, list) else [table] for table in tables]
     return [run for group in groups for run in group], np.repeat(np.arange(len(groups)), [len(g) for g in groups])
 
@@ -228,28 +235,27 @@ def _ranks(x: Floats) -> NDArray[np.int64]:
 
 
 def _no_gain(n: int, test: str) -> Estimate:
-    """Of two scores that are one for this purpose."""
+    """The gain of a score that gives the same result as the first."""
     return Estimate(value=0.0, low=0.0, high=0.0, n=n, test=test, p=1.0)
 
 
 def _normal(value: float, drawn: Floats, n: int) -> Estimate:
-    """A difference with the SD of its draws; where they are all alike, p is as small as draws can tell."""
+    """A difference with the SD of its draws; if all draws are equal, p is the smallest that the draws can show."""
     se, test = float(drawn.std(ddof=1)), f"paired bootstrap over people within groups, {REPEATS} draws"
-    if se < ALIKE:
-        one = _no_gain(n, test)
-        return one if abs(value) < ALIKE else replace(one, value=value, low=value, high=value, p=1 / (REPEATS + 1))
-    half, p = -special.ndtri(0.025) * se, float(2 * special.ndtr(-abs(value) / se))
-    return Estimate(value=value, low=float(value - half), high=float(value + half), n=n, test=test, p=p, se=se)
+    if se >= SAME:
+        return normal_interval(value, se, n=n, test=test)
+    same = _no_gain(n, test)
+    return same if abs(value) < SAME else replace(same, value=value, low=value, high=value, p=1 / (REPEATS + 1))
 
 
 def _complete[T: np.generic](
     tables: Sequence[Floats], other: NDArray[T]
 ) -> tuple[list[Floats], NDArray[T], NDArray[np.bool_]]:
-    """Tables and another column of those who have everything, and who these are."""
+    """Tables and another column of complete people, and the mask of these people."""
     known = np.logical_and.reduce([np.isfinite(table.reshape(len(table), -1)).all(1) for table in tables])
     if other.dtype.kind == "f":
         known &= np.isfinite(other)
     if known.sum() < FEWEST:
-        got = f"{int(known.sum())} people with the figure in every run"
-        raise InputError("compare", got, f"at least {FEWEST}", "leave this figure out")
+        got = f"{int(known.sum())} people with a value in every run"
+        raise InputError("compare", got, f"at least {FEWEST}", "leave this metric out")
     return [table[known] for table in tables], other[known], known

@@ -52,7 +52,7 @@ class _Refitted:
         folder, ids = run.results.path, run.results.z.index.to_numpy(str)
         arrays, record = checkpoint.read(folder / "model")
         groups = Preprocess.from_record(record["preprocess"]).groups
-        calibrator = Calibrated.from_arrays(arrays, record["calibrators"], groups).calibrators[run.results.primary]
+        calibrator = Calibrated.from_arrays(arrays, record, groups).calibrators[run.results.primary]
         with xr.open_dataset(folder / FILE, engine="h5netcdf") as file:
             controls = file.load().sel(subject=ids)
         return cls(run, calibrator, controls, run.results.deviations["z_raw"].sel(subject=ids))

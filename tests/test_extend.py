@@ -148,7 +148,7 @@ def test_a_prior_is_a_class_or_a_callable(cohort):
 
 
 def test_options_that_a_part_does_not_know_are_refused(cohort):
-    with pytest.raises(InputError, match=r"model.prior: \{'component': 3\}; expected options that it knows"):
+    with pytest.raises(InputError, match=r"model.prior: \{'component': 3\}; expected options of this part"):
         mm.MMVAE.for_cohort(cohort, prior={"name": "mixture", "component": 3})
     with pytest.raises(InputError, match=r"model.likelihood: 'gauss'; expected one of"):
         mm.MMVAE.for_cohort(cohort, likelihood="gauss")

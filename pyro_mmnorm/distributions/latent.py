@@ -1,7 +1,7 @@
-"""Distributions over the latents: a diagonal normal and a mixture of them, drawn from common noise."""
+"""Distributions over the latents: a diagonal normal and a mixture of them, drawn from common base samples."""
 
 import math
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import pyro.distributions as dist
 import torch
@@ -11,18 +11,41 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.distributions.kl import register_kl
 
-__all__ = ["DiagonalMixture", "DiagonalNormal", "base_sample_dim", "kl_per_latent", "rsample_from_base_samples"]
+__all__ = [
+    "BaseSampled",
+    "DiagonalMixture",
+    "DiagonalNormal",
+    "base_sample_dim",
+    "kl_per_latent",
+    "rsample_from_base_samples",
+]
 
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
+
+
+@runtime_checkable
+class BaseSampled(Protocol):
+    """A distribution over the latents, event shape [k], whose draws are a function of standard normal base samples.
+
+    With it, all people share one quasi-random set of base samples, and each ensemble member uses its own generator.
+    Independent normals of Pyro's need no such methods. Every other distribution is sampled independently.
+    """
+
+    @property
+    def base_sample_dim(self) -> int:
+        """Standard normal numbers that one draw takes: k, or more."""
+
+    def rsample_from_base_samples(self, base_samples: Tensor) -> Tensor:
+        """Base samples [..., base_sample_dim] of any float dtype -> draws [..., k] of the dtype of the parameters."""
 
 
 class DiagonalNormal(TorchDistribution):
     r""":math:`\mathcal{N}(\mu, \operatorname{diag} \sigma^2)` with event shape [k].
 
-    The same as `Normal(loc, scale).to_event(1)`, with fewer tensor operations in a training step.
+    Equal to `Normal(loc, scale).to_event(1)`, with fewer tensor operations in a training step.
 
     Args:
-        loc, scale: [..., k] each, of one shape.
+        loc, scale: [..., k] each, of equal shape.
 
     Examples:
         >>> DiagonalNormal(torch.zeros(5, 3), torch.ones(5, 3)).event_shape
@@ -41,7 +64,7 @@ class DiagonalNormal(TorchDistribution):
         super().__init__(loc.shape[:-1], loc.shape[-1:], validate_args=validate_args)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> "DiagonalNormal":
-        """The same distribution for a larger batch."""
+        """The distribution with a larger batch shape."""
         shape = (*batch_shape, *self.event_shape)
         return DiagonalNormal(self.loc.expand(shape), self.scale.expand(shape), validate_args=False)
 
@@ -55,9 +78,14 @@ class DiagonalNormal(TorchDistribution):
         """[..., k]."""
         return self.scale.square()
 
-    def rsample_from_base_samples(self, noise: Tensor) -> Tensor:
-        """Standard normal noise [..., k] -> draws."""
-        return self.loc + self.scale * noise
+    @property
+    def base_sample_dim(self) -> int:
+        """k."""
+        return int(self.loc.shape[-1])
+
+    def rsample_from_base_samples(self, base_samples: Tensor) -> Tensor:
+        """Standard normal base samples [..., k] -> draws."""
+        return self.loc + self.scale * base_samples.to(self.loc)
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         """Reparameterised draws, [*sample_shape, ..., k]."""
@@ -76,17 +104,17 @@ class DiagonalNormal(TorchDistribution):
 class DiagonalMixture(TorchDistribution):
     r""":math:`\sum_c w_c\, \mathcal{N}(\mu_c, \operatorname{diag} \sigma_c^2)` with event shape [k].
 
-    Draws are differentiable: a component is drawn, and z within it, and gradients flow to every component by its
-    responsibility for z,
+    Draws are differentiable: a component is drawn, then z from it, and every component receives gradients weighted by
+    its responsibility for z,
 
     .. math:: \partial z / \partial \mu_c = r_c, \qquad \partial z / \partial \sigma_c = r_c\, (z - \mu_c) / \sigma_c,
         \qquad r_c \propto w_c\, \mathcal{N}(z; \mu_c, \sigma_c^2)
 
-    which is right in expectation for fixed weights (implicit reparameterisation along one path of many). Weights get
-    no gradient from draws, only from `log_prob`.
+    which is unbiased for fixed weights (implicit reparameterisation along one of several paths). Weights receive
+    gradients from `log_prob` only, not from draws.
 
     Args:
-        logits: Unnormalised log weights, [..., C]; -inf leaves a component out.
+        logits: Unnormalised log weights, [..., C]; -inf excludes a component.
         loc, scale: [..., C, k], finite and positive for absent components too.
 
     References:
@@ -112,7 +140,7 @@ class DiagonalMixture(TorchDistribution):
         super().__init__(batch, loc.shape[-1:], validate_args=validate_args)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> "DiagonalMixture":
-        """The same distribution for a larger batch."""
+        """The distribution with a larger batch shape."""
         shape = torch.Size(batch_shape)
         c, k = self.loc.shape[-2:]
         return DiagonalMixture(
@@ -138,24 +166,32 @@ class DiagonalMixture(TorchDistribution):
         unit = (value.unsqueeze(-2) - self.loc) / self.scale
         return self.log_weights - (0.5 * unit.square() + self.scale.log() + HALF_LOG_2PI).sum(-1)
 
-    def rsample_from_base_samples(self, noise: Tensor) -> Tensor:
-        """Standard normal noise [..., k + 1] -> draws: the last number picks the component."""
+    @property
+    def base_sample_dim(self) -> int:
+        """k + 1."""
+        return int(self.loc.shape[-1]) + 1
+
+    def rsample_from_base_samples(self, base_samples: Tensor) -> Tensor:
+        """Standard normal base samples [..., k + 1] -> draws: the last number selects the component."""
+        base_samples = base_samples.to(self.loc)
         with torch.no_grad():
-            share = self.log_weights.exp().cumsum(-1)
-            share = share / share[..., -1:]
-            pick = (torch.special.ndtr(noise[..., -1:]) > share).sum(-1)
-            chosen = torch.nn.functional.one_hot(pick, self.loc.shape[-2]).to(self.loc).unsqueeze(-1)
-            z = (chosen * self.loc).sum(-2) + (chosen * self.scale).sum(-2) * noise[..., :-1]
+            # component: the first whose cumulative weight reaches the uniform number of the last base sample
+            cumulative = self.log_weights.exp().cumsum(-1)
+            cumulative = cumulative / cumulative[..., -1:]
+            component = (torch.special.ndtr(base_samples[..., -1:]) > cumulative).sum(-1)
+            chosen = torch.nn.functional.one_hot(component, self.loc.shape[-2]).to(self.loc).unsqueeze(-1)
+            z = (chosen * self.loc).sum(-2) + (chosen * self.scale).sum(-2) * base_samples[..., :-1]
             if not (self.loc.requires_grad or self.scale.requires_grad):
                 return z
             unit = (z.unsqueeze(-2) - self.loc) / self.scale
-            r = self._log_joint(z).softmax(-1).unsqueeze(-1)
+            responsibility = self._log_joint(z).softmax(-1).unsqueeze(-1)
+        # terms of value 0 that carry the gradient: dz/dloc_c = r_c and dz/dscale_c = r_c (z - loc_c) / scale_c
         step = (self.loc - self.loc.detach()) + unit * (self.scale - self.scale.detach())
-        return z + (r * step).sum(-2)
+        return z + (responsibility * step).sum(-2)
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         """Draws with gradients, [*sample_shape, ..., k]."""
-        shape = (*sample_shape, *self.batch_shape, base_sample_dim(self))
+        shape = (*sample_shape, *self.batch_shape, self.base_sample_dim)
         return self.rsample_from_base_samples(torch.randn(shape, dtype=self.loc.dtype, device=self.loc.device))
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -180,22 +216,24 @@ def _(q: DiagonalNormal, p: DiagonalNormal) -> Tensor:
     return kl_per_latent(q, p).sum(-1)
 
 
-def base_sample_dim(distribution: TorchDistribution) -> int:
-    """How many standard normal numbers a draw of the latents takes: k, or k + 1 for a mixture."""
-    return int(distribution.event_shape[-1]) + isinstance(distribution, DiagonalMixture)
+def base_sample_dim(distribution: Any) -> int:
+    """Standard normal numbers that one draw takes: of a `BaseSampled` its own, else k."""
+    return distribution.base_sample_dim if isinstance(distribution, BaseSampled) else int(distribution.event_shape[-1])
 
 
-def rsample_from_base_samples(distribution: Any, noise: Tensor) -> Tensor | None:
-    """Standard normal noise [..., base_sample_dim] -> draws; None for a distribution that cannot say how.
+def rsample_from_base_samples(distribution: Any, base_samples: Tensor) -> Tensor | None:
+    """Draws [..., k] from standard normal base samples [..., base_sample_dim].
 
     Args:
-        distribution: Of this file, with a method `rsample_from_base_samples`, or a diagonal normal of Pyro's.
-        noise: Standard normal.
+        distribution: A `BaseSampled`, or an independent normal of Pyro's.
+        base_samples: Standard normal, of any float dtype.
+
+    Returns:
+        None for every other distribution, which must be sampled independently.
     """
-    if hasattr(distribution, "rsample_from_base_samples"):
-        draws: Tensor = distribution.rsample_from_base_samples(noise)
-        return draws
+    if isinstance(distribution, BaseSampled):
+        return distribution.rsample_from_base_samples(base_samples)
     base = distribution
     while isinstance(base, dist.Independent):
         base = base.base_dist
-    return base.loc + base.scale * noise if isinstance(base, dist.Normal) else None
+    return base.loc + base.scale * base_samples.to(base.loc) if isinstance(base, dist.Normal) else None

@@ -1,15 +1,26 @@
-"""Distributions of many regions at once, written for training: per-region constants are computed once per region."""
+"""Distributions of the regions of one modality; constants per region are computed once, not once per person."""
 
 import math
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 import pyro.distributions as dist
 import torch
 from pyro.distributions.util import broadcast_shape
 from torch import Tensor
-from torch.distributions import constraints
+from torch.distributions import biject_to, constraints
 
-__all__ = ["LowRankNormal", "ObservedNormal", "RatioLogNormal", "RegionNormal", "RegionStudentT"]
+__all__ = [
+    "ConditionalZ",
+    "LowRankNormal",
+    "ObservedMarginal",
+    "ObservedNormal",
+    "RatioLogNormal",
+    "RegionNormal",
+    "RegionStudentT",
+    "inside_support",
+    "is_conditional",
+    "observed_marginal",
+]
 
 HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 NO_SHAPE = torch.Size()
@@ -17,9 +28,59 @@ NO_SHAPE = torch.Size()
 type Shape = torch.Size | list[int] | tuple[int, ...]
 
 
+@runtime_checkable
+class ObservedMarginal(Protocol):
+    """A distribution of regions with an exact marginal over the observed cells."""
+
+    def observed(self, mask: Tensor) -> dist.TorchDistribution:
+        """The marginal over the cells where `mask` [..., n, d] is True: batch shape [..., n], event shape [d].
+
+        Its `log_prob` depends on no unobserved cell, whatever the value there.
+        """
+
+
+@runtime_checkable
+class ConditionalZ(ObservedMarginal, Protocol):
+    """A joint distribution of regions whose z-scores can be stated given the other observed regions of the person."""
+
+    @property
+    def given_others(self) -> bool:
+        """Whether z-scores are stated given the other observed regions, or marginally."""
+
+    def marginal(self) -> Self:
+        """The same joint distribution with marginal z-scores."""
+
+
+def observed_marginal(distribution: Any, mask: Tensor, values: Tensor) -> tuple[dist.TorchDistribution, Tensor]:
+    """The distribution of the observed cells, event shape [d], and the values to score it at.
+
+    Args:
+        distribution: An `ObservedMarginal`, or one of batch shape [..., n, d], whose regions are independent: the
+            unobserved ones are masked.
+        mask: Observed cells, [..., n, d].
+        values: [..., n, d]; unobserved cells are replaced by a value within the support where they are masked.
+    """
+    if isinstance(distribution, ObservedMarginal):
+        return distribution.observed(mask), values
+    return distribution.mask(mask).to_event(1), torch.where(mask, values, inside_support(distribution))
+
+
+def inside_support(distribution: Any) -> Tensor | float:
+    """A value within the support: 0 where possible, as in all distributions of this package."""
+    support = distribution.support
+    zero = torch.zeros([1] * support.event_dim)
+    value: Tensor | float = 0.0 if bool(support.check(zero).all()) else biject_to(support)(zero)
+    return value
+
+
+def is_conditional(distribution: Any) -> bool:
+    """Whether z-scores are stated given the other observed regions; marginally where not a `ConditionalZ`."""
+    return isinstance(distribution, ConditionalZ) and distribution.given_others
+
+
 def _filled(loc: Tensor, *others: Tensor) -> Tensor:
-    """loc with the shape that all of them have together."""
-    shape = broadcast_shape(loc.shape, *(x.shape for x in others))  # PyTorch's own takes five times as long
+    """loc expanded to the shape that all tensors broadcast to."""
+    shape = broadcast_shape(loc.shape, *(x.shape for x in others))  # five times as fast as that of PyTorch
     return loc if loc.shape == shape else loc.expand(shape)
 
 
@@ -28,11 +89,11 @@ def _noise(like: Tensor, shape: Shape) -> Tensor:
 
 
 class RegionNormal(dist.Normal):
-    """Normal regions, by the logarithm of their scale; `observed` is their exact marginal over observed cells.
+    """Independent normal regions, parameterised by the logarithm of their scale; an `ObservedMarginal`.
 
     Args:
         loc: [..., n, d].
-        log_scale: Broadcasts to loc; with n = 1 where all people share it.
+        log_scale: Broadcasts to loc; with n = 1 where it is common to all people.
 
     Examples:
         >>> normal = RegionNormal(torch.zeros(5, 3), torch.zeros(1, 3))
@@ -47,11 +108,11 @@ class RegionNormal(dist.Normal):
 
     @property
     def scale(self) -> Tensor:  # type: ignore[override]  # an attribute in the parent
-        """Standard deviations, computed when they are asked for."""
+        """Standard deviations, computed on access."""
         return self.log_scale.exp().expand(self.loc.shape)
 
     def expand(self, batch_shape: Shape, _instance: Any = None) -> "RegionNormal":
-        """The same with a larger batch shape."""
+        """The distribution with a larger batch shape."""
         return RegionNormal(self.loc.expand(batch_shape), self.log_scale, validate_args=self._validate_args)
 
     def observed(self, mask: Tensor) -> "ObservedNormal":
@@ -60,12 +121,12 @@ class RegionNormal(dist.Normal):
 
 
 class ObservedNormal(dist.TorchDistribution):
-    r"""Independent normal regions of which only some cells were observed; event shape [d].
+    r"""Independent normal regions, some of them unobserved; event shape [d].
 
     .. math:: \log p(x) = \sum_{j\ \mathrm{observed}} \log \mathcal{N}(x_j; \mu_j, \sigma_j^2)
 
-    The same as `normal.mask(mask).to_event(1)` in two thirds of the time; whatever stands in an unobserved cell, NaN
-    too, matters to neither value nor gradient. Samples, mean and variance are those of all cells.
+    Equal to `normal.mask(mask).to_event(1)` in two thirds of the time. Value and gradient do not depend on unobserved
+    cells, which may hold NaN. Samples, mean and variance are those of all cells.
     """
 
     arg_constraints: ClassVar[dict[str, Any]] = {}
@@ -83,7 +144,7 @@ class ObservedNormal(dist.TorchDistribution):
             self._validate_sample(torch.where(self.cells, value, 0.0))
         log_scale = self.normal.log_scale
         residual = value - self.normal.loc
-        if self.cells.device.type == "cpu" and bool(self.cells.all()):  # where looking costs less than masking
+        if self.cells.device.type == "cpu" and bool(self.cells.all()):  # on the CPU this check costs less than masking
             unit = residual * (-log_scale).exp()
             constant = (log_scale + HALF_LOG_TWO_PI).sum(-1)
         else:
@@ -106,13 +167,13 @@ class ObservedNormal(dist.TorchDistribution):
         return self.normal.variance.expand(self.batch_shape + self.event_shape)
 
     def expand(self, batch_shape: Shape, _instance: Any = None) -> "ObservedNormal":
-        """The same with a larger batch shape."""
+        """The distribution with a larger batch shape."""
         normal = self.normal.expand(torch.Size(batch_shape) + self.event_shape)
         return ObservedNormal(normal, self.cells, validate_args=self._validate_args)
 
 
 class RegionStudentT(dist.StudentT):  # type: ignore[misc]  # Pyro makes the class at import
-    """Student's t regions; degrees of freedom [..., 1, d] and log scale [..., 1, d] are shared by all people."""
+    """Independent Student's t regions; degrees of freedom and log scale, [..., 1, d], are common to all people."""
 
     def __init__(self, df: Tensor, loc: Tensor, log_scale: Tensor, validate_args: bool | None = None) -> None:
         self._shared = df, log_scale
@@ -129,13 +190,13 @@ class RegionStudentT(dist.StudentT):  # type: ignore[misc]  # Pyro makes the cla
         return constant - half * torch.log1p(unit.square() / df)
 
     def expand(self, batch_shape: Shape, _instance: Any = None) -> "RegionStudentT":
-        """The same with a larger batch shape."""
+        """The distribution with a larger batch shape."""
         df, log_scale = self._shared
         return RegionStudentT(df, self.loc.expand(batch_shape), log_scale, validate_args=self._validate_args)
 
 
 class RatioLogNormal(dist.TorchDistribution):
-    r"""Standardised volumes x whose ratio to the training mean is log-normal: the exact distribution of x.
+    r"""Exact distribution of standardised volumes x whose ratio r to the training mean is log-normal.
 
     .. math::
         r = a + b x, \quad \log r \sim \mathcal{N}(\mu, \sigma^2), \qquad
@@ -144,8 +205,8 @@ class RatioLogNormal(dist.TorchDistribution):
     Args:
         loc: mu, [..., n, d].
         log_scale: log sigma, [..., 1, d].
-        origin: a, the ratio at x = 0, [d].
-        step: b, the ratio of one unit of x, [d].
+        origin: a, ratio at x = 0, [d].
+        step: b, change of the ratio per unit of x, [d].
     """
 
     arg_constraints: ClassVar[dict[str, Any]] = {"loc": constraints.real}
@@ -160,7 +221,7 @@ class RatioLogNormal(dist.TorchDistribution):
 
     @constraints.dependent_property(is_discrete=False, event_dim=0)
     def support(self) -> constraints.Constraint:
-        """x whose ratio is positive."""
+        """Values x with a positive ratio."""
         return constraints.greater_than(-self.origin / self.step)
 
     def log_prob(self, value: Tensor) -> Tensor:
@@ -188,27 +249,27 @@ class RatioLogNormal(dist.TorchDistribution):
         return torch.expm1(square) * (2 * self.loc + square).exp() / self.step.square()
 
     def expand(self, batch_shape: Shape, _instance: Any = None) -> "RatioLogNormal":
-        """The same with a larger batch shape."""
+        """The distribution with a larger batch shape."""
         loc = self.loc.expand(batch_shape)
         return RatioLogNormal(loc, self.log_scale, self.origin, self.step, validate_args=self._validate_args)
 
 
 class LowRankNormal(dist.TorchDistribution):
-    r"""Regions whose residuals hang together, :math:`\mathcal{N}(\mu, \operatorname{diag} \sigma^2 + W^\top W)`.
+    r"""Regions with correlated residuals, :math:`\mathcal{N}(\mu, \operatorname{diag} \sigma^2 + W^\top W)`.
 
-    With :math:`C = I + W \operatorname{diag}(\sigma^{-2}) W^\top`, all over the observed cells,
+    With :math:`C = I + W \operatorname{diag}(\sigma^{-2}) W^\top` over the observed cells,
 
     .. math::
         \log |\Sigma| = \sum_j \log \sigma_j^2 + \log |C|, \qquad
         \Sigma^{-1} r = \sigma^{-2} \big( r - W^\top C^{-1} W \sigma^{-2} r \big)
 
-    so that a marginal over any cells costs a Cholesky factor of rank x rank per person, and no more.
+    so the marginal over any set of cells costs one Cholesky factor of rank x rank per person.
 
     Args:
         loc: [..., n, d].
         log_scale: log sigma, [..., 1, d].
         factor: W, [..., rank, d], with the leading axes of log_scale.
-        given_others: How a region's z is stated: given the other observed regions of the same person, or marginally.
+        given_others: Whether z-scores are stated given the other observed regions of the person, or marginally.
         mask: Observed cells, [..., n, d]; all when None.
     """
 
@@ -232,33 +293,26 @@ class LowRankNormal(dist.TorchDistribution):
         super().__init__(self.loc.shape[:-1], self.loc.shape[-1:], validate_args=validate_args)
 
     def observed(self, mask: Tensor) -> "LowRankNormal":
-        """The exact marginal over the cells where `mask` [..., n, d] is True; the others count for nothing."""
-        return self._with(self.loc, mask)
+        """The exact marginal over the cells where `mask` [..., n, d] is True."""
+        return self._with(mask=mask)
+
+    def marginal(self) -> "LowRankNormal":
+        """The same joint distribution with marginal z-scores."""
+        return self._with(given_others=False)
 
     def expand(self, batch_shape: Shape, _instance: Any = None) -> "LowRankNormal":
-        """The same with a larger batch shape."""
-        return self._with(self.loc.expand(torch.Size(batch_shape) + self.event_shape), self.cells)
+        """The distribution with a larger batch shape."""
+        return self._with(loc=self.loc.expand(torch.Size(batch_shape) + self.event_shape))
 
-    def _with(self, loc: Tensor, mask: Tensor) -> "LowRankNormal":
+    def _with(self, **changed: Any) -> "LowRankNormal":
+        parts = {"loc": self.loc, "log_scale": self.log_scale, "factor": self.factor, "mask": self.cells}
         return LowRankNormal(
-            loc,
-            self.log_scale,
-            self.factor,
-            given_others=self.given_others,
-            mask=mask,
-            validate_args=self._validate_args,
+            **{**parts, "given_others": self.given_others, "validate_args": self._validate_args, **changed}
         )
 
-    def double(self) -> Self:
-        """The same in float64."""
-        return type(self)(
-            self.loc.double(),
-            self.log_scale.double(),
-            self.factor.double(),
-            given_others=self.given_others,
-            mask=self.cells,
-            validate_args=self._validate_args,
-        )
+    def double(self) -> "LowRankNormal":
+        """The distribution in float64."""
+        return self._with(loc=self.loc.double(), log_scale=self.log_scale.double(), factor=self.factor.double())
 
     def _core(self) -> tuple[Tensor, Tensor]:
         """The Cholesky factor of C, [..., n, rank, rank], and W / sigma^2, [..., rank, d]."""
@@ -285,9 +339,10 @@ class LowRankNormal(dist.TorchDistribution):
         return -0.5 * square - constant - chol.diagonal(dim1=-2, dim2=-1).log().sum(-1)
 
     def standardised(self, value: Tensor) -> Tensor:
-        """The z-score of each region as `given_others` says, [..., n, d]; NaN where it was not observed."""
+        """The z-score of each region, marginal or given the others, [..., n, d]; NaN in unobserved cells."""
         if not self.given_others:
             return torch.where(self.cells, (value - self.loc) / self.variance.sqrt(), torch.nan)
+        # z_j = (P r)_j / sqrt(P_jj), with P the precision of the observed cells, by Woodbury's identity
         residual, (chol, weighted) = self._residual(value), self._core()
         shared = torch.cholesky_solve((residual @ weighted.mT).unsqueeze(-1), chol).squeeze(-1)
         inverse = torch.cholesky_inverse(chol).flatten(-2)
@@ -309,6 +364,6 @@ class LowRankNormal(dist.TorchDistribution):
 
     @property
     def variance(self) -> Tensor:
-        """Of each region by itself, [..., n, d]."""
+        """Marginal variance of each region, [..., n, d]."""
         total = (2 * self.log_scale).exp() + self.factor.square().sum(-2, keepdim=True)
         return total.expand(self.loc.shape)

@@ -1,8 +1,8 @@
-"""The tails of distributions in the log domain, so that z stays finite and in order however far out a region lies."""
+"""Tail probabilities in the log domain, so that z is finite and monotone far in the tails."""
 
 from collections.abc import Callable
 from functools import singledispatch
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import pyro.distributions as dist
 import torch
@@ -20,19 +20,33 @@ type Tail = Callable[[Any, Tensor], Tensor]
 
 LOG_TWO = 0.6931471805599453
 ROUNDING = 2.0**-53
-"""A `cdf` in float64 knows nothing nearer to 0 or 1 than this: |z| = 8.2."""
+"""The nearest that a `cdf` in float64 comes to 1: |z| = 8.2."""
+
+
+@runtime_checkable
+class BoundedBelow(Protocol):
+    """A constraint of PyTorch with a lower bound."""
+
+    lower_bound: Any
+
+
+@runtime_checkable
+class BoundedAbove(Protocol):
+    """A constraint of PyTorch with an upper bound."""
+
+    upper_bound: Any
 
 
 @singledispatch
 def log_cdf(distribution: Any, x: Tensor) -> Tensor:
     r""":math:`\log P(X \le x)` per region in float64, accurate in the far tail where `log(cdf(x))` is not.
 
-    Known in closed form for normal, Laplace, log-normal, Student's t and low-rank normal regions, and through
-    `to_event`, `mask`, `expand` and every monotone transform of these. Of any other distribution its own `cdf` is used,
-    which rounds to 1e-16: z is then right to |z| = 7 or so and stays at 8.2 beyond. Where the distribution knows
-    which cells were observed (`observed`), the others give NaN.
+    In closed form for normal, Laplace, log-normal, Student's t and low-rank normal regions, and for these after
+    `to_event`, `mask`, `expand` and any monotone transform. Any other distribution contributes its own `cdf`, which is
+    rounded to 1e-16: z is accurate up to about |z| = 7 and constant at 8.2 beyond. Unobserved cells of an
+    `ObservedMarginal` give NaN.
 
-    Register the tails of your own class, both of them, and they are used everywhere:
+    To add a class, register both of its tails:
 
     .. code-block:: python
 
@@ -45,10 +59,10 @@ def log_cdf(distribution: Any, x: Tensor) -> Tensor:
         x: Values that broadcast to [..., n, d].
 
     Returns:
-        [..., n, d]. Gradients are known except for Student's t.
+        [..., n, d], differentiable except for Student's t.
 
     Raises:
-        NotImplementedError: For a distribution of neither kind; `monte_carlo_tails` stands in.
+        NotImplementedError: For a distribution of neither kind; use `monte_carlo_tails`.
 
     Examples:
         >>> log_cdf(dist.Normal(0.0, 1.0), torch.tensor(-40.0, dtype=torch.float64))
@@ -59,14 +73,14 @@ def log_cdf(distribution: Any, x: Tensor) -> Tensor:
 
 @singledispatch
 def log_sf(distribution: Any, x: Tensor) -> Tensor:
-    r""":math:`\log P(X > x)` per region in float64; everything else as in `log_cdf`."""
+    r""":math:`\log P(X > x)` per region in float64; otherwise as `log_cdf`."""
     return torch.log1p(-_own_cdf(distribution, x))
 
 
 def _own_cdf(distribution: Any, x: Tensor) -> Tensor:
     if not _has_cdf(distribution):
         raise NotImplementedError(
-            f"no tail is known for {type(distribution).__name__}. "
+            f"no tail is registered for {type(distribution).__name__}. "
             "Register its tails with @log_cdf.register and @log_sf.register, or use monte_carlo_tails."
         )
     p: Tensor = distribution.cdf(x.double())
@@ -74,12 +88,13 @@ def _own_cdf(distribution: Any, x: Tensor) -> Tensor:
 
 
 def _has_cdf(distribution: Any) -> bool:
+    """Whether its class defines a `cdf` of its own."""
     inherited = (Distribution.cdf, TransformedDistribution.cdf)
-    return getattr(type(distribution), "cdf", Distribution.cdf) not in inherited
+    return isinstance(distribution, Distribution) and type(distribution).cdf not in inherited
 
 
 def has_tails(distribution: Any) -> bool:
-    """Whether `log_cdf` and `log_sf` know the distribution; where not, `monte_carlo_tails` stands in.
+    """Whether `log_cdf` and `log_sf` are available for the distribution; if not, use `monte_carlo_tails`.
 
     Examples:
         >>> has_tails(dist.LogNormal(0.0, 1.0).to_event(0)), has_tails(dist.VonMises(0.0, 1.0))
@@ -94,17 +109,17 @@ def has_tails(distribution: Any) -> bool:
 
 
 def monte_carlo_tails(distribution: Any, x: Tensor, samples: int = 1024, seed: int = 0) -> tuple[Tensor, Tensor]:
-    r"""Both tails from replicates, for a distribution whose tails nobody knows.
+    r"""Both tails from replicates, for a distribution without `log_cdf` and `log_sf`.
 
     .. math:: \hat F(x) = \frac{\#\{x^{rep} \le x\} + 1/2}{S + 1}
 
-    so z stays within :math:`\Phi^{-1}(1 - \tfrac{1/2}{S+1})`, 3.3 at 1,024 replicates, and errs as a share does.
+    so |z| is at most :math:`\Phi^{-1}(1 - \tfrac{1/2}{S+1})`, 3.3 at 1,024 replicates.
 
     Args:
-        distribution: Anything that samples; with draws of z in its batch shape, replicates are drawn for each.
+        distribution: Any distribution with `sample`; replicates are drawn for each element of its batch shape.
         x: Values that broadcast to a sample.
         samples: S.
-        seed: Of the replicates; the global generator is left as it was.
+        seed: Seed of the replicates; the state of the global generator is restored.
 
     Returns:
         log P(X <= x) and log P(X > x), in float64.
@@ -121,19 +136,47 @@ def monte_carlo_tails(distribution: Any, x: Tensor, samples: int = 1024, seed: i
     return below.log(), torch.log1p(-below)
 
 
+def _register(kind: type, unit: Tail, log_cdf_of_unit: Tail) -> None:
+    """Register both tails of a family whose standardised values, `unit`, have a symmetric distribution."""
+    log_cdf.register(kind, lambda distribution, x: log_cdf_of_unit(distribution, unit(distribution, x)))
+    log_sf.register(kind, lambda distribution, x: log_cdf_of_unit(distribution, -unit(distribution, x)))
+
+
 def _unit(distribution: Any, x: Tensor) -> Tensor:
-    """How many scales x lies above the location."""
+    """(x - location) / scale."""
     return (x.double() - distribution.loc.double()) / distribution.scale.double()
 
 
-@log_cdf.register
-def _(distribution: torch.distributions.Normal, x: Tensor) -> Tensor:
-    return torch.special.log_ndtr(_unit(distribution, x))
+def _unit_low_rank(distribution: LowRankNormal, x: Tensor) -> Tensor:
+    return distribution.double().standardised(x.double())
 
 
-@log_sf.register
-def _(distribution: torch.distributions.Normal, x: Tensor) -> Tensor:
-    return torch.special.log_ndtr(-_unit(distribution, x))
+def _unit_log_ratio(distribution: RatioLogNormal, x: Tensor) -> Tensor:
+    """The standard normal value of the log ratio; minus infinity where the ratio is not positive."""
+    ratio = (distribution.origin.double() + distribution.step.double() * x.double()).clamp(min=0.0)
+    return (ratio.log() - distribution.loc.double()) * (-distribution.log_scale.double()).exp()
+
+
+def _normal(_: Any, unit: Tensor) -> Tensor:
+    return torch.special.log_ndtr(unit)
+
+
+def _laplace(_: Any, unit: Tensor) -> Tensor:
+    tail = -unit.abs() - LOG_TWO
+    return torch.where(unit < 0, tail, torch.log1p(-tail.exp()))
+
+
+def _student_t(distribution: Any, unit: Tensor) -> Tensor:
+    df = distribution.df.detach().double().cpu().numpy()
+    tail = torch.from_numpy(student_t_log_sf(unit.detach().abs().cpu().numpy(), df)).to(unit.device)
+    return torch.where(unit < 0, tail, torch.log1p(-tail.exp()))
+
+
+_register(torch.distributions.Normal, _unit, _normal)
+_register(LowRankNormal, _unit_low_rank, _normal)
+_register(RatioLogNormal, _unit_log_ratio, _normal)
+_register(torch.distributions.Laplace, _unit, _laplace)
+_register(torch.distributions.StudentT, _unit, _student_t)
 
 
 @log_cdf.register
@@ -144,63 +187,6 @@ def _(distribution: ObservedNormal, x: Tensor) -> Tensor:
 @log_sf.register
 def _(distribution: ObservedNormal, x: Tensor) -> Tensor:
     return torch.where(distribution.cells, log_sf(distribution.normal, x), torch.nan)
-
-
-@log_cdf.register
-def _(distribution: LowRankNormal, x: Tensor) -> Tensor:
-    return torch.special.log_ndtr(distribution.double().standardised(x.double()))
-
-
-@log_sf.register
-def _(distribution: LowRankNormal, x: Tensor) -> Tensor:
-    return torch.special.log_ndtr(-distribution.double().standardised(x.double()))
-
-
-def _log_unit(distribution: RatioLogNormal, x: Tensor) -> Tensor:
-    """The standard normal value of a ratio; minus infinity where the ratio is not positive."""
-    ratio = (distribution.origin.double() + distribution.step.double() * x.double()).clamp(min=0.0)
-    return (ratio.log() - distribution.loc.double()) * (-distribution.log_scale.double()).exp()
-
-
-@log_cdf.register
-def _(distribution: RatioLogNormal, x: Tensor) -> Tensor:
-    return torch.special.log_ndtr(_log_unit(distribution, x))
-
-
-@log_sf.register
-def _(distribution: RatioLogNormal, x: Tensor) -> Tensor:
-    return torch.special.log_ndtr(-_log_unit(distribution, x))
-
-
-def _laplace(unit: Tensor) -> Tensor:
-    tail = -unit.abs() - LOG_TWO
-    return torch.where(unit < 0, tail, torch.log1p(-tail.exp()))
-
-
-@log_cdf.register
-def _(distribution: torch.distributions.Laplace, x: Tensor) -> Tensor:
-    return _laplace(_unit(distribution, x))
-
-
-@log_sf.register
-def _(distribution: torch.distributions.Laplace, x: Tensor) -> Tensor:
-    return _laplace(-_unit(distribution, x))
-
-
-def _student_t(unit: Tensor, df: Tensor) -> Tensor:
-    tail = student_t_log_sf(unit.detach().abs().cpu().numpy(), df.detach().double().cpu().numpy())
-    far = torch.from_numpy(tail).to(unit.device)
-    return torch.where(unit < 0, far, torch.log1p(-far.exp()))
-
-
-@log_cdf.register
-def _(distribution: torch.distributions.StudentT, x: Tensor) -> Tensor:
-    return _student_t(_unit(distribution, x), distribution.df)
-
-
-@log_sf.register
-def _(distribution: torch.distributions.StudentT, x: Tensor) -> Tensor:
-    return _student_t(-_unit(distribution, x), distribution.df)
 
 
 def _wrapped_cdf(distribution: Any, x: Tensor) -> Tensor:
@@ -223,7 +209,7 @@ def _parts(transform: Transform) -> list[Transform]:
 
 
 def _is_monotone(distribution: TransformedDistribution) -> bool:
-    """Whether x of a region is a monotone function of one base variable."""
+    """Whether each region is a monotone function of one base variable."""
     return all(
         t.bijective and t.domain.event_dim == t.codomain.event_dim == 0 and type(t).sign is not Transform.sign
         for t in distribution.transforms
@@ -231,12 +217,12 @@ def _is_monotone(distribution: TransformedDistribution) -> bool:
 
 
 def _transformed(distribution: TransformedDistribution, x: Tensor, tail: Tail, opposite: Tail) -> Tensor:
-    """The tail of the base at the inverse of x; the opposite one where the transform falls."""
+    """The tail of the base at the inverse of x; the opposite tail where the transform decreases."""
     x, sign = x.double(), torch.ones((), dtype=torch.float64, device=x.device)
     for transform in reversed([p for t in distribution.transforms for p in _parts(t)]):
-        low, high = (getattr(transform.codomain, name, None) for name in ("lower_bound", "upper_bound"))
-        x = x if low is None else x.clamp(min=low)
-        x = x if high is None else x.clamp(max=high)
+        codomain = transform.codomain
+        x = x.clamp(min=codomain.lower_bound) if isinstance(codomain, BoundedBelow) else x
+        x = x.clamp(max=codomain.upper_bound) if isinstance(codomain, BoundedAbove) else x
         x, sign = transform.inv(x), sign * transform.sign
     if (sign > 0).all():
         return tail(distribution.base_dist, x)

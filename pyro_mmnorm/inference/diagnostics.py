@@ -1,4 +1,4 @@
-"""What to look at after a fit, on people that no network has seen."""
+"""Diagnostics of a fit, on held-out people."""
 
 from typing import Any
 
@@ -15,29 +15,30 @@ DRAWS = 16
 
 
 def diagnostics(model: MMVAE, history: pd.DataFrame, held_out: Batch) -> dict[str, Any]:
-    r"""Has the model learnt something, and what: JSON-able figures, lists with one number a member.
+    r"""Figures that show whether a model has learned, JSON-able; lists have one number per member.
 
     * people: number of held-out people, on whom the figures are computed; members; latents: of each member;
     * active_units: latents whose posterior mean varies by more than 0.01 between people;
-    * kl: :math:`\mathrm{KL}(q(z \mid X, c) \| p(z))`, nats a person, and log_likelihood: modality ->
-      :math:`E_q \log p(x_m \mid z, c)` of the observed cells, nats a person in model units; unweighted, all members;
+    * kl: :math:`\mathrm{KL}(q(z \mid X, c) \| p(z))`, nats per person, and log_likelihood: modality ->
+      :math:`E_q \log p(x_m \mid z, c)` of the observed cells, nats per person in model units; unweighted, means over
+      members;
     * share_of_precision: of the posterior, from the prior and each expert, mean over latents, people and members;
-    * epochs: trained; best_epoch: the one whose weights were kept: 0 is the start, and the last one without a
-      validation part; stayed_at_start: no epoch was better than the start;
+    * epochs: number trained; best_epoch: the epoch of the restored weights; 0 is the start, and without a validation
+      part it is the last; stayed_at_start: no epoch improved on the start;
     * warning: a sentence where the posterior has collapsed, else None.
 
     Args:
         model: Trained.
-        history: Of `fit`.
-        held_out: People that the model was not trained on, at least two, in model units.
+        history: Result of `fit`.
+        held_out: At least two people that the model was not trained on, in model units.
 
     Examples:
         >>> import pyro_mmnorm as mm
         >>> cohort = mm.simulate(healthy=200, patients=20, seed=1).to_cohort()
         >>> model = mm.MMVAE.for_cohort(cohort, latent_dim=4)
         >>> history = mm.fit(model, cohort.train, mm.TrainConfig(epochs=2), progress=False)
-        >>> told = diagnostics(model, history, model.preprocess(cohort.calibrate))
-        >>> told["latents"], len(told["active_units"]), told["warning"]
+        >>> figures = diagnostics(model, history, model.preprocess(cohort.calibrate))
+        >>> figures["latents"], len(figures["active_units"]), figures["warning"]
         (4, 1, None)
     """
     latents = latent_table(model, held_out)
@@ -62,7 +63,7 @@ def diagnostics(model: MMVAE, history: pd.DataFrame, held_out: Batch) -> dict[st
 
 
 def _warning(active: list[int], latents: int) -> str | None:
-    """What to do where some member uses none of its latents."""
+    """A sentence where some member has no active latent."""
     if min(active) > 0:
         return None
     collapsed = sum(n == 0 for n in active)

@@ -1,4 +1,4 @@
-"""The training objective: a lean mean-field ELBO, free bits, sub-sampled modalities, and noise of each member's own."""
+"""Training objective: a fast mean-field ELBO, free bits, sub-sampled modalities, and one generator per member."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -20,13 +20,13 @@ type Program = Callable[..., None]
 
 
 class MeanFieldELBO(TraceMeanField_ELBO):
-    r"""Pyro's `TraceMeanField_ELBO` without its bookkeeping: the same loss, in two thirds of the time.
+    r"""Equal to Pyro's `TraceMeanField_ELBO`, in two thirds of the time.
 
-    It sums scaled and masked log-probabilities and analytic KL itself; a pair without an analytic KL goes through one
-    draw. For models and guides whose latent sites are all independent given the data, as ours are.
+    It sums scaled and masked log-probabilities and the analytic KL, or a one-draw estimate where no analytic KL is
+    registered. For models and guides whose latent sites are independent given the data.
 
     Args:
-        free_bits: Nats per latent below which its KL, averaged over the batch, is not pushed further:
+        free_bits: Nats per latent below which its KL, averaged over the batch, is not reduced further:
             :math:`\sum_l \max(\overline{\mathrm{KL}}_l, \text{free bits})`. For posteriors and priors that are
             diagonal normal; 0 is the plain ELBO.
 
@@ -53,9 +53,10 @@ class MeanFieldELBO(TraceMeanField_ELBO):
         return loss
 
     def _divergence(self, q: Any, p: Any) -> Tensor:
-        """KL of the guide's site to the model's, by one draw where no closed form is known."""
+        """KL of the guide's site to the model's; a one-draw estimate where no closed form is registered."""
         normal = isinstance(q["fn"], DiagonalNormal) and isinstance(p["fn"], DiagonalNormal)
         if self.free_bits and normal:
+            # a latent whose mean KL is below the floor contributes a constant, without a gradient
             kl = kl_per_latent(q["fn"], p["fn"])
             kl = torch.where(kl.mean(-2, keepdim=True) < self.free_bits, self.free_bits, kl)
             return _scaled(kl.sum(-1), q)
@@ -74,13 +75,13 @@ def _log_prob(site: Any) -> Tensor:
 
 
 class OwnNoise(Messenger):
-    """Effect handler: latents are drawn from each ensemble member's own generator.
+    """Effect handler that draws latents with one generator per ensemble member.
 
-    So members trained together draw what each would draw alone. Distributions that cannot say how noise becomes a draw
-    (see `latent.rsample_from_base_samples`) are drawn as ever.
+    Members trained together then draw the same values as each would alone. A distribution that is not a function of
+    base samples (see `latent.rsample_from_base_samples`) is sampled by Pyro.
 
     Args:
-        generators: One a member.
+        generators: One per member.
     """
 
     def __init__(self, generators: Sequence[Generator]) -> None:
@@ -110,23 +111,23 @@ def _rand(shape: Sequence[int], generators: Sequence[Generator]) -> Tensor:
 
 
 def hide_cells(batch: Batch, share: float, generators: Sequence[Generator]) -> Batch:
-    """The batch with a random share of its cells hidden from the encoders; they are still scored."""
+    """The batch with a random share of its cells masked from the encoders, but kept in the likelihood."""
     sizes = [x.shape[-1] for x in batch.values.values()]
     hidden = _rand((len(batch), sum(sizes)), generators) < share
-    return batch.hiding(dict(zip(batch.values, hidden.split(sizes, -1), strict=True)))
+    return batch.with_hidden(dict(zip(batch.values, hidden.split(sizes, -1), strict=True)))
 
 
 def subsampled(batch: Batch, subsets: int, generators: Sequence[Generator]) -> Batch:
     r"""The batch, and again with each single modality, and again with random subsets: (1 + M + r) n subjects.
 
-    Its ELBO per subject is the average over these views, in which the other modalities count as never measured, so
-    that the posterior of an incomplete person is trained too. For mixtures of experts leave it out: their bound is
-    not tight for subsets (Daunhawer et al. 2022).
+    Its ELBO per subject is the mean over these views, in which the other modalities are unobserved, so that posteriors
+    of incomplete people are trained too. It is not recommended for mixtures of experts, whose bound is not tight for
+    subsets (Daunhawer et al. 2022).
 
     Args:
         batch: n subjects.
         subsets: r.
-        generators: One a member; each member has subsets of its own.
+        generators: One per member; each member has its own subsets.
 
     References:
         Wu & Goodman (2018), https://arxiv.org/abs/1802.05335; Daunhawer et al. (2022),
@@ -135,6 +136,7 @@ def subsampled(batch: Batch, subsets: int, generators: Sequence[Generator]) -> B
     names, n = list(batch.values), len(batch)
     size = len(names)
     keys = _rand((subsets, size), generators)
+    # each modality with probability 1/2, and the one with the smallest key always
     drawn = (keys < 0.5) | (keys == keys.amin(-1, keepdim=True))
     fixed = torch.cat([torch.ones(1, size), torch.eye(size)]).bool().to(drawn.device)
     views = torch.cat([fixed.expand(*drawn.shape[:-2], -1, -1), drawn], -2)  # [..., views, M]
@@ -146,11 +148,11 @@ def subsampled(batch: Batch, subsets: int, generators: Sequence[Generator]) -> B
     whole = batch.map(again)
     kept = views.repeat_interleave(n, -2)
     observed = {m: whole.observed[m] & kept[..., i : i + 1] for i, m in enumerate(names)}
-    return whole.seeing(observed)
+    return whole.with_observed(observed)
 
 
 def elbo_terms(model: MMVAE, batch: Batch, draws: int) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-    """Log-likelihood per modality and KL, [n] or [members, n], and the posterior mean, from draws of a fixed seed."""
+    """Log-likelihood per modality and KL, [n] or [members, n], and the posterior mean, with a fixed seed."""
     with torch.no_grad(), torch.random.fork_rng():
         torch.manual_seed(0)
         posterior, prior = model.posterior(batch), model.prior_of(batch)

@@ -1,4 +1,4 @@
-"""Held-out evidence and what the latents carry: figures by which models are compared and faults are seen."""
+"""Held-out evidence and the information in each latent: figures for comparing and checking models."""
 
 import math
 
@@ -7,9 +7,11 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from pyro_mmnorm.config import DEVIATION_DEFAULTS
 from pyro_mmnorm.core.errors import InputError
 from pyro_mmnorm.core.progress import bar
 from pyro_mmnorm.core.threads import one_thread
+from pyro_mmnorm.core.typing import Floats
 from pyro_mmnorm.data.batch import Batch
 from pyro_mmnorm.data.cohort import Cohort
 from pyro_mmnorm.distributions.latent import DiagonalNormal, kl_per_latent
@@ -17,32 +19,37 @@ from pyro_mmnorm.inference.draws import latent_draws
 from pyro_mmnorm.inference.refine import refined
 from pyro_mmnorm.models.vae import MMVAE
 
-__all__ = ["ACTIVE_VARIANCE", "latent_table", "log_evidence"]
+__all__ = ["ACTIVE_VARIANCE", "evidence_bound", "latent_table", "log_evidence"]
 
 ACTIVE_VARIANCE = 0.01
-"""A latent is active when its posterior mean varies by more than this between people."""
-BUDGET_CELLS = 2**21
-PRIOR_DRAWS = 64
+"""A latent is active if its posterior mean has a larger variance than this between people."""
+BUDGET_CELLS = 2**21  # draws x members x subjects x regions in memory at once
+PRIOR_DRAWS = 64  # for the moments of a prior
 
 
-def log_evidence(model: MMVAE, cohort: Cohort, *, draws: int = 256, refine: int = 0, seed: int = 0) -> pd.Series:
-    r"""Importance-weighted bound of each person's log evidence, the one number by which models are compared.
+def log_evidence(
+    model: MMVAE, cohort: Cohort, *, draws: int = DEVIATION_DEFAULTS.draws, refine: int = 0, seed: int = 0
+) -> pd.Series:
+    r"""Importance-weighted bound of each person's log evidence, for comparing models.
 
     .. math:: \log \frac1S \sum_s \frac{p(z_s \mid c)\, p(X \mid z_s, c)}{q(z_s \mid X, c)} \le \log p(X \mid c),
         \qquad z_s \sim q(z \mid X, c)
 
-    in expectation, and equal to it as S grows. Cells are in standardised units, all modalities weigh 1 (whatever
-    lambda and beta were in training) and members are averaged as densities.
+    in expectation, with equality for large S. Cells are in standardised units, all modalities have weight 1 (whatever
+    lambda and beta were in training), and the densities of members are averaged.
 
     Args:
         model: Trained, with its preprocessing.
         cohort: Held-out people.
         draws: S.
-        refine: Local steps on each q before it is drawn from.
-        seed: Of the draws.
+        refine: Local steps on each q before it is sampled.
+        seed: Seed of the draws.
 
     Returns:
         Nats per person, by id.
+
+    Raises:
+        InputError: For a model without preprocessing.
 
     References:
         Burda, Grosse & Salakhutdinov (2016), https://arxiv.org/abs/1509.00519
@@ -55,8 +62,13 @@ def log_evidence(model: MMVAE, cohort: Cohort, *, draws: int = 256, refine: int 
         False
     """
     if model.preprocess is None:
-        raise InputError("log_evidence", "a model without preprocessing", "one of MMVAE.for_cohort", "build it so")
-    batch = model.preprocess(cohort)
+        raise InputError("log_evidence", "a model without preprocessing", "one of MMVAE.for_cohort", "use for_cohort")
+    nats = evidence_bound(model, model.preprocess(cohort), draws=draws, refine=refine, seed=seed)
+    return pd.Series(nats, index=cohort.ids, name="log_evidence")
+
+
+def evidence_bound(model: MMVAE, batch: Batch, *, draws: int, refine: int, seed: int) -> Floats:
+    """`log_evidence` of people in model units, [n]; computed in chunks."""
     widest = max(x.shape[-1] for x in batch.values.values())
     size = max(1, BUDGET_CELLS // (draws * model.members * widest))
     with one_thread():
@@ -64,7 +76,8 @@ def log_evidence(model: MMVAE, cohort: Cohort, *, draws: int = 256, refine: int 
             _bound(model, batch[slice(begin, begin + size)], draws, refine, seed)
             for begin in bar(range(0, len(batch), size), "evidence")
         ]
-    return pd.Series(torch.cat(parts).numpy(), index=cohort.ids, name="log_evidence")
+    nats: Floats = torch.cat(parts).numpy()
+    return nats
 
 
 def _bound(model: MMVAE, batch: Batch, draws: int, refine: int, seed: int) -> Tensor:
@@ -81,12 +94,12 @@ def _bound(model: MMVAE, batch: Batch, draws: int, refine: int, seed: int) -> Te
 
 
 def latent_table(model: MMVAE, batch: Batch) -> pd.DataFrame:
-    r"""What each latent carries, among these people; a row a latent (and member).
+    r"""Information in each latent among these people; one row per latent (and member).
 
     Columns: member, latent, block (`shared`, or the modality that a private latent belongs to), kl
     (:math:`\mathrm{KL}(q_l \| p_l)` in nats, of the moment-matched normals), variance of the posterior mean, active
     (variance above 0.01), share_prior and share_<expert>: mean share of the posterior's precision,
-    :math:`T_m / (1 + \sum_m T_m)` as in `poe`, that the prior expert and each expert give.
+    :math:`T_m / (1 + \sum_m T_m)` as in `poe`, from the prior expert and each expert.
 
     Args:
         model: Trained.

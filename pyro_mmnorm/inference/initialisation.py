@@ -1,4 +1,4 @@
-"""Where training begins: at factor analysis, where linear methods end, or at random weights."""
+"""Initial weights of training: factor analysis, the optimum of linear models, or random weights."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -11,6 +11,7 @@ from torch import Tensor
 from pyro_mmnorm.core.typing import Floats
 from pyro_mmnorm.data.batch import Batch
 from pyro_mmnorm.models.fusion import GeneralisedPoE, moe
+from pyro_mmnorm.models.likelihoods import LinearStart
 from pyro_mmnorm.models.networks import Network
 from pyro_mmnorm.models.vae import MMVAE
 from pyro_mmnorm.stats.factor_analysis import FactorAnalysis, shrunk_covariance
@@ -19,14 +20,14 @@ from pyro_mmnorm.stats.regression import ShrunkRegression
 __all__ = ["Start", "initialisations", "start_linear", "started"]
 
 type Start = Literal["linear", "nonlinear", "random"]
-"""Factor analysis; perceptrons at random and no linear paths; or as the model was built."""
+"""Factor analysis; random perceptrons and frozen linear paths; or as the model was built."""
 
-LEAST_PRECISION = 1e-3
-ENOUGH_ROWS = 20_000  # of more people every second, third, ... is used
+LEAST_PRECISION = 1e-3  # of an expert for a latent without loadings on its modality
+ENOUGH_ROWS = 20_000  # of more people, every second, third, ... is used
 
 
 def initialisations(model: MMVAE, wanted: Start | Literal["best"], *, validation: bool) -> tuple[Start, ...]:
-    """The initialisations to train from, in order; `best` needs validation people and both kinds of paths."""
+    """The initialisations to train from, in order; `best` is two, given validation people and both kinds of paths."""
     nets = _networks(model)
     if wanted != "best":
         return (wanted,)
@@ -37,14 +38,13 @@ def initialisations(model: MMVAE, wanted: Start | Literal["best"], *, validation
 
 @contextlib.contextmanager
 def started(model: MMVAE, start: Start, batch: Batch, rows: Tensor) -> Iterator[None]:
-    """Set a model, as it was built, to a start.
+    """Initialise a model that was just built.
 
     Args:
         model: Changed in place.
-        start: `linear`, see `start_linear`; `random`: as it was built; `nonlinear`: the perceptrons at random weights,
-            and their linear paths shut as long as this lasts, which on strongly curved data ends better than what
-            begins at factor analysis.
-        batch, rows: As in `start_linear`.
+        start: `linear`, see `start_linear`; `random`: as it was built; `nonlinear`: random perceptrons, with the linear
+            paths frozen inside this context, which reaches a better optimum on strongly nonlinear data.
+        batch, rows: See `start_linear`.
     """
     nets = _networks(model) if start == "nonlinear" else []
     if start == "linear":
@@ -55,11 +55,11 @@ def started(model: MMVAE, start: Start, batch: Batch, rows: Tensor) -> Iterator[
         yield
     finally:
         for net in nets:
-            net.open_line()
+            net.unfreeze_skip()
 
 
 def _networks(model: MMVAE) -> list[Network]:
-    """Of encoders and decoders."""
+    """The networks of encoders and decoders."""
     return [net for part in (model.encoders, model.likelihoods) for net in part.modules() if isinstance(net, Network)]
 
 
@@ -68,23 +68,23 @@ def start_linear(model: MMVAE, batch: Batch, rows: Tensor, members: Sequence[int
     r"""Set the skip paths of a model's networks to the factor analysis of its training controls, in place.
 
     With x = B c + W z + noise of variance psi and :math:`W \psi^{-1} W^\top` diagonal, the posterior of z given
-    everything is exactly the product of the experts
+    all cells is exactly the product of the experts
 
     .. math::
         \sigma_m^{-2} = \sum_{j \in m} w_j^2 / \psi_j, \qquad
         \mu_m = \sigma_m^2 \sum_{j \in m} w_j (x_j - B_j c) / \psi_j
 
-    and the decoder's skip path is (W, B). The perceptrons start at zero, so training begins at this optimum of the
-    linear model and learns what is not linear. Covariate effects are shrunk (`ShrunkRegression`), and so are the
-    correlations (`shrunk_covariance`). Private latents are the factors of what the shared ones leave of a modality.
-    Where experts are not multiplied as they are, they start as what makes a complete person's posterior the same
-    (`gpoe`: M times as precise) or as posteriors of their own (`moe`).
+    and the decoder's skip path is (W, B). The perceptrons are initialised at zero, so training begins at this optimum
+    of the linear model and learns nonlinear effects. Covariate effects are shrunk (`ShrunkRegression`), and so are the
+    correlations (`shrunk_covariance`). Private latents are the factors of a modality's residuals given the shared ones.
+    Experts of `gpoe` are M times as precise, so that the posterior of a complete person is unchanged; those of `moe`
+    are posteriors by themselves.
 
     Args:
-        model: Of networks with skip paths. A likelihood without a method `start` stays as it is.
+        model: With networks that have skip paths. A likelihood that is no `LinearStart` keeps its initial values.
         batch: The training cohort in model units.
         rows: Training rows of each member, [members, n].
-        members: Those to set; all when None.
+        members: The members to initialise; all when None.
 
     Raises:
         InputError: For networks without skip paths.
@@ -94,18 +94,19 @@ def start_linear(model: MMVAE, batch: Batch, rows: Tensor, members: Sequence[int
         data = batch[rows[e][:: len(rows[e]) // ENOUGH_ROWS + 1]]
         c, x = data.covariates.double().numpy(), _cells(model, data)
         covariates = ShrunkRegression.fit(c, x, groups)
-        left = shrunk_covariance(x - covariates.predict(c)[0])
-        _start_member(model, left, covariates.coef, e)
+        residual_covariance = shrunk_covariance(x - covariates.predict(c)[0])
+        _start_member(model, residual_covariance, covariates.coef, e)
 
 
 def _cells(model: MMVAE, batch: Batch) -> Floats:
-    """Values of every modality side by side, NaN where not observed."""
+    """Values of all modalities, concatenated; NaN in unobserved cells."""
     parts = [torch.where(batch.observed[m], batch.values[m], torch.nan) for m in model.likelihoods]
-    side_by_side: Floats = torch.cat(parts, 1).double().numpy()
-    return side_by_side
+    cells: Floats = torch.cat(parts, 1).double().numpy()
+    return cells
 
 
 def _start_member(model: MMVAE, covariance: Floats, effects: Floats, e: int) -> None:
+    """Initialise member e from the residual covariance [D, D] and the covariate effects [1 + c, D]."""
     k, p = model.shared_dim, model.private_dim
     shared = FactorAnalysis.of_covariance(covariance, k) if k else None
     loadings: dict[str, Floats] = {}
@@ -115,13 +116,12 @@ def _start_member(model: MMVAE, covariance: Floats, effects: Floats, e: int) -> 
         own = columns[m] = slice(begin, begin := begin + d)
         w = shared.loadings[:, own] if shared else np.zeros((0, d))
         noise[m] = shared.noise[own] if shared else np.diag(covariance)[own]
-        if p:
+        if p:  # factors of what the shared latents do not explain
             private = FactorAnalysis.of_covariance(covariance[own, own] - w.T @ w, p)
             w, noise[m] = np.concatenate([w, private.loadings]), private.noise
         loadings[m] = w
-        if hasattr(model.likelihoods[m], "start"):
-            likelihood: Any = model.likelihoods[m]
-            likelihood.start(*map(torch.from_numpy, (w, effects[:, own], noise[m])), e)
+        if isinstance(likelihood := model.likelihoods[m], LinearStart):
+            likelihood.start(torch.from_numpy(w), torch.from_numpy(effects[:, own]), torch.from_numpy(noise[m]), e)
     for name, encoder in model.encoders.items():
         seen = model.sees[name]
         w, psi, effect = (
@@ -132,12 +132,16 @@ def _start_member(model: MMVAE, covariance: Floats, effects: Floats, e: int) -> 
 
 
 def _start_encoder(model: MMVAE, encoder: Any, w: Floats, noise: Floats, effects: Floats, e: int) -> None:
+    """Write the expert of a factor model, which is linear in values and covariates, on the skip path of an encoder."""
+    # regression of z on the residuals: precision sum w^2 / psi, gain w / psi / precision
     precision = np.maximum((w**2 / noise).sum(1), LEAST_PRECISION)
     gain = (w / noise).T / precision
+    # adapted to the fusion rule: powers of gpoe sum to 1; an expert of moe includes the prior
     if isinstance(model.fuse, GeneralisedPoE):
         precision = precision * len(model.encoders)
     elif model.fuse is moe:
         gain, precision = gain * precision / (1 + precision), 1 + precision
+    # outputs: location, gain (x - B c), then log scale, constant
     k = len(w)
     weight, bias = np.zeros((len(gain) + len(effects) - 1, 2 * k)), np.zeros(2 * k)
     weight[:, :k] = np.concatenate([gain, -effects[1:] @ gain])

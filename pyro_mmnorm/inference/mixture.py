@@ -1,4 +1,4 @@
-"""Mixture: where a value lies among many draws of what the norm predicts, in the log domain."""
+"""Mixture of the predictive distributions of many draws: z-scores and quantiles, in the log domain."""
 
 import copy
 import math
@@ -13,29 +13,30 @@ from scipy import special
 from torch import Tensor
 from torch.distributions import Normal
 
+from pyro_mmnorm.distributions.regional import is_conditional
 from pyro_mmnorm.distributions.tails import has_tails, log_cdf, log_sf, monte_carlo_tails
 from pyro_mmnorm.inference.draws import log_mean_exp
 
 __all__ = ["EDGE", "Mixture", "raw_z"]
 
-REPLICATES = 16  # per draw, for a likelihood whose tails nobody knows
+REPLICATES = 16  # per draw, for a likelihood without registered tails
 EDGE = 2.576
-"""SDs beyond which `Mixture.tailed_z` goes on as a normal."""
-NARROWEST = 0.2  # of z that has seen its own region
-UNDERFLOW = 1e-300  # below it a probability is told by its logarithm
-WIDEST, STEPS, CLOSE = 1e9, 60, 1e-7  # of the search for a quantile: SDs, steps and error in z
+"""SDs beyond which `Mixture.tailed_z` continues as a normal."""
+NARROWEST = 0.2  # smallest SD of z of a region that informed the draws
+UNDERFLOW = 1e-300  # smallest tail probability that is computed without logarithms
+WIDEST, STEPS, CLOSE = 1e9, 60, 1e-7  # search for a quantile: widest bracket in SDs, steps, error in z
 
 
 @dataclass(frozen=True, kw_only=True)
 class Mixture:
-    r"""The even mixture over draws of one modality's distribution.
+    r"""The mixture with equal weights over draws of one modality's distribution.
 
     .. math:: F(x) = \frac1S \sum_s F(x \mid z_s), \qquad z = \Phi^{-1}(F(x))
 
     Args:
-        distribution: Batch shape [S, n, d], or [S, members, n, d] with an ensemble; or with the regions as event.
-        members: Ensemble members, all of which are mixed.
-        seed: Of replicates, where the distribution's tails are not known.
+        distribution: Batch shape [S, n, d], or [S, members, n, d] with an ensemble; or with event shape [d].
+        members: Ensemble members; the mixture is over all of them.
+        seed: Seed of the replicates, for a distribution without registered tails.
 
     Examples:
         >>> import pyro.distributions as dist
@@ -61,27 +62,29 @@ class Mixture:
 
     @property
     def reconstruction_z_sd(self) -> Tensor:
-        r"""SD that z has in healthy people where the draws have seen the region itself, [n, d].
+        r"""SD of z in healthy people where the region itself informed the draws, [n, d].
 
         .. math:: \mathrm{SD}(z) = \sqrt{\frac{s^2 - v}{s^2 + v}}
 
-        with s^2 the variance of the noise and v that of the prediction between draws, exact in a linear Gaussian model
-        with its own posterior: there x - E[x] has variance s^2 - v, and z takes it for s^2 + v. v is each person's
-        own; it is large where little was observed. 1 where regions are scored given the others, or without variance.
+        with s^2 the variance of the noise and v the variance of the mean between draws. It is exact in a linear
+        Gaussian model with its own posterior, where x - E[x] has variance s^2 - v while z assumes s^2 + v. v differs
+        between people; it is large where little was observed. 1 where z is given the other regions, or where the
+        variance is infinite.
         """
         loc, noise, between = self._moments
-        if getattr(self.distribution, "given_others", False):
+        if is_conditional(self.distribution):
             return torch.ones_like(loc)
         share = ((noise - between) / (noise + between)).nan_to_num(1.0)  # noise of infinite variance
         return share.clamp(min=NARROWEST**2).sqrt()
 
     def z(self, x: Tensor) -> Tensor:
-        """Raw z of values [n, d]; in float64, finite however far out."""
+        """Raw z of values [n, d], in float64; finite far in the tails."""
         if isinstance(self.distribution, Normal):
             return self._z_of_normals(self.distribution, x)
         if has_tails(self.distribution):
             tails = (log_mean_exp(self._pooled(tail(self.distribution, x)), 0) for tail in (log_cdf, log_sf))
             return raw_z(*tails)
+        # share of replicates over all draws, with half a replicate added so that it is neither 0 nor 1
         low, _ = monte_carlo_tails(self.distribution, x, REPLICATES, self.seed)
         share = self._pooled((low.exp() * (REPLICATES + 1) - 0.5) / REPLICATES)
         total = REPLICATES * len(share)
@@ -89,13 +92,13 @@ class Mixture:
         return raw_z(below.log(), torch.log1p(-below))
 
     def tailed_z(self, x: Tensor) -> Tensor:
-        r"""Raw z; beyond 2.576 SD (.5 % a side) it goes on as that of the normal with the mixture's mean and SD.
+        r"""Raw z; beyond 2.576 SD (0.5 % per side) it continues as that of a normal with the mixture's mean and SD.
 
         .. math:: z(x) = z(m + e s) + (x - m) / s - e, \qquad x > m + e s, \quad e = 2.576
 
-        and likewise below. Out there z is a matter of the few farthest draws: where its exact value is 5, 4,096 draws
-        are off by up to .3 to 1.3 in the worst of 115 regions, this by .01 to .10 (tests/test_mixture.py). Where the
-        noise is not normal with the same SD at every draw, tails may be heavy, and the smaller of both is taken.
+        and symmetrically below. In the far tails raw z depends on few draws: at an exact value of 5, the error of 4,096
+        draws is up to 0.3 to 1.3 in the worst of 115 regions, that of this z 0.01 to 0.10 (test_mixture.py). If the
+        noise is not normal with equal SD at every draw, the tails may be heavy, and the smaller abs(z) is taken.
         """
         raw, unit = self.z(x), (x - self.loc) / self.scale
         beyond = unit.abs() - EDGE
@@ -107,14 +110,14 @@ class Mixture:
         return raw
 
     def quantile(self, z: Tensor, regions: Sequence[int]) -> Tensor:
-        """Values of some regions whose `tailed_z` is z, [q, n, r]; right to 1e-7 in z."""
+        """Values of some regions whose `tailed_z` is z, [q, n, r]; accurate to 1e-7 in z."""
         own = list(regions)
         if has_tails(self.distribution):
             cut = self._cut(own)
             if cut.loc.shape[-1] == len(own):
                 return _solved(cut.tailed_z, cut.loc, cut.scale, z)
 
-        def score(x: Tensor) -> Tensor:  # a distribution that cannot be cut: all of its regions are computed
+        def score(x: Tensor) -> Tensor:  # a distribution that cannot be cut: compute all regions
             whole = self.loc.clone()
             whole[..., own] = x
             return self.tailed_z(whole)[..., own]
@@ -123,7 +126,7 @@ class Mixture:
 
     @cached_property
     def _moments(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Mean, and variance within and between draws, [n, d]; by replicates where a distribution knows no moments."""
+        """Mean, and variance within and between draws, [n, d]; by replicates for a distribution without moments."""
         try:
             mean, variance = torch.broadcast_tensors(self.distribution.mean, self.distribution.variance)
         except NotImplementedError:
@@ -137,7 +140,7 @@ class Mixture:
 
     @property
     def _even(self) -> bool:
-        """Whether the noise is normal with the same SD at every draw."""
+        """Whether the noise is normal with equal SD at every draw."""
         normal = self.distribution
         return isinstance(normal, Normal) and bool((normal.scale == normal.scale[:1]).all())
 
@@ -146,10 +149,10 @@ class Mixture:
         return x.flatten(0, 1) if self.members > 1 else x
 
     def _z_of_normals(self, normal: Normal, x: Tensor) -> Tensor:
-        """As for any distribution, from the tail on the far side of the mixture's mean alone.
+        """Raw z of a mixture of normals, from its smaller tail alone.
 
-        Its probability is a mean of complementary error functions, which are right to a rounding far out; logarithms,
-        at ten times the price, are needed only where it underflows, beyond |z| = 37.
+        The tail probability is a mean of complementary error functions, which are accurate far in the tails. Logarithms
+        take ten times as long and are needed only where it underflows, beyond abs(z) = 37.
         """
         unit = self._pooled((x - normal.loc) / normal.scale)
         side = torch.where(unit.mean(0) < 0, -1.0, 1.0).to(unit)
@@ -162,7 +165,7 @@ class Mixture:
         return -side * torch.from_numpy(special.ndtri_exp(log.double().numpy()))
 
     def _z_at(self, x: Tensor, cells: Tensor) -> Tensor:
-        """Raw z where `cells` [n, d] is True, [cells]; the others are not computed where it can be helped."""
+        """Raw z where `cells` [n, d] is True, [cells]; of normals, no other cell is computed."""
         normal = self.distribution
         if not isinstance(normal, Normal):
             return self.z(x)[cells]
@@ -170,7 +173,7 @@ class Mixture:
         return self._z_of_normals(Normal(loc[..., cells], scale[..., cells]), x[cells])
 
     def _cut(self, regions: list[int]) -> Self:
-        """The mixture of some regions alone: every parameter that has a number per region, cut to theirs."""
+        """The mixture of some regions alone: every parameter with one number per region is cut to theirs."""
         whole: Any = self.distribution
         d, one = torch.Size([*whole.batch_shape, *whole.event_shape])[-1], copy.copy(whole)
         for name, part in vars(whole).items():
@@ -180,22 +183,23 @@ class Mixture:
 
 
 def raw_z(log_cdf: Tensor, log_sf: Tensor) -> Tensor:
-    """z with these two tails: the inverse normal of the smaller one, which loses nothing far out."""
+    """z with these two log tail probabilities: the inverse normal of the smaller one, accurate far in the tails."""
     lower = torch.from_numpy(special.ndtri_exp(log_cdf.numpy()))
     upper = torch.from_numpy(special.ndtri_exp(log_sf.numpy()))
     return torch.where(log_cdf < log_sf, lower, -upper)
 
 
 def _solved(score: Callable[[Tensor], Tensor], loc: Tensor, scale: Tensor, z: Tensor) -> Tensor:
-    """x with score(x) = z, [q, n, r]; score grows, and is nearly (x - loc) / scale.
+    """x with score(x) = z, [q, n, r], for an increasing score close to (x - loc) / scale.
 
-    The secant between both ends of a bracket, the value at the end that stays being halved so that both ends move;
-    its middle where the secant knows no way.
+    False position on a bracket, with the Illinois rule: the value at the end that is kept is halved, so that both ends
+    move. Bisection where the secant is not finite.
     """
 
     def beyond(x: Tensor) -> Tensor:
         return torch.stack([score(one) for one in x]) - z
 
+    # bracket: widen each end until the score at it is on the right side of z
     low, high, width = loc + (z - 0.5) * scale, loc + (z + 0.5) * scale, 0.5
     below, above = beyond(low), beyond(high)
     while width < WIDEST and ((below > 0) | (above < 0)).any():

@@ -1,4 +1,4 @@
-"""Refinement: local steps on each person's own posterior, which close what an encoder leaves open."""
+"""Refinement: local steps on the posterior of each person, which reduce the amortisation gap of the encoders."""
 
 import torch
 from torch import Tensor
@@ -9,31 +9,30 @@ from pyro_mmnorm.models.vae import MMVAE
 
 __all__ = ["refined"]
 
-BACK = 0.3
-SETTLED = 1e-14
-"""Nats that nobody's next step would gain more than: the posteriors are right to 1e-7 of their scale."""
+BACK = 0.3  # factor on the step length after a step that does not raise the ELBO
+SETTLED = 1e-14  # nats; a smaller expected gain of every person ends the steps: an error of 1e-7 posterior SDs
 
 
 def refined(model: MMVAE, batch: Batch, steps: int, *, seed: int = 0) -> DiagonalNormal:
-    r"""Posterior of each person after some steps up his or her own ELBO, from the encoders' answer on.
+    r"""Posterior of each person after local steps that maximise the person's ELBO, from the encoders' output on.
 
     .. math:: (\mu_i, \sigma_i) = \arg\max_{\mu, \sigma}\;
         E_{\mathcal{N}(\mu, \sigma^2)} \Big[ \sum_m \lambda_m \log p(x_{im} \mid z, c_i) \Big]
         - \beta\, \mathrm{KL}(\mathcal{N}(\mu, \sigma^2) \| p(z \mid c_i))
 
-    over the visible cells of the person. A product of experts cannot let one modality's certainty depend on another,
-    nor know which cells of a modality were missing; the person's own steps can. The steps are Newton's with the
-    curvature at the encoders' answer, :math:`H = I + [-\partial^2 \log p(x_i \mid z) / \partial z^2]_+`, from which the
-    scale also starts when that is better: in a linear Gaussian model the first step is the last. A step that does not
-    raise the person's ELBO is taken back and shortened, so the answer is never worse than the encoders', and where no
-    step has anything to gain, there are no more. All people share one set of noise, so that nobody's answer depends on
-    another.
+    over the visible cells of the person. In a product of experts the precision of one modality does not depend on the
+    others, nor on which cells of the modality are missing; the local steps account for both. They are Newton steps with
+    the curvature at the encoders' output, :math:`H = I + [-\partial^2 \log p(x_i \mid z) / \partial z^2]_+`, which also
+    gives the initial scale where that raises the ELBO: in a linear Gaussian model one step suffices. A step that does
+    not raise the person's ELBO is undone and shortened, so the result is never worse than that of the encoders. Steps
+    end when no person has anything to gain. All people share one set of base samples, so the result of a person does
+    not depend on the others.
 
     Args:
         model: Trained; its posterior must be diagonal normal.
         batch: n people.
-        steps: Number of steps; 0 gives the encoders' answer.
-        seed: Of the noise.
+        steps: Number of steps; with 0 the result is that of the encoders.
+        seed: Seed of the base samples.
 
     Returns:
         Batch shape [n] or [members, n].
@@ -61,19 +60,22 @@ def refined(model: MMVAE, batch: Batch, steps: int, *, seed: int = 0) -> Diagona
         )
     if not steps:
         return first
-    seen = batch.seeing({m: batch.visible(m) for m in batch.values})
+    seen = batch.with_observed({m: batch.visible(m) for m in batch.values})
     noise = _noise(first, seed)
-    turn, curvature = _curvature(model, seen, first.loc)
+    vectors, curvature = _curvature(model, seen, first.loc)
     at = torch.stack([first.loc, first.scale.log()])
-    narrow = torch.stack([first.loc, -0.5 * _diagonal(turn, curvature).log()])
+    laplace = torch.stack([first.loc, -0.5 * _diagonal(vectors, curvature).log()])
     best, slope = _loss(model, seen, at, noise)
     length = torch.ones_like(best)
     for step in range(steps):
-        rise = torch.stack([_solve(turn, curvature, slope[0]), slope[1] / 2])
+        # Newton direction: H^{-1} for the location; the curvature in log scale is 2 at the optimum
+        rise = torch.stack([_solve(vectors, curvature, slope[0]), slope[1] / 2])
         if step and float((slope * rise).sum((0, -1)).max()) < SETTLED:
             break
-        proposal = narrow if step == 0 else at - length.unsqueeze(-1) * rise
+        # the first step only proposes the scale of the Laplace approximation, diag(H)^{-1/2}
+        proposal = laplace if step == 0 else at - length.unsqueeze(-1) * rise
         loss, new_slope = _loss(model, seen, proposal, noise)
+        # accept by person; lengthen the step after a success, shorten it after a failure
         better = loss < best
         best = torch.where(better, loss, best)
         at, slope = (torch.where(better.unsqueeze(-1), a, b) for a, b in ((proposal, at), (new_slope, slope)))
@@ -83,9 +85,9 @@ def refined(model: MMVAE, batch: Batch, steps: int, *, seed: int = 0) -> Diagona
 
 
 def _noise(q: DiagonalNormal, seed: int) -> Tensor:
-    """2k points on a sphere, rotated at random, with the mean and covariance of standard normal noise, [2k, 1.., k].
+    """2k points on a sphere in a random rotation, with mean 0 and covariance I, [2k, 1.., k].
 
-    Expectations of quadratics are exact with them (the spherical-radial rule of Arasaratnam & Haykin, 2009,
+    Expectations of quadratic functions are exact with them (spherical-radial rule of Arasaratnam & Haykin, 2009,
     https://doi.org/10.1109/TAC.2009.2019800).
     """
     k = q.event_shape[0]
@@ -95,7 +97,7 @@ def _noise(q: DiagonalNormal, seed: int) -> Tensor:
 
 
 def _curvature(model: MMVAE, batch: Batch, loc: Tensor) -> tuple[Tensor, Tensor]:
-    """Eigenvectors and eigenvalues (at least 1, the prior's) of each person's H at `loc`."""
+    """Eigenvectors and eigenvalues (at least 1, that of the prior) of each person's H at `loc`."""
     with torch.enable_grad():
         z = loc.clone().requires_grad_()
         (slope,) = torch.autograd.grad(_misfit(model, batch, z).sum(), z, create_graph=True)
@@ -104,14 +106,14 @@ def _curvature(model: MMVAE, batch: Batch, loc: Tensor) -> tuple[Tensor, Tensor]
     return vectors, 1 + values.clamp(min=0)
 
 
-def _solve(turn: Tensor, values: Tensor, x: Tensor) -> Tensor:
+def _solve(vectors: Tensor, values: Tensor, x: Tensor) -> Tensor:
     """H^{-1} x."""
-    return (turn @ ((turn.mT @ x.unsqueeze(-1)) / values.unsqueeze(-1))).squeeze(-1)
+    return (vectors @ ((vectors.mT @ x.unsqueeze(-1)) / values.unsqueeze(-1))).squeeze(-1)
 
 
-def _diagonal(turn: Tensor, values: Tensor) -> Tensor:
+def _diagonal(vectors: Tensor, values: Tensor) -> Tensor:
     """diag(H)."""
-    return (turn.square() * values.unsqueeze(-2)).sum(-1)
+    return (vectors.square() * values.unsqueeze(-2)).sum(-1)
 
 
 def _misfit(model: MMVAE, batch: Batch, z: Tensor) -> Tensor:

@@ -27,12 +27,12 @@ from pyro_mmnorm.models.vae import MMVAE
 
 __all__ = ["Loop", "device_of", "fit"]
 
-VALIDATION_DRAWS = 4
-MIN_BATCH, STEPS_AN_EPOCH = 32, 8
+VALIDATION_DRAWS = 4  # of the latents, for the validation loss
+MIN_BATCH, STEPS_PER_EPOCH = 32, 8  # small cohorts have smaller batches, so that an epoch has 8 steps
 
 
 def device_of(name: str) -> torch.device:
-    """`auto`, `cpu` or `cuda` -> a device; auto takes the GPU when there is one.
+    """`auto`, `cpu` or `cuda` -> a device; `auto` is the GPU where available.
 
     Raises:
         InputError: For `cuda` on a machine without one.
@@ -47,13 +47,13 @@ def device_of(name: str) -> torch.device:
 
 
 def rising(epoch: int, warmup: int) -> float:
-    """Factor on the KL weight in `epoch` (counted from 0): rises linearly to 1, starting above 0."""
+    """Factor on the KL weight in `epoch` (counted from 0): increases linearly to 1, starting above 0."""
     return min(1.0, (epoch + 1) / max(1, warmup))
 
 
 @contextlib.contextmanager
 def _distributions_checked_once() -> Iterator[None]:
-    """Restore the validation of distributions, which costs a third of a step and is off after a first one."""
+    """Restore the validation of distributions, which takes a third of a step and is disabled after the first one."""
     names = ("validate_distributions_pyro", "validate_distributions_torch", "validate_infer", "validate_poutine")
     before = {name: pyro.settings.get(name) for name in names}
     try:
@@ -71,31 +71,31 @@ def fit(
     device: str = "auto",
     progress: bool | None = None,
 ) -> pd.DataFrame:
-    """Train in place on healthy people; the best weights on the validation part are restored.
+    """Train in place on healthy people, and restore the weights with the lowest validation loss.
 
-    Where no epoch beat the linear start, there is nothing in the data that is not linear, or too little data to learn
-    it: the model stays at its linear start, which is then computed from the validation part too. Where one did, and
-    `start: best`, a second model is trained from random weights with its linear paths shut; the one with the lower
-    validation loss is kept. With members, all of them keep the start that is better in the mean.
+    If no epoch improves on the linear start, the data have no nonlinear effects that this sample size can show: the
+    model stays at its linear start, which is then recomputed with the validation part. If one does and `start` is
+    `best`, a second model is trained from random weights with frozen linear paths, and the model with the lower
+    validation loss is kept. All members of an ensemble keep the start with the lower mean loss.
 
     Args:
         model: From `MMVAE.for_cohort`.
-        cohort: Training controls (`cohort.train`); early stopping watches a part of them.
+        cohort: Training controls (`cohort.train`), part of which is used for early stopping.
         config: Defaults of `TrainConfig` when None.
-        seed: Of the validation part, the order of subjects and the draws.
-        device: auto, cpu or cuda; the model is back on the CPU afterwards.
-        progress: Show a bar; None: only on a terminal.
+        seed: Seed of the validation part, the order of subjects and the draws.
+        device: auto, cpu or cuda; afterwards the model is on the CPU.
+        progress: Whether to show a progress bar; None: only on a terminal.
 
     Returns:
-        One row an epoch from the start that was kept: epoch, loss and validation_loss (negative ELBO per subject), kl,
-        log_likelihood_<modality> of the validation part, active_units (latents whose posterior mean varies by more
-        than 0.01 between subjects), share_prior and share_<expert> (of the posterior's precision, mean over latents),
-        kl_latent_<l>, best_epoch (so far; 0 is the start), beta, seconds, and start. With members,
-        figures are means over them, and validation_loss and best_epoch stand there for each too, as
-        validation_loss_member_<e> and best_epoch_member_<e>.
+        One row per epoch from the start that was kept: epoch, loss and validation_loss (negative ELBO per subject), kl,
+        log_likelihood_<modality> of the validation part, active_units (latents whose posterior mean has a variance
+        above 0.01 between subjects), share_prior and share_<expert> (of the posterior's precision, mean over latents),
+        kl_latent_<l>, best_epoch (so far; 0 is the start), beta, seconds, and start. In ensembles, figures are means
+        over members, and validation_loss_member_<e> and best_epoch_member_<e> are those of each member.
 
     Raises:
-        FloatingPointError: When the loss stops being a number; the message names the site.
+        InputError: For a model without preprocessing, an unknown device, or networks that `start` does not fit.
+        FloatingPointError: When the loss is not finite; the message names the site.
 
     References:
         Burda, Grosse & Salakhutdinov (2016), https://arxiv.org/abs/1509.00519 (active units)
@@ -111,7 +111,10 @@ def fit(
     config = config or TrainConfig()
     if model.preprocess is None:
         raise InputError(
-            "fit", "a model without preprocessing", "one of MMVAE.for_cohort", "build it so, or write your own SVI loop"
+            "fit",
+            "a model without preprocessing",
+            "one of MMVAE.for_cohort",
+            "use for_cohort, or write your own SVI loop",
         )
     place = device_of(device)
     batch = model.preprocess(cohort)
@@ -153,7 +156,7 @@ def fit(
 
 
 class _Fit(NamedTuple):
-    """What training from one start gave: validation loss, history, weights, and which members stayed at the start."""
+    """Result of training from one start: validation loss, history, weights, and which members stayed at the start."""
 
     start: Start
     loss: float
@@ -167,7 +170,7 @@ def _weights(model: MMVAE) -> dict[str, Tensor]:
 
 
 def _split_rows(n: int, members: int, config: TrainConfig, seed: int) -> tuple[Tensor, Tensor]:
-    """Training rows [members, a] and validation rows [members, b]; those of member e are a lone model's of seed + e."""
+    """Training rows [members, a] and validation rows [members, b]; member e has those of a model with seed + e."""
     orders = [torch.from_numpy(np.random.default_rng(seed + e).permutation(n)) for e in range(members)]
     if config.resample == "folds":
         if members < 2:
@@ -188,21 +191,21 @@ def _split_rows(n: int, members: int, config: TrainConfig, seed: int) -> tuple[T
 
 
 class _Rows:
-    """A batch side by side in memory, so that rows are gathered by two indexings and not by one for each table."""
+    """A batch concatenated in memory, so that rows are gathered by two indexings instead of one per table."""
 
     def __init__(self, batch: Batch) -> None:
         self.batch = batch
         self.sizes = [x.shape[-1] for x in batch.values.values()]
         self.numbers = torch.cat([*batch.values.values(), batch.covariates], -1)
         self.observed = torch.cat(list(batch.observed.values()), -1)
-        self.batch = self(slice(None)).renewed(index=batch.index)  # views: nobody is held twice
+        self.batch = self(slice(None)).replace_unchecked(index=batch.index)  # views: no copy in memory
 
     def __call__(self, rows: Tensor | slice) -> Batch:
         """The people at `rows`, [b] or [members, b]."""
         *values, covariates = self.numbers[rows].split([*self.sizes, self.batch.covariates.shape[-1]], -1)
         observed = self.observed[rows].split(self.sizes, -1)
         names = self.batch.values
-        return self.batch.renewed(
+        return self.batch.replace_unchecked(
             values=dict(zip(names, values, strict=True)),
             observed=dict(zip(names, observed, strict=True)),
             covariates=covariates,
@@ -215,10 +218,10 @@ class Loop:
 
     Args:
         model: Trained in place.
-        batch: The training cohort, all of it in memory.
-        config: Of the fit.
+        batch: The whole training cohort.
+        config: Settings of the fit.
         validation: Validation rows of each member, [members, b]; none when None.
-        seed: Member e shuffles, hides and draws as a lone model of seed + e.
+        seed: Member e shuffles, masks and draws as a single model with seed + e.
         warmup: Epochs of KL warm-up.
     """
 
@@ -246,7 +249,7 @@ class Loop:
         self.best = {name: x.detach().clone() for name, x in model.named_parameters()}
 
     def run(self, rows: Tensor, epochs: Any) -> pd.DataFrame:
-        """Train on `rows`, [members, a], for as long as `epochs` lasts or until nothing gets better."""
+        """Train on `rows`, [members, a], until `epochs` end or early stopping."""
         history: list[dict[str, float]] = []
         if self.validation is not None:
             self._validate(self.validation, -1)
@@ -262,14 +265,14 @@ class Loop:
         return pd.DataFrame(history)
 
     def gather(self, rows: Tensor) -> Batch:
-        """The people at `rows`, [members, b], without a member axis for a lone model."""
+        """The people at `rows`, [members, b], without a member axis for a single model."""
         return self.rows(rows if self.model.members > 1 else rows[0])
 
     def _epoch(self, rows: Tensor, epoch: int) -> dict[str, float]:
         began = time.perf_counter()
         beta = rising(epoch, self.warmup) * self.model.beta
         n = rows.shape[1]
-        size = min(self.config.batch_size, max(MIN_BATCH, n // STEPS_AN_EPOCH))
+        size = min(self.config.batch_size, max(MIN_BATCH, n // STEPS_PER_EPOCH))
         shuffled = rows.gather(
             1, torch.stack([torch.randperm(n, generator=g, device=g.device) for g in self.generators])
         )
@@ -300,9 +303,10 @@ class Loop:
         return value
 
     def _validate(self, validation: Batch, epoch: int) -> dict[str, float]:
-        """Figures of the validation part; keeps each member's best weights."""
+        """Figures of the validation part; stores the best weights of each member."""
         members = self.model.members
         logs, kl, mean = elbo_terms(self.model, validation, VALIDATION_DRAWS)
+        # loss with the final weight of the KL, so that epochs of the warm-up are comparable
         total = self.model.beta * kl
         for m, weight in self.model.weights.items():
             total = total - weight * logs[m]
@@ -310,6 +314,7 @@ class Loop:
         figures = {"validation_loss": total.mean(-1), "kl": kl.mean(-1), "active_units": active.double()}
         figures |= {f"log_likelihood_{m}": x.mean(-1) for m, x in logs.items()}
         latents = latent_table(self.model, validation)
+        # each member keeps its own best weights
         loss = figures["validation_loss"].reshape(members).cpu()
         better = (loss < self.best_loss) & ~self.stopped
         for name, x in self.model.named_parameters():
@@ -331,25 +336,25 @@ class Loop:
     def _stops(self, epoch: int) -> bool:
         if self.validation is None or not self.config.early_stopping:
             return False
+        # patience counts from the best epoch, or from the end of the warm-up if that is later
         since = epoch - torch.clamp(self.best_epoch, min=min(self.warmup, self.config.epochs))
         self.stopped |= since >= self.config.patience
         return bool(self.stopped.all())
 
 
 def _blame(model: MMVAE, batch: Batch, beta: float | Tensor, epoch: int) -> str:
-    """Which site or parameter stopped being a number."""
+    """The site or parameter that is not finite."""
     where = f"fit: epoch {epoch + 1}"
     todo = "Lower train.learning_rate, or look for extreme values with `mmnorm inspect`."
     for name, parameter in model.named_parameters():
         if not torch.isfinite(parameter).all():
-            return f"{where}: parameter {name!r} is not finite; expected numbers. {todo}"
+            return f"{where}: parameter {name!r} is not finite; expected finite numbers. {todo}"
     guide = poutine.trace(model.infer).get_trace(batch, beta=beta)
     trace = poutine.trace(poutine.replay(model.generate, trace=guide)).get_trace(batch, beta=beta)
     for part in (guide, trace):
         part.compute_log_prob()
         for name, site in part.nodes.items():
             if site["type"] == "sample" and not torch.isfinite(site["log_prob_sum"]):
-                return (
-                    f"{where}: site {name!r} has log-probability {site['log_prob_sum']:.3g}; expected a number. {todo}"
-                )
-    return f"{where}: the loss is not finite, though every site is; expected a number. {todo}"
+                got = f"site {name!r} has log-probability {site['log_prob_sum']:.3g}"
+                return f"{where}: {got}; expected a finite number. {todo}"
+    return f"{where}: the loss is not finite, though every site is; expected a finite number. {todo}"

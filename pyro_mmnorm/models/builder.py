@@ -1,118 +1,151 @@
-"""The parts of a model by name: fusion, likelihoods, prior and networks, built to the size of the data."""
+"""Builds the parts of a model, given by name or as callables, to the shape of the data."""
 
 import inspect
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, TypedDict
 
 import numpy as np
 
-from pyro_mmnorm.core.errors import InputError
+from pyro_mmnorm.config import MODEL_DEFAULTS
+from pyro_mmnorm.core.errors import InputError, check_known, hint
 from pyro_mmnorm.data.preprocess import Preprocess
 from pyro_mmnorm.models.fusion import FUSIONS, Fusion
-from pyro_mmnorm.models.likelihoods import LIKELIHOODS, Likelihood
+from pyro_mmnorm.models.likelihoods import LIKELIHOODS, Likelihood, LocationScale
 from pyro_mmnorm.models.networks import Encoder, Network
-from pyro_mmnorm.models.priors import PRIORS, Prior, PseudoInputs
+from pyro_mmnorm.models.priors import PRIORS, Prior, PseudoInputs, VampPrior
 
-__all__ = ["ModelParts"]
+__all__ = ["ModelOptions", "check_options", "model_parts", "option_record", "with_defaults"]
 
 type Named = str | Mapping[str, Any]
 """A name, or {name: ..., option: ...}."""
+type PerMember = float | Sequence[float]
+"""One number for all ensemble members, or one per member."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class ModelParts:
-    """What a model is made of.
+class ModelOptions(TypedDict, total=False):
+    """Options of `MMVAE.for_cohort` and `MMVAE.build`, described there; their defaults are those of `ModelConfig`."""
 
-    Each of fusion, likelihood and prior is one of
+    fusion: Named | Fusion
+    likelihood: Named | type[Likelihood] | Likelihood | Mapping[str, Named | type[Likelihood] | Likelihood]
+    prior: Named | type[Prior] | Prior
+    latent_dim: int
+    private_dim: int
+    experts: Literal["modalities", "joint"]
+    hidden: Sequence[int]
+    skip: bool
+    activation: Literal["silu", "relu"]
+    beta: PerMember
+    members: int
+    modality_weights: Mapping[str, PerMember]
 
-    * a name, such as "student_t", or with options {"name": "mvn_lowrank", "rank": 4};
-    * a class, built as the named ones are (see FUSIONS, LIKELIHOODS, PRIORS);
-    * any other callable, used as it is.
+
+def check_options(options: Mapping[str, Any], function: Callable[..., Any]) -> None:
+    """Refuse keywords that a function with `ModelOptions` does not know.
 
     Args:
-        fusion: Experts in, posterior out.
-        likelihood: One for every modality, or modality -> likelihood (`normal` where not named).
-        prior: Of all latents, shared and private.
-        latent_dim: Shared latents.
-        private_dim: Private latents of each modality; latent_dim 0 with private ones gives unimodal models.
-        experts: `modalities`: one expert each; `joint`: one that sees all features side by side.
-        hidden: Widths of the encoders' hidden layers; decoders have them the other way round.
-        skip: Linear path beside each perceptron.
-        activation: Of the hidden layers.
-        beta: Weight of the KL term, or one a member.
-        modality_weights: modality -> lambda, or one a member.
+        options: The keywords beside its own.
+        function: A function with `**options: Unpack[ModelOptions]`.
+
+    Raises:
+        InputError: With the most similar keyword.
+    """
+    own = [p.name for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    known = [*ModelOptions.__annotations__, *own]
+    for name in options:
+        check_known(f"MMVAE.{function.__name__}", name, known)
+
+
+def with_defaults(options: ModelOptions) -> ModelOptions:
+    """All options, with the defaults of `ModelConfig` where not given.
 
     Examples:
-        >>> ModelParts(likelihood={"pet": "student_t"}).record()["likelihood"]
-        {'pet': 'student_t'}
+        >>> with_defaults({"latent_dim": 4})["fusion"]
+        'poe'
     """
+    defaults: ModelOptions = MODEL_DEFAULTS.model_dump()  # type: ignore[assignment]
+    return {**defaults, **options}
 
-    fusion: Named | Fusion = "poe"
-    likelihood: Named | Likelihood | Mapping[str, Named | Likelihood] = "normal"
-    prior: Named | Prior = "normal"
-    latent_dim: int = 16
-    private_dim: int = 0
-    experts: Literal["modalities", "joint"] = "modalities"
-    hidden: Sequence[int] = (64, 32)
-    skip: bool = True
-    activation: Literal["silu", "relu"] = "silu"
-    beta: float | Sequence[float] = 1.0
-    modality_weights: Mapping[str, float | Sequence[float]] = field(default_factory=dict)
 
-    def modules(self, preprocess: Preprocess, seeds: Sequence[int]) -> dict[str, Any]:
-        """The arguments of `MMVAE` for data of this shape; one seed a member."""
-        if self.latent_dim + self.private_dim < 1:
-            raise InputError("model.latent_dim", "0 latents", "at least 1, shared or private", "raise latent_dim")
-        sizes, c, k, p = preprocess.sizes, preprocess.width, self.latent_dim, self.private_dim
-        joint = self.experts == "joint"
-        sees = {"joint": tuple(sizes)} if joint else {m: (m,) for m in sizes}
-        if unknown := set(self._by_modality()) - set(sizes):
-            raise InputError("model.likelihood", f"{sorted(unknown)}", f"some of {sorted(sizes)}", "mend the names")
-        own = {m: [s + 104729 * (i + 1) for s in seeds] for i, m in enumerate(sizes)} | {"joint": list(seeds)}
-        encoders = {
-            e: Encoder(self._network(sum(sizes[m] for m in seen) + c, 2 * (k + p), self.hidden, own[e]))
-            for e, seen in sees.items()
-        }
-        likelihoods = {m: self._likelihood(m, preprocess, [s + 1 for s in own[m]]) for m in sizes}
-        total, members = k + p * len(sizes), len(seeds)
-        pseudo = self.prior == "vamp" or (isinstance(self.prior, Mapping) and self.prior.get("name") == "vamp")
-        prior = (PseudoInputs(sizes, c, members, seed=seeds[0]),) if pseudo else (total, c, members)
-        return {
-            "encoders": encoders,
-            "likelihoods": likelihoods,
-            "fuse": _made("fusion", self.fusion, FUSIONS, len(sees), k, members),
-            "prior": _made("prior", self.prior, PRIORS, *prior, seed=seeds[0]),
-            "latent_dim": k,
-            "private_dim": p,
-            "sees": sees,
-            "weights": self.modality_weights,
-            "beta": self.beta,
-        }
+def option_record(options: ModelOptions) -> dict[str, Any]:
+    """JSON-able options; a callable becomes {"custom": its name}, and must be passed again on loading.
 
-    def record(self) -> dict[str, Any]:
-        """JSON-able content; a callable becomes {"custom": its name}, and must be given again on loading."""
-        return {part.name: _plain(getattr(self, part.name)) for part in fields(self)}
+    Examples:
+        >>> option_record({"likelihood": {"pet": "student_t"}, "hidden": (8, 4)})
+        {'likelihood': {'pet': 'student_t'}, 'hidden': [8, 4]}
+    """
+    return {name: _plain(option) for name, option in options.items()}
 
-    def _by_modality(self) -> Mapping[str, Any]:
-        given = self.likelihood
-        return given if isinstance(given, Mapping) and "name" not in given else {}
 
-    def _network(self, inputs: int, outputs: int, hidden: Sequence[int], seeds: Sequence[int]) -> Network:
-        return Network(inputs, outputs, hidden, seeds, skip=self.skip, activation=self.activation)
+def model_parts(options: ModelOptions, preprocess: Preprocess, seeds: Sequence[int]) -> dict[str, Any]:
+    """The arguments of `MMVAE` for data of this shape.
 
-    def _likelihood(self, m: str, preprocess: Preprocess, seeds: Sequence[int]) -> Any:
-        each = self._by_modality()
-        spec = each.get(m, "normal") if each else self.likelihood
-        d = preprocess.sizes[m]
-        chosen, options = _chosen("likelihood", spec, LIKELIHOODS)
-        if not isinstance(chosen, type):
-            return chosen
-        outputs = d * getattr(chosen, "outputs", 1)
-        inputs = self.latent_dim + self.private_dim + preprocess.width
-        if getattr(chosen, "positive", False):
-            options = {**_volume_units(m, preprocess), **options}
-        return chosen(self._network(inputs, outputs, self.hidden[::-1], seeds), d, len(seeds), **options)
+    Args:
+        options: All of them, see `with_defaults`.
+        preprocess: Its modalities, regions and covariates.
+        seeds: One seed per ensemble member.
+
+    Raises:
+        InputError: For unknown names, options or modalities, and for a model without latents.
+    """
+    k, p, c, sizes = options["latent_dim"], options["private_dim"], preprocess.width, preprocess.sizes
+    if k + p < 1:
+        raise InputError("model.latent_dim", "0 latents", "at least 1, shared or private", "raise latent_dim")
+    sees = {"joint": tuple(sizes)} if options["experts"] == "joint" else {m: (m,) for m in sizes}
+    own = {m: [s + 104729 * (i + 1) for s in seeds] for i, m in enumerate(sizes)} | {"joint": list(seeds)}
+
+    def network(inputs: int, outputs: int, hidden: Sequence[int], seeds: Sequence[int]) -> Network:
+        return Network(inputs, outputs, hidden, seeds, skip=options["skip"], activation=options["activation"])
+
+    encoders = {
+        e: Encoder(network(sum(sizes[m] for m in seen) + c, 2 * (k + p), options["hidden"], own[e]))
+        for e, seen in sees.items()
+    }
+    likelihoods = {}
+    for m, spec in _by_modality(options["likelihood"], sizes).items():
+        chosen, given = _chosen("likelihood", spec, LIKELIHOODS)
+        if isinstance(chosen, type):
+            outputs, volumes = (chosen.outputs, chosen.positive) if issubclass(chosen, LocationScale) else (1, False)
+            net = network(k + p + c, outputs * sizes[m], options["hidden"][::-1], [s + 1 for s in own[m]])
+            units = _volume_units(m, preprocess) if volumes else {}
+            chosen = _built("likelihood", chosen, (net, sizes[m], len(seeds)), {**units, **given})
+        likelihoods[m] = chosen
+    return {
+        "encoders": encoders,
+        "likelihoods": likelihoods,
+        "fuse": _fusion(options["fusion"], (len(sees), k, len(seeds))),
+        "prior": _prior(options["prior"], k + p * len(sizes), preprocess, seeds),
+        "latent_dim": k,
+        "private_dim": p,
+        "sees": sees,
+        "weights": options["modality_weights"],
+        "beta": options["beta"],
+    }
+
+
+def _by_modality(likelihood: Any, sizes: Mapping[str, int]) -> dict[str, Any]:
+    """The likelihood of each modality, normal where not named."""
+    if not isinstance(likelihood, Mapping) or "name" in likelihood:
+        return dict.fromkeys(sizes, likelihood)
+    if unknown := set(likelihood) - set(sizes):
+        raise InputError("model.likelihood", f"{sorted(unknown)}", f"some of {sorted(sizes)}", "correct the names")
+    return {m: likelihood.get(m, "normal") for m in sizes}
+
+
+def _fusion(spec: Any, shape: tuple[int, int, int]) -> Fusion:
+    chosen, given = _chosen("fusion", spec, FUSIONS)
+    return _built("fusion", chosen, shape, given) if isinstance(spec, str | Mapping | type) else chosen
+
+
+def _prior(spec: Any, latent_dim: int, preprocess: Preprocess, seeds: Sequence[int]) -> Prior:
+    """A prior over all latents, with the seed of the first member where its initial values are random."""
+    chosen, given = _chosen("prior", spec, PRIORS)
+    if not isinstance(spec, str | Mapping | type):
+        return chosen
+    sizes, c, members = preprocess.sizes, preprocess.width, len(seeds)
+    vamp = isinstance(chosen, type) and issubclass(chosen, VampPrior)
+    shape = (PseudoInputs(sizes, c, members, seed=seeds[0]),) if vamp else (latent_dim, c, members)
+    seed = {"seed": seeds[0]} if "seed" in inspect.signature(chosen).parameters else {}
+    return _built("prior", chosen, shape, {**seed, **given})
 
 
 def _volume_units(m: str, preprocess: Preprocess) -> dict[str, Any]:
@@ -120,38 +153,36 @@ def _volume_units(m: str, preprocess: Preprocess) -> dict[str, Any]:
     loc, scale = np.array(preprocess.loc[m]), np.array(preprocess.scale[m])
     if not (loc > 0).all():
         got = f"{int((loc <= 0).sum())} regions that are not centred at a positive mean"
-        raise InputError(f"model.likelihood.{m}", got, "positive volumes, scaling: standard", "mend one of the two")
+        raise InputError(f"model.likelihood.{m}", got, "positive volumes, scaling: standard", "correct one of the two")
     return {"origin": 1.0, "step": scale / loc}
 
 
 def _chosen(role: str, spec: Any, known: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
-    """What a name (with options) or a callable stands for."""
+    """The part that a name stands for, and its options; a class or another callable stands for itself."""
     if not isinstance(spec, str | Mapping):
         return spec, {}
     options = dict(spec) if isinstance(spec, Mapping) else {"name": spec}
     name = options.pop("name", None)
     if name not in known:
-        raise InputError(f"model.{role}", repr(name), f"one of {sorted(known)}", "use one of these, or pass a callable")
+        todo = hint(name, known, "use one of these, or pass a callable")
+        raise InputError(f"model.{role}", repr(name), f"one of {sorted(known)}", todo)
     return known[name], options
 
 
-def _made(role: str, spec: Any, known: Mapping[str, Any], *sizes: Any, seed: int | None = None) -> Any:
-    """Built with its options, and with the seed of the first member where it draws its first parameters."""
-    chosen, options = _chosen(role, spec, known)
-    if not isinstance(spec, str | Mapping | type):
-        return chosen
-    drawn = {"seed": seed} if "seed" in inspect.signature(chosen).parameters else {}
+def _built(role: str, part: Any, shape: tuple[Any, ...], options: Mapping[str, Any]) -> Any:
+    """A part of this shape with its options."""
     try:
-        return chosen(*sizes, **(drawn | options))
+        return part(*shape, **options)
     except TypeError as error:
-        raise InputError(f"model.{role}", f"{options}", "options that it knows", f"mend them ({error})") from error
+        raise InputError(f"model.{role}", f"{options}", "options of this part", f"correct them ({error})") from error
 
 
-def _plain(part: Any) -> Any:
-    if isinstance(part, Mapping):
-        return {name: _plain(inner) for name, inner in part.items()}
-    if isinstance(part, list | tuple):
-        return [_plain(inner) for inner in part]
-    if callable(part):
-        return {"custom": getattr(part, "__qualname__", type(part).__qualname__)}
-    return part
+def _plain(option: Any) -> Any:
+    if isinstance(option, Mapping):
+        return {name: _plain(inner) for name, inner in option.items()}
+    if isinstance(option, list | tuple):
+        return [_plain(inner) for inner in option]
+    if callable(option):
+        named = isinstance(option, type) or inspect.isroutine(option)
+        return {"custom": option.__qualname__ if named else type(option).__qualname__}
+    return option

@@ -1,7 +1,8 @@
-"""Fusion rules: the experts of the modalities in, one posterior distribution out."""
+"""Fusion rules: they combine the experts of the modalities into one posterior distribution."""
 
 import itertools
 from collections.abc import Callable
+from typing import Protocol
 
 import torch
 from pyro.distributions.torch_distribution import TorchDistributionMixin
@@ -11,11 +12,21 @@ from pyro_mmnorm.distributions.latent import DiagonalMixture, DiagonalNormal
 
 __all__ = ["FUSIONS", "Fusion", "GeneralisedPoE", "MixtureOfProducts", "moe", "poe"]
 
-type Fusion = Callable[[Tensor, Tensor, Tensor], TorchDistributionMixin]
-"""(loc [..., M, k], scale [..., M, k], present [..., M]) -> distribution with batch shape [...] and event shape [k]."""
-
 ALL_SUBSETS = 5
-"""Up to so many experts `mopoe` takes every subset, above it a sample of 31."""
+"""Largest number of experts for which `mopoe` uses every subset; above it, a sample of 31 subsets."""
+
+
+class Fusion(Protocol):
+    """A fusion rule: any callable of this signature, a `nn.Module` if it has parameters."""
+
+    def __call__(self, loc: Tensor, scale: Tensor, present: Tensor, /) -> TorchDistributionMixin:
+        """Posterior with batch shape [...] and event shape [k].
+
+        Args:
+            loc: Expert means, [..., M, k].
+            scale: Expert standard deviations, [..., M, k].
+            present: False excludes an expert, [..., M]; its mean and scale may be any number.
+        """
 
 
 def poe(loc: Tensor, scale: Tensor, present: Tensor) -> DiagonalNormal:
@@ -28,7 +39,7 @@ def poe(loc: Tensor, scale: Tensor, present: Tensor) -> DiagonalNormal:
     Args:
         loc: Expert means, [..., M, k].
         scale: Expert standard deviations, [..., M, k].
-        present: False removes an expert, whatever its numbers, [..., M]. With no expert left the prior is returned.
+        present: False excludes an expert, [..., M]. Without any expert the prior is returned.
 
     Returns:
         Diagonal normal with batch shape [...] and event shape [k].
@@ -53,12 +64,13 @@ class GeneralisedPoE(nn.Module):
         q(z) \propto \mathcal{N}(z; 0, I) \prod_{m\ \mathrm{present}} \mathcal{N}(z; \mu_m, \sigma_m^2)^{\alpha_m},
         \qquad \alpha_{ml} = \frac{e^{a_{ml}}}{\sum_{m'\ \mathrm{present}} e^{a_{m'l}}}
 
-    so that no expert counts twice what another has said. The powers of the experts present sum to 1 for every latent.
+    so that evidence common to several experts is counted once. The powers of the present experts sum to 1 for every
+    latent.
 
     Args:
         experts: M.
         latent_dim: k.
-        members: Ensemble members; each has powers of its own.
+        members: Ensemble members; each has its own powers.
 
     References:
         Cao & Fleet (2014), Generalized product of experts, https://arxiv.org/abs/1410.7827
@@ -82,7 +94,7 @@ class GeneralisedPoE(nn.Module):
 
 
 def moe(loc: Tensor, scale: Tensor, present: Tensor) -> DiagonalMixture:
-    r"""Even mixture of the experts present, each a posterior of its own; the prior when nobody is.
+    r"""Mixture of the present experts with equal weights, each a posterior by itself; the prior without experts.
 
     .. math:: q(z) = \frac{1}{|P|} \sum_{m \in P} \mathcal{N}(z; \mu_m, \sigma_m^2), \qquad P = \{m\ \mathrm{present}\}
 
@@ -103,18 +115,20 @@ def moe(loc: Tensor, scale: Tensor, present: Tensor) -> DiagonalMixture:
 
 
 class MixtureOfProducts(nn.Module):
-    r"""Even mixture of the product of experts (`poe`) of every non-empty subset of the experts present.
+    r"""Mixture with equal weights of the products of experts (`poe`) of all non-empty subsets of the present experts.
 
     .. math:: q(z) = \frac{1}{2^{|P|} - 1} \sum_{\emptyset \ne S \subseteq P}
         q_S(z), \qquad q_S(z) \propto \mathcal{N}(z; 0, I) \prod_{m \in S} \mathcal{N}(z; \mu_m, \sigma_m^2)
 
-    Every subset of all experts is cut with those present; the empty cuts drop out and all others come equally often, so
-    this is exact for up to 5 experts. Above that, 31 subsets (all experts, each alone, and a fixed random sample)
-    stand for the rest. The prior when nobody is present.
+    Every subset of all experts is intersected with the present ones. Empty intersections are dropped and all others
+    occur equally often, so this is exact for up to 5 experts. Above that, 31 subsets are used: all experts, each expert
+    alone, and a fixed random sample. Without experts it is the prior.
 
     Args:
         experts: M.
-        seed: Of the sample of subsets above 5 experts.
+        latent_dim: k; not used.
+        members: Ensemble members; not used, as there are no parameters.
+        seed: Seed of the sample of subsets above 5 experts.
 
     References:
         Sutter, Daunhawer & Vogt (2021), Generalized multimodal ELBO, https://arxiv.org/abs/2105.02470
@@ -122,7 +136,7 @@ class MixtureOfProducts(nn.Module):
 
     subsets: Tensor
 
-    def __init__(self, experts: int, seed: int = 0) -> None:
+    def __init__(self, experts: int, latent_dim: int = 0, members: int = 1, *, seed: int = 0) -> None:  # noqa: ARG002
         super().__init__()
         if experts <= ALL_SUBSETS:
             chosen = [s for s in itertools.product((0.0, 1.0), repeat=experts) if any(s)]
@@ -134,7 +148,7 @@ class MixtureOfProducts(nn.Module):
         self.register_buffer("subsets", torch.tensor(chosen), persistent=False)
 
     def forward(self, loc: Tensor, scale: Tensor, present: Tensor) -> DiagonalMixture:
-        """As `poe`, but a mixture with 2^M components; the last one is the prior."""
+        """As `poe`; a mixture with 2^M components, the last of which is the prior."""
         loc, precision = _natural(loc, scale, present)
         products = _product(self.subsets @ (precision * loc), self.subsets @ precision)
         counts = present.to(self.subsets) @ self.subsets.T > 0
@@ -144,8 +158,8 @@ class MixtureOfProducts(nn.Module):
 
 
 def _natural(loc: Tensor, scale: Tensor, present: Tensor) -> tuple[Tensor, Tensor]:
-    """Means and precisions with absent experts at 0, whatever stood there."""
-    if present.device.type == "cpu" and bool(present.all()):  # where looking costs less than masking
+    """Means and precisions, 0 for absent experts."""
+    if present.device.type == "cpu" and bool(present.all()):  # on the CPU this check costs less than masking
         return loc, scale.square().reciprocal()
     here = present.unsqueeze(-1)
     return torch.where(here, loc, 0.0), torch.where(here, scale, torch.inf).square().reciprocal()
@@ -161,6 +175,6 @@ FUSIONS: dict[str, Callable[[int, int, int], Fusion]] = {
     "poe": lambda *_: poe,
     "gpoe": GeneralisedPoE,
     "moe": lambda *_: moe,
-    "mopoe": lambda experts, *_: MixtureOfProducts(experts),
+    "mopoe": MixtureOfProducts,
 }
 """Name in the configuration -> fusion rule, built as (experts, latent_dim, members)."""

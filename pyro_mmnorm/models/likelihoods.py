@@ -1,9 +1,8 @@
-"""Likelihoods: (z, covariates) -> a distribution over the regions of one modality."""
+"""Likelihoods: distributions over the regions of one modality, given latents and covariates."""
 
 import inspect
 import math
-from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import pyro.distributions as dist
 import torch
@@ -21,69 +20,34 @@ __all__ = [
     "HeteroGaussian",
     "Laplace",
     "Likelihood",
+    "LinearStart",
     "LocationScale",
     "LogNormal",
     "LowRankGaussian",
     "StudentT",
 ]
 
-type Likelihood = Callable[[Tensor, Tensor], TorchDistributionMixin]
-"""(z [..., n, k], covariates [..., n, c]) -> distribution with batch shape [..., n, d]; or with event shape [d] and a
-method `observed(mask [..., n, d])` that gives the exact marginal over the observed cells. Nothing else is asked of a
-likelihood of your own; with `start` it takes part in the linear start. 0, which stands in unobserved cells, must lie in
-its support."""
+
+class Likelihood(Protocol):
+    """A likelihood: any callable of this signature, a `nn.Module` if it has parameters; `LinearStart` is optional."""
+
+    def __call__(self, z: Tensor, c: Tensor, /) -> TorchDistributionMixin:
+        """The distribution of the regions, without mask, `to_event` or loss.
+
+        Args:
+            z: Latents, [..., n, k]; leading axes are draws and ensemble members.
+            c: Covariates, [n, c] or [members, n, c].
+
+        Returns:
+            Batch shape [..., n, d] for independent regions; or event shape [d] and a method `observed(mask)`, see
+            `distributions.regional.ObservedMarginal`.
+        """
 
 
-class LocationScale(nn.Module):
-    r"""Base of the likelihoods here: a location from the network and one learned scale per region.
+@runtime_checkable
+class LinearStart(Protocol):
+    """A likelihood that training can initialise at factor analysis; one without it keeps its own initial values."""
 
-    A subclass says in `forward` which distribution has them, and in `_scale_of` which scale has a given variance.
-    A fixed variance makes the posterior collapse on standardised data; a learned one does not.
-
-    Args:
-        net: [..., n, k + c] -> [..., n, outputs * d], in model units.
-        regions: d.
-        members: Number of ensemble members; their axis is left out when 1.
-
-    Raises:
-        InputError: For an option that the likelihood does not have.
-    """
-
-    outputs: ClassVar[int] = 1
-    """Numbers per region that the network gives."""
-    positive: ClassVar[bool] = False
-    """Whether it is made for positive volumes, and told their means (`origin`, `step`)."""
-
-    def __init__(self, net: nn.Module, regions: int, members: int = 1, **unknown: object) -> None:
-        super().__init__()
-        if unknown:
-            parameters = inspect.signature(type(self)).parameters.values()
-            known = sorted(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
-            got, expected = f"{type(self).__name__} with {sorted(unknown)}", f"options among {known}"
-            raise InputError("model.likelihood", got, expected if known else "no options", "mend or remove them")
-        self.net, self.regions, self.members = net, regions, members
-        self.log_scale = self._parameter(torch.zeros(1, regions))
-
-    def _parameter(self, value: Tensor) -> nn.Parameter:
-        """A parameter that starts at `value`, [1, d], for every member."""
-        return nn.Parameter(value.repeat(self.members, 1, 1) if self.members > 1 else value)
-
-    def _own(self, parameter: Tensor, member: int) -> Tensor:
-        """The part of one member; a lone model has no member axis."""
-        return parameter[member] if self.members > 1 else parameter
-
-    def decode(self, z: Tensor, c: Tensor) -> Tensor:
-        """What the network says, [..., n, outputs * d]."""
-        out: Tensor = self.net(torch.cat([z, c.expand(*z.shape[:-1], -1)], -1))
-        if out.shape[-1] != self.outputs * self.regions:
-            got, expected = (
-                f"a network with {out.shape[-1]} outputs",
-                f"{self.outputs} for each of {self.regions} regions",
-            )
-            raise InputError(type(self).__name__, got, expected, "build the network so")
-        return out
-
-    @torch.no_grad()
     def start(self, loadings: Tensor, effects: Tensor, noise: Tensor, member: int = 0) -> None:
         r"""Set one member near :math:`\mathcal{N}(z W + [1, c] B, \operatorname{diag} \psi)`, in place.
 
@@ -91,10 +55,70 @@ class LocationScale(nn.Module):
             loadings: W, [k, d].
             effects: B, intercept first, [1 + c, d].
             noise: psi, variances, [d].
-            member: Which one.
+            member: Number of the ensemble member.
+        """
+
+
+class LocationScale(nn.Module):
+    r"""Base of the likelihoods of this file: a location from the network and one learned scale per region.
+
+    A subclass defines in `forward` the distribution with this location and scale, and in `_scale_of` the scale that
+    has a given variance. With a fixed variance the posterior collapses on standardised data; with a learned one it
+    does not.
+
+    Args:
+        net: [..., n, k + c] -> [..., n, outputs * d], in model units.
+        regions: d.
+        members: Number of ensemble members; without a member axis when 1.
+
+    Raises:
+        InputError: For an unknown option.
+    """
+
+    outputs: ClassVar[int] = 1
+    """Outputs of the network per region; 1 for a class that is no subclass of this one."""
+    positive: ClassVar[bool] = False
+    """Whether values are positive volumes, whose means are passed as `origin` and `step`."""
+
+    def __init__(self, net: nn.Module, regions: int, members: int = 1, **unknown: object) -> None:
+        super().__init__()
+        if unknown:
+            parameters = inspect.signature(type(self)).parameters.values()
+            known = sorted(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
+            got, expected = f"{type(self).__name__} with {sorted(unknown)}", f"options among {known}"
+            raise InputError("model.likelihood", got, expected if known else "no options", "correct or remove them")
+        self.net, self.regions, self.members = net, regions, members
+        self.log_scale = self._parameter(torch.zeros(1, regions))
+
+    def _parameter(self, value: Tensor) -> nn.Parameter:
+        """A parameter with the initial value `value`, [1, d], for every member."""
+        return nn.Parameter(value.repeat(self.members, 1, 1) if self.members > 1 else value)
+
+    def _own(self, parameter: Tensor, member: int) -> Tensor:
+        """The part of one member; a single model has no member axis."""
+        return parameter[member] if self.members > 1 else parameter
+
+    def decode(self, z: Tensor, c: Tensor) -> Tensor:
+        """Output of the network, [..., n, outputs * d].
 
         Raises:
-            InputError: For a network without a skip path to write it on.
+            InputError: For a network with another number of outputs.
+        """
+        out: Tensor = self.net(torch.cat([z, c.expand(*z.shape[:-1], -1)], -1))
+        if out.shape[-1] != self.outputs * self.regions:
+            got, expected = (
+                f"a network with {out.shape[-1]} outputs",
+                f"{self.outputs} for each of {self.regions} regions",
+            )
+            raise InputError(type(self).__name__, got, expected, "change the size of the network")
+        return out
+
+    @torch.no_grad()
+    def start(self, loadings: Tensor, effects: Tensor, noise: Tensor, member: int = 0) -> None:
+        """See `LinearStart`.
+
+        Raises:
+            InputError: For a network without a skip path.
         """
         if not isinstance(self.net, Network):
             todo = "use start: random"
@@ -103,7 +127,7 @@ class LocationScale(nn.Module):
         self.net.set_linear(weight, effects[0], member, slice(0, self.regions))
         self._own(self.log_scale, member).copy_(self._scale_of(noise, member).log())
 
-    def _scale_of(self, variance: Tensor, member: int) -> Tensor:  # noqa: ARG002  (Student's t asks)
+    def _scale_of(self, variance: Tensor, member: int) -> Tensor:  # noqa: ARG002  (used by Student's t)
         return variance.sqrt()
 
 
@@ -111,7 +135,7 @@ class Gaussian(LocationScale):
     r""":math:`x \mid z, c \sim \mathcal{N}(f(z, c), \operatorname{diag} \sigma^2)`, one learned sigma per region.
 
     Args:
-        scale: A sigma that is fixed for all regions, as published models have it; learned when None.
+        scale: A sigma fixed for all regions, as in published models; learned when None.
 
     Examples:
         >>> likelihood = Gaussian(nn.Linear(3, 4), regions=4)
@@ -127,7 +151,7 @@ class Gaussian(LocationScale):
         if scale is not None:
             if not 0 < scale < math.inf:
                 raise InputError(
-                    "Gaussian.scale", repr(scale), "a number above 0", "give one, or leave it to be learned"
+                    "Gaussian.scale", repr(scale), "a number above 0", "give one, or omit it to learn sigma"
                 )
             fixed = torch.full_like(self.log_scale.data, math.log(scale))
             del self.log_scale
@@ -138,7 +162,7 @@ class Gaussian(LocationScale):
         return RegionNormal(self.decode(z, c), self.log_scale)
 
     def start(self, loadings: Tensor, effects: Tensor, noise: Tensor, member: int = 0) -> None:
-        """As for every likelihood; a fixed scale stays as it is."""
+        """See `LinearStart`; a fixed scale is kept."""
         scale = self.log_scale.clone()
         super().start(loadings, effects, noise, member)
         if self.fixed:
@@ -146,14 +170,14 @@ class Gaussian(LocationScale):
 
 
 class HeteroGaussian(LocationScale):
-    r"""A Gaussian whose spread also depends on latents and covariates, as that of brains does on age.
+    r"""A Gaussian whose spread also depends on latents and covariates, such as age.
 
     .. math::
         x \mid z, c \sim \mathcal{N}(f(z, c), \operatorname{diag} \sigma^2(z, c)), \qquad
         \log \sigma(z, c) = s + L \tanh(g(z, c) / L), \quad L = 2
 
-    with s per region; the network gives f, then g. It starts at g = 0, a constant spread, where the network is a
-    `Network`; the spread of one region differs between people by a factor of 7.4 at most, either way.
+    with s per region. The first outputs of the network are f, the last g. A `Network` is initialised at g = 0, a
+    constant spread. The spread of a region differs from e^s by a factor of at most 7.4.
 
     Examples:
         >>> likelihood = HeteroGaussian(nn.Linear(3, 8), regions=4)
@@ -170,7 +194,7 @@ class HeteroGaussian(LocationScale):
             self._flatten(member)
 
     def _flatten(self, member: int) -> None:
-        """Make the spread the same for everybody."""
+        """Make the spread constant."""
         if isinstance(self.net, Network):
             zero = torch.zeros(())
             self.net.set_linear(zero, zero, member, slice(self.regions, None))
@@ -181,7 +205,7 @@ class HeteroGaussian(LocationScale):
         return RegionNormal(loc, self.log_scale + self.LIMIT * torch.tanh(spread / self.LIMIT))
 
     def start(self, loadings: Tensor, effects: Tensor, noise: Tensor, member: int = 0) -> None:
-        """As for every likelihood, with a constant spread."""
+        """See `LinearStart`; with a constant spread."""
         super().start(loadings, effects, noise, member)
         self._flatten(member)
 
@@ -189,7 +213,7 @@ class HeteroGaussian(LocationScale):
 class StudentT(LocationScale):
     r"""Heavy tails, :math:`x \mid z, c \sim t_\nu(f(z, c), \sigma)`, with sigma and nu learned per region.
 
-    :math:`\nu = 2.1 + 10\,\mathrm{softplus}(a)`, which starts at 20; above 2 the variance exists.
+    :math:`\nu = 2.1 + 10\,\mathrm{softplus}(a)`, initialised at 20; above 2 the variance exists.
 
     References:
         Lange, Little & Taylor (1989), Robust statistical modeling using the t distribution,
@@ -236,12 +260,12 @@ class Laplace(LocationScale):
 class LogNormal(LocationScale):
     r"""Positive, skewed volumes: the ratio of a volume to its training mean is log-normal.
 
-    Values arrive as x = (volume - loc) / scale, so the ratio is r = a + b x, and
+    Values are x = (volume - loc) / scale, so the ratio is r = a + b x, and
 
     .. math:: \log r \mid z, c \sim \mathcal{N}\big(\log a + \tfrac{b}{a} f(z, c),\ (\tfrac{b}{a} \sigma)^2\big)
 
-    with f and sigma in model units: for small b this is `Gaussian`. The density is that of x, so that held-out
-    log-likelihoods compare with those of the other likelihoods.
+    with f and sigma in model units: for small b this is `Gaussian`. The density is that of x, so held-out
+    log-likelihoods are comparable with those of the other likelihoods.
 
     Args:
         origin: a, loc / training mean, above 0; a number or [d].
@@ -264,7 +288,7 @@ class LogNormal(LocationScale):
         for name, given in (("origin", origin), ("step", step)):
             value = torch.as_tensor(given, dtype=torch.get_default_dtype())
             if value.shape not in {(), (1,), (regions,)} or not ((value > 0) & value.isfinite()).all():
-                raise InputError(f"LogNormal.{name}", f"{given}", f"{regions} numbers above 0", "give one a region")
+                raise InputError(f"LogNormal.{name}", f"{given}", f"{regions} numbers above 0", "give one per region")
             self.register_buffer(name, value.expand(regions).clone())
 
     def forward(self, z: Tensor, c: Tensor) -> RatioLogNormal:
@@ -274,7 +298,8 @@ class LogNormal(LocationScale):
         return RatioLogNormal(loc, self.log_scale + relative.log(), self.origin, self.step)
 
     def start(self, loadings: Tensor, effects: Tensor, noise: Tensor, member: int = 0) -> None:
-        """As for every likelihood; mean, variance and slopes are exact at z = 0, c = 0."""
+        """See `LinearStart`; mean, variance and slopes are exact at z = 0, c = 0."""
+        # match the first two moments at z = 0, c = 0, and the slopes by the chain rule
         relative = (self.step / self.origin).to(noise)
         level = (1 + relative * effects[0]).clamp(min=0.1)
         square = torch.log1p(noise * (relative / level).square())
@@ -284,15 +309,15 @@ class LogNormal(LocationScale):
 
 
 class LowRankGaussian(LocationScale):
-    r"""Regions of one modality whose residuals hang together beyond z and c.
+    r"""Regions of one modality whose residuals are correlated given z and c.
 
     .. math:: x \mid z, c \sim \mathcal{N}(f(z, c), \operatorname{diag} \sigma^2 + W^\top W)
 
-    with W, [rank, d], learned. It starts small, at one per cent of the variance, and not at 0, where its gradient is.
+    with W, [rank, d], learned. It is initialised at one per cent of the variance, as its gradient is 0 at W = 0.
 
     Args:
         rank: Rows of W; at most d.
-        z: How the z-score of a region is stated: "marginal", or "conditional" on the other observed regions of the
+        z: Definition of the z-score of a region: "marginal", or "conditional" on the other observed regions of the
             same modality and person.
 
     Examples:
@@ -315,14 +340,14 @@ class LowRankGaussian(LocationScale):
     ) -> None:
         super().__init__(net, regions, members, **unknown)
         if int(rank) != rank or rank < 1:
-            raise InputError("LowRankGaussian.rank", repr(rank), "a whole number from 1 up", "give one")
+            raise InputError("LowRankGaussian.rank", repr(rank), "an integer of at least 1", "give one")
         if z not in {"marginal", "conditional"}:
             raise InputError("LowRankGaussian.z", repr(z), "'marginal' or 'conditional'", "use one of these")
         self.rank, self.given_others = min(rank, regions), z == "conditional"
         self.factor = self._parameter(self._small())
 
     def _small(self) -> Tensor:
-        """Orthogonal waves over the regions, [rank, d], whose squares sum to about SHARE in each region."""
+        """Orthogonal cosines over the regions, [rank, d], whose squares sum to about SHARE in each region."""
         rows, columns = torch.arange(1, self.rank + 1)[:, None], torch.arange(self.regions) + 0.5
         return math.sqrt(self.SHARE / self.rank) * torch.cos(math.pi / (self.regions + 1) * rows * columns)
 
@@ -332,7 +357,7 @@ class LowRankGaussian(LocationScale):
 
     @torch.no_grad()
     def start(self, loadings: Tensor, effects: Tensor, noise: Tensor, member: int = 0) -> None:
-        """As for every likelihood; `noise` is the whole variance that z and c leave over."""
+        """See `LinearStart`; `noise` is the total variance given z and c."""
         small = self._small().to(noise)
         super().start(loadings, effects, noise * (1 - small.square().sum(0)), member)
         self._own(self.factor, member).copy_(small * noise.sqrt())

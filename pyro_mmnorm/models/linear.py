@@ -1,4 +1,4 @@
-"""The linear baselines: regression on covariates, with or without factors, as one model whose z is exact."""
+"""Linear baselines: regression on covariates, with or without factors, as one model with exact z-scores."""
 
 from typing import Any, Self
 
@@ -6,7 +6,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from pyro_mmnorm.core.errors import InputError
+from pyro_mmnorm.config import MODEL_DEFAULTS
+from pyro_mmnorm.core.errors import InputError, check_known
 from pyro_mmnorm.data.batch import Batch
 from pyro_mmnorm.data.cohort import Cohort
 from pyro_mmnorm.data.preprocess import Preprocess, Scaling
@@ -21,18 +22,18 @@ BASELINES = ("regression", "factor_analysis", "hippocampal_volume")
 
 
 class LinearGaussian(nn.Module):
-    r"""Regression on covariates, and factors of what it leaves over.
+    r"""Regression on covariates, and a factor analysis of its residuals.
 
     .. math:: x = B^\top b(c) + W^\top z + \varepsilon, \qquad z \sim \mathcal{N}(0, I_k), \quad
         \varepsilon \sim \mathcal{N}(0, \operatorname{diag} \psi)
 
     with k = 0 for per-region regression, whose z is the w-score. B is shrunk (`ShrunkRegression`), and so are the
-    correlations that W comes from (`shrunk_covariance`). This is the model that the networks start at
-    (`start: linear`), so what a network is better by is what it has learnt. It takes incomplete people, in fitting too,
-    which is why it is not the one of scikit-learn.
+    correlations from which W is estimated (`shrunk_covariance`). The networks are initialised at this model (`start:
+    linear`), so the gain of a network over it is what training added. Unlike that of scikit-learn, this factor analysis
+    is fitted to incomplete people too.
 
     Args:
-        preprocess: Its regions and covariates.
+        preprocess: From tables to model units; defines regions and covariates.
         baseline: One of `BASELINES`.
         latent_dim: k.
 
@@ -66,20 +67,26 @@ class LinearGaussian(nn.Module):
             self.register_buffer(name, torch.ones(shape, dtype=torch.float64))
 
     @classmethod
-    def for_cohort(cls, cohort: Cohort, baseline: str, *, latent_dim: int = 16, scaling: Scaling = "standard") -> Self:
+    def for_cohort(
+        cls,
+        cohort: Cohort,
+        baseline: str,
+        *,
+        latent_dim: int = MODEL_DEFAULTS.latent_dim,
+        scaling: Scaling = "standard",
+    ) -> Self:
         """Fit to the training controls of a cohort.
 
         Args:
-            cohort: With training controls; for `hippocampal_volume` it is `select_baseline_regions` that baseline.
+            cohort: With training controls; for `hippocampal_volume`, the result of `select_baseline_regions`.
             baseline: One of `BASELINES`.
             latent_dim: Number of factors of `factor_analysis`.
-            scaling: As of `Preprocess.fit`.
+            scaling: See `Preprocess.fit`.
 
         Raises:
-            InputError: For an unknown baseline, or no factor.
+            InputError: For an unknown baseline, or a factor analysis without factors.
         """
-        if baseline not in BASELINES:
-            raise InputError("baseline", repr(baseline), f"one of {BASELINES}", "use one of these")
+        check_known("baseline", baseline, BASELINES)
         k = latent_dim if baseline == "factor_analysis" else 0
         if baseline == "factor_analysis" and not k:
             raise InputError("baseline factor_analysis", "latent_dim 0", "at least 1", "set model.latent_dim")
@@ -100,7 +107,7 @@ class LinearGaussian(nn.Module):
         return self
 
     def _cells(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Observed cells and values of all modalities side by side, [n, d] each."""
+        """Observed cells and values of all modalities, concatenated; [n, d] each."""
         names = self.preprocess.regions
         return torch.cat([batch.observed[m] for m in names], 1), torch.cat([batch.values[m] for m in names], 1).double()
 
@@ -110,7 +117,7 @@ class LinearGaussian(nn.Module):
         return self.coef[0] + c @ self.coef[1:]
 
     def residuals(self, batch: Batch) -> tuple[Tensor, Tensor]:
-        """Observed cells, and values less `expected` with 0 where not observed; [n, d] each."""
+        """Observed cells, and values minus `expected` with 0 in unobserved cells; [n, d] each."""
         seen, x = self._cells(batch)
         return seen, torch.where(seen, x - self.expected(batch), 0.0)
 
@@ -130,10 +137,10 @@ class LinearGaussian(nn.Module):
         return (self.loadings[:, None] * self.loadings).flatten(0, 1)
 
     def given(self, residual: Tensor, visible: Tensor) -> tuple[Tensor, Tensor]:
-        r"""Mean and variance of every cell given the other visible cells of that person, [n, d] each; exact.
+        r"""Mean and variance of every cell given the other visible cells of the person, [n, d] each; exact.
 
-        Of a cell j that is not visible: :math:`w_j^\top m` and :math:`\psi_j + w_j^\top A^{-1} w_j`. Of a visible one,
-        with P the precision of the visible block, :math:`r_j - (P r)_j / P_{jj}` and :math:`1 / P_{jj}`, where
+        For a cell j that is not visible: :math:`w_j^\top m` and :math:`\psi_j + w_j^\top A^{-1} w_j`. For a visible
+        cell, with P the precision of the visible block, :math:`r_j - (P r)_j / P_{jj}` and :math:`1 / P_{jj}`, where
         :math:`(P r)_j = (r_j - w_j^\top m) / \psi_j` and
         :math:`P_{jj} = 1 / \psi_j - w_j^\top A^{-1} w_j / \psi_j^2`.
         """
@@ -145,13 +152,13 @@ class LinearGaussian(nn.Module):
         return torch.where(visible, left_out, loc), torch.where(visible, self.noise**2 / own, self.noise + variance)
 
     def posterior(self, batch: Batch) -> DiagonalNormal:
-        """Means and SDs of the factors given everything observed, [n, k]; their correlations are left out."""
+        """Means and SDs of the factors given all observed cells, [n, k]; their correlations are omitted."""
         seen, residual = self.residuals(batch)
         mean, covariance = self.factors(residual, seen)
         return DiagonalNormal(mean, covariance.diagonal(dim1=-2, dim2=-1).sqrt())
 
     def check_support(self, batch: Batch) -> None:
-        """Any finite value is in the support of a normal distribution."""
+        """Accept any value: the support of a normal distribution has no bounds."""
 
     def log_evidence(self, batch: Batch) -> Tensor:
         r"""Log density of the observed cells, in model units, [n] nats; exact, by Woodbury's identity.

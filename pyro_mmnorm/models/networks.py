@@ -3,16 +3,25 @@
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Literal, Self
+from typing import Literal, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import hardtanh, relu, silu
 
 from pyro_mmnorm.core.errors import InputError
 
-__all__ = ["Encoder", "Linear", "Network"]
+__all__ = ["Encoder", "HasMembers", "Linear", "Network"]
 
 ALL = slice(None)
+ACTIVATIONS = {"silu": silu, "relu": relu}
+
+
+@runtime_checkable
+class HasMembers(Protocol):
+    """A module that stores how many ensemble members its parameters hold; `MMVAE.member` sets the number to 1."""
+
+    members: int
 
 
 class Linear(nn.Module):
@@ -20,10 +29,10 @@ class Linear(nn.Module):
 
     Args:
         inputs, outputs: Numbers of features.
-        seeds: One seed a member; a single seed gives weights without a member axis.
+        seeds: One seed per member; a single seed gives weights without a member axis.
 
     Shapes:
-        Input [..., n, inputs] or, with E members, anything that broadcasts to [..., E, n, inputs]; output likewise.
+        Input [..., n, inputs] or, with E members, any shape that broadcasts to [..., E, n, inputs]; output likewise.
     """
 
     def __init__(self, inputs: int, outputs: int, seeds: Sequence[int]) -> None:
@@ -40,7 +49,7 @@ class Linear(nn.Module):
         alone = self.weight.dim() == 2
         if alone and x.dim() == 2:
             return torch.addmm(self.bias, x, self.weight)
-        if alone:  # the bias within the product: many draws are not added up once more
+        if alone:  # the bias is added within the product, without a second pass over many draws
             rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
             return torch.addmm(self.bias, rows, self.weight).reshape(*x.shape[:-1], -1)
         if x.dim() == 3:
@@ -51,15 +60,18 @@ class Linear(nn.Module):
 class Network(nn.Module):
     r"""A linear map plus a multilayer perceptron, :math:`x A + b + \mathrm{MLP}(x)`.
 
-    The skip path carries what is linear in brains, which is most of it, so that the perceptron need only learn the
-    rest. The perceptron's last layer starts at zero: the network starts linear.
+    The skip path models the linear effects, which dominate in brain measures; the perceptron learns the remainder. Its
+    last layer is initialised at zero, so the network starts linear.
 
     Args:
         inputs, outputs: Numbers of features.
         hidden: Widths of the hidden layers; empty for a linear network.
-        seeds: One seed a member.
-        skip: False leaves the linear path out; then the perceptron's last layer starts at random.
-        activation: Of the hidden layers.
+        seeds: One seed per member.
+        skip: False omits the linear path; the perceptron's last layer is then initialised at random.
+        activation: Activation of the hidden layers.
+
+    Raises:
+        InputError: Without a skip path and without hidden layers.
     """
 
     def __init__(
@@ -77,7 +89,7 @@ class Network(nn.Module):
             raise InputError("model.skip", "false without hidden layers", "a path", "give hidden layers, or skip: true")
         widths, self.seeds = [inputs, *hidden], tuple(seeds)
         self.skip = Linear(inputs, outputs, seeds) if skip else None
-        self.activation = getattr(torch.nn.functional, activation)
+        self.activation = ACTIVATIONS[activation]
         self.hidden = nn.ModuleList(
             Linear(a, b, [seed + 7919 * (i + 1) for seed in seeds]) for i, (a, b) in enumerate(pairwise(widths))
         )
@@ -87,22 +99,22 @@ class Network(nn.Module):
 
     @torch.no_grad()
     def at_zero(self) -> Self:
-        """The same network with a skip path of zero, so that it starts as the constant 0."""
+        """Set the skip path to zero, so that the network starts as the constant 0."""
         if self.skip is not None:
             self.skip.weight.zero_()
         return self
 
     @torch.no_grad()
     def freeze_skip(self) -> None:
-        """Set the skip path to zero and keep it from training; the perceptron's last layer starts at random instead."""
+        """Set the skip path to zero and exclude it from training; initialise the perceptron's last layer at random."""
         if self.skip is not None and self.last is not None:
             self.skip.weight.zero_()
             self.skip.requires_grad_(False)
             inputs, outputs = self.last.weight.shape[-2:]
             self.last.weight.copy_(Linear(inputs, outputs, self.seeds).weight)
 
-    def open_line(self) -> None:
-        """Let the skip path be trained again."""
+    def unfreeze_skip(self) -> None:
+        """Include the skip path in training again."""
         if self.skip is not None:
             self.skip.requires_grad_()
 
@@ -111,22 +123,24 @@ class Network(nn.Module):
         """Write the skip path of one ensemble member.
 
         Args:
-            weight: [inputs, outputs or those of `columns`].
-            bias: [outputs or those of `columns`].
-            member: Its number; 0 for a lone model.
+            weight: [inputs, outputs], or the outputs of `columns` only.
+            bias: [outputs], or those of `columns` only.
+            member: Number of the member; 0 for a single model.
             columns: Outputs to write.
 
         Raises:
             InputError: For a network without a skip path.
         """
         if self.skip is None:
-            raise InputError("train.start", "linear for networks without a skip path", "one", "use start: random")
+            raise InputError(
+                "train.start", "linear for networks without a skip path", "skip paths", "use start: random"
+            )
         for parameter, value in ((self.skip.weight, weight), (self.skip.bias, bias)):
             own = parameter[member] if parameter.dim() == 3 else parameter
             own[:, columns].copy_(value)
 
     def trim(self) -> None:
-        """Leave out a perceptron that adds exactly nothing, as where training ended at its linear start."""
+        """Remove a perceptron whose output is exactly zero, as after training that stayed at the linear start."""
         if self.skip is not None and self.last is not None and not any(p.any() for p in self.last.parameters()):
             self.hidden, self.last = nn.ModuleList(), None
 
@@ -148,4 +162,4 @@ class Encoder(nn.Module):
     def forward(self, x: Tensor, c: Tensor) -> tuple[Tensor, Tensor]:
         """Values [..., n, d] and covariates [..., n, c] -> location and scale, [..., n, k]."""
         loc, log_scale = self.net(torch.cat([x, c], -1)).chunk(2, -1)
-        return loc, nn.functional.hardtanh(log_scale, -7.0, 7.0).exp()  # as clamp, whose gradient takes four operations
+        return loc, hardtanh(log_scale, -7.0, 7.0).exp()  # equal to clamp, with a cheaper gradient

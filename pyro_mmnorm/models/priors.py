@@ -1,7 +1,7 @@
-"""Priors: covariates -> a distribution over the latents."""
+"""Priors: distributions over the latents, given covariates."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from pyro.distributions.torch_distribution import TorchDistribution, TorchDistributionMixin
@@ -24,11 +24,15 @@ __all__ = [
     "VampPrior",
 ]
 
-type Prior = Callable[[Tensor], TorchDistributionMixin]
-"""covariates [..., n, c] -> distribution whose batch shape broadcasts to [..., n], with event shape [k]."""
-
 COMPONENTS = 10
 LARGEST_LOG_SCALE = 2.0
+
+
+class Prior(Protocol):
+    """A prior: any callable of this signature, a `nn.Module` if it has parameters."""
+
+    def __call__(self, covariates: Tensor, /) -> TorchDistributionMixin:
+        """Covariates [..., n, c] -> a distribution of event shape [k], whose batch shape broadcasts to [..., n]."""
 
 
 class StandardNormal(nn.Module):
@@ -48,7 +52,7 @@ class StandardNormal(nn.Module):
         self.register_buffer("scale", torch.ones(latent_dim), persistent=False)
 
     def forward(self, covariates: Tensor) -> DiagonalNormal:
-        """The same for everybody."""
+        """The distribution, equal for all people."""
         return DiagonalNormal(self.loc, self.scale)
 
 
@@ -58,9 +62,9 @@ class MixturePrior(nn.Module):
     Args:
         latent_dim: k.
         width: Number of covariate columns; not used.
-        members: Ensemble members; each learns a mixture of its own.
+        members: Ensemble members; each learns its own mixture.
         components: C.
-        seed: Of the first means, which are spread by half a standard deviation.
+        seed: Seed of the initial means, which have a standard deviation of 0.5.
 
     References:
         Dilokthanakul et al. (2016), Deep unsupervised clustering with Gaussian mixture VAEs,
@@ -81,19 +85,19 @@ class MixturePrior(nn.Module):
         self.log_scale = nn.Parameter(torch.full_like(self.loc, -0.15))
 
     def forward(self, covariates: Tensor) -> DiagonalMixture:
-        """The same for everybody."""
+        """The distribution, equal for all people."""
         return DiagonalMixture(self.logits, self.loc, self.log_scale.exp())
 
 
 class PseudoInputs(nn.Module):
-    """Learned people whose posteriors make up a `VampPrior`: values of every modality, and covariates.
+    """Learned inputs whose posteriors are the components of a `VampPrior`: values of every modality, and covariates.
 
     Args:
         sizes: modality -> number of regions.
         width: Number of covariate columns.
         members: Ensemble members.
-        components: Number of pseudo-people.
-        seed: Of their first values, standard normal as standardised people are.
+        components: Number of pseudo-inputs.
+        seed: Seed of the initial values, which are standard normal.
     """
 
     def __init__(
@@ -113,10 +117,12 @@ class PseudoInputs(nn.Module):
 
 
 class VampPrior(nn.Module):
-    r"""The posteriors of learned pseudo-people, evenly mixed: :math:`p(z) = \frac1C \sum_c q(z \mid u_c)`.
+    r"""Mixture with equal weights of the posteriors of pseudo-inputs: :math:`p(z) = \frac1C \sum_c q(z \mid u_c)`.
+
+    It takes the model's posterior as a second argument, which `MMVAE.prior_of` supplies.
 
     Args:
-        pseudo: The pseudo-people u.
+        pseudo: The pseudo-inputs u.
 
     References:
         Tomczak & Welling (2018), VAE with a VampPrior, https://arxiv.org/abs/1705.07120
@@ -127,7 +133,7 @@ class VampPrior(nn.Module):
         self.pseudo = pseudo
 
     def forward(self, covariates: Tensor, posterior: Callable[[dict[str, Tensor], Tensor], Any]) -> DiagonalMixture:
-        """The same for everybody; `posterior` is the model's own, (values, covariates) of complete people -> q."""
+        """The distribution, equal for all people; `posterior` is the model's: (values, covariates), complete -> q."""
         q = posterior(dict(self.pseudo.values.items()), self.pseudo.covariates)
         if isinstance(q, DiagonalNormal):
             logits, loc, scale = torch.zeros_like(q.loc[..., 0]), q.loc, q.scale
@@ -135,7 +141,7 @@ class VampPrior(nn.Module):
             shape = broadcast_shape(q.log_weights.shape, q.loc.shape[:-1])
             logits = q.log_weights.expand(shape).flatten(-2)
             loc, scale = (x.expand(*shape, -1).flatten(-3, -2) for x in (q.loc, q.scale))
-        if loc.dim() == 3:  # a mixture per member, the same for each of its subjects
+        if loc.dim() == 3:  # one mixture per member, equal for all of its subjects
             logits, loc, scale = (x.unsqueeze(1) for x in (logits, loc, scale))
         return DiagonalMixture(logits, loc, scale)
 
@@ -143,14 +149,14 @@ class VampPrior(nn.Module):
 class ConditionalPrior(nn.Module):
     r"""A prior that depends on covariates, :math:`z \mid c \sim \mathcal{N}(\mu(c), \operatorname{diag} \sigma^2(c))`.
 
-    Starts as the standard normal.
+    It is initialised as the standard normal.
 
     Args:
         latent_dim: k.
         width: Number of covariate columns.
         members: Ensemble members.
         hidden: Widths of the hidden layers.
-        seed: Of the hidden layers.
+        seed: Seed of the hidden layers.
 
     References:
         Sohn, Lee & Yan (2015), Learning structured output representation using deep conditional generative models,
@@ -172,14 +178,15 @@ class ConditionalPrior(nn.Module):
 class Coupled(TorchDistribution):
     r"""A standard normal pushed through affine couplings of alternating halves of the latents.
 
-    Each coupling leaves one half a alone and maps the other, :math:`b \mapsto b\, e^{s(a)} + t(a)`, so that inverse and
-    density are exact. Nothing is cached, so a density is always that of the present parameters.
+    Each coupling keeps one half a and maps the other, :math:`b \mapsto b\, e^{s(a)} + t(a)`, so that inverse and
+    density are exact. Nothing is cached, so a density always belongs to the current parameters. The flows of zuko have
+    neither ensemble members nor common base samples, which is why this one is kept.
 
     Args:
-        nets: (half -> shift and log scale of the other half), one a coupling.
+        nets: (half -> shift and log scale of the other half), one per coupling.
         latent_dim: k.
-        like: A tensor of the dtype and device to draw on.
-        batch_shape: Left of the event.
+        like: A tensor with the dtype and device of the draws.
+        batch_shape: Batch shape.
     """
 
     arg_constraints = {}  # noqa: RUF012
@@ -191,7 +198,7 @@ class Coupled(TorchDistribution):
         super().__init__(torch.Size(batch_shape), torch.Size([latent_dim]), validate_args=False)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> "Coupled":
-        """The same distribution for a larger batch."""
+        """The distribution with a larger batch shape."""
         return Coupled(self.nets, self.event_shape[0], self.like, batch_shape)
 
     def _halves(self, z: Tensor, i: int) -> tuple[Tensor, Tensor]:
@@ -203,9 +210,15 @@ class Coupled(TorchDistribution):
         shift, log_scale = self.nets[i](a).chunk(2, -1)
         return shift, LARGEST_LOG_SCALE * torch.tanh(log_scale / LARGEST_LOG_SCALE)
 
-    def rsample_from_base_samples(self, noise: Tensor) -> Tensor:
-        """Standard normal noise [..., k], or what broadcasts to the batch of it, -> draws."""
-        z = noise.expand(torch.broadcast_shapes(noise.shape, self.batch_shape + self.event_shape))
+    @property
+    def base_sample_dim(self) -> int:
+        """k."""
+        return int(self.event_shape[0])
+
+    def rsample_from_base_samples(self, base_samples: Tensor) -> Tensor:
+        """Standard normal base samples [..., k] that broadcast to the batch shape -> draws."""
+        shape = torch.broadcast_shapes(base_samples.shape, self.batch_shape + self.event_shape)
+        z = base_samples.to(self.like).expand(shape)
         for i in range(len(self.nets)):
             a, b = self._halves(z, i)
             shift, log_scale = self._shift(i, a)
@@ -232,15 +245,15 @@ class Coupled(TorchDistribution):
 
 
 class FlowPrior(nn.Module):
-    """A normalising flow (`Coupled`) of learned affine couplings; starts as the standard normal.
+    """A normalising flow (`Coupled`) of learned affine couplings, initialised as the standard normal.
 
     Args:
         latent_dim: k, at least 2.
         width: Number of covariate columns; not used.
         members: Ensemble members.
         couplings: Number of couplings.
-        hidden: Width of the hidden layer of each.
-        seed: Of the hidden layers.
+        hidden: Width of the hidden layer of each coupling.
+        seed: Seed of the hidden layers.
 
     References:
         Dinh, Sohl-Dickstein & Bengio (2017), Density estimation using Real NVP, https://arxiv.org/abs/1605.08803
@@ -271,7 +284,7 @@ class FlowPrior(nn.Module):
         self.register_buffer("like", torch.zeros(()), persistent=False)
 
     def forward(self, covariates: Tensor) -> Coupled:
-        """The same for everybody."""
+        """The distribution, equal for all people."""
         return Coupled(self.nets, self.latent_dim, self.like, (self.members, 1) if self.members > 1 else ())
 
 

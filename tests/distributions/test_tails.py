@@ -200,7 +200,7 @@ def test_a_distribution_without_known_tails_is_refused():
     for d in (unknown, folded, unknown.expand((3,)).to_event(1)):
         assert not has_tails(d)
         for tail in (log_cdf, log_sf):
-            with pytest.raises(NotImplementedError, match=r"no tail is known for (VonMises|FoldedDistribution)"):
+            with pytest.raises(NotImplementedError, match=r"no tail is registered for (VonMises|FoldedDistribution)"):
                 tail(d, torch.zeros(1))
 
 

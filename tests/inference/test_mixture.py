@@ -4,7 +4,9 @@ import numpy as np
 import pyro.distributions as dist
 import pytest
 import torch
+from scipy import stats
 
+from pyro_mmnorm.distributions.regional import LowRankNormal
 from pyro_mmnorm.distributions.tails import log_cdf, log_sf
 from pyro_mmnorm.inference.draws import log_mean_exp, sobol_normal
 from pyro_mmnorm.inference.mixture import EDGE, Mixture, raw_z
@@ -78,3 +80,49 @@ def test_what_was_seen_is_as_wide_whatever_else_was_observed():
         expected = (1 - between) / (1 + between)
         np.testing.assert_allclose(mixture.reconstruction_z_sd.ravel(), expected.sqrt(), atol=1e-3)
         np.testing.assert_allclose((residual / mixture.scale / mixture.reconstruction_z_sd).std(0), 1, atol=0.03)
+
+
+def test_z_is_that_of_the_draws_up_to_2_576_sd_and_grows_by_one_per_sd_beyond():
+    loc = torch.randn(512, 1, 1, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    mixture = Mixture(distribution=dist.Normal(loc, 0.3))
+
+    def at(unit, score):
+        return score(mixture.loc + unit * mixture.scale).item()
+
+    for unit in (-2.5, 2.3, 2.57):
+        assert at(unit, mixture.tailed_z) == at(unit, mixture.z)
+    assert at(2.8, mixture.z) - at(2.576, mixture.z) > 0.25  # the draws end here, so their z grows faster
+    assert at(2.8, mixture.tailed_z) == pytest.approx(at(2.576, mixture.z) + 0.224, abs=1e-12)
+    assert at(-4.0, mixture.tailed_z) == pytest.approx(at(-2.576, mixture.z) - 1.424, abs=1e-12)
+
+
+def test_the_sd_of_z_of_a_region_that_informed_the_draws_is_at_least_a_fifth():
+    loc = torch.tensor([-1.0, 1.0], dtype=torch.float64).reshape(2, 1, 1)
+    for noise, want in ((3.0, (2 / 4) ** 0.5), (1.2, 0.3015113), (1.05, 0.2), (0.5, 0.2)):
+        sd = Mixture(distribution=dist.Normal(loc, noise**0.5)).reconstruction_z_sd
+        assert sd.item() == pytest.approx(want, abs=1e-6)
+
+
+def test_without_registered_tails_z_comes_from_sixteen_replicates_per_draw():
+    """VonMises: the largest z is that of half a replicate in 16 S + 1, and the median is near 0."""
+    mixture = Mixture(distribution=dist.VonMises(torch.zeros(8, 1, 2, dtype=torch.float64), 1.0), seed=1)
+    z = mixture.z(torch.tensor([[4.0, 0.0]], dtype=torch.float64))
+    assert z[0, 0].item() == pytest.approx(stats.norm.isf(0.5 / (16 * 8 + 1)), abs=1e-9)
+    assert abs(z[0, 1].item()) < 4 * 1.25 / 128**0.5  # four standard errors of a median
+
+
+def test_a_quantile_far_in_heavy_tails_is_found():
+    mixture = Mixture(distribution=dist.StudentT(3.0, torch.zeros(8, 1, 1, dtype=torch.float64), 1.0))
+    for z in (-9.0, -3.0, 0.2, 9.0):
+        x = mixture.quantile(torch.full((1, 1, 1), z, dtype=torch.float64), [0])
+        assert x.item() == pytest.approx(
+            stats.t(3).ppf(stats.norm.cdf(z)) if z < 0 else -stats.t(3).ppf(stats.norm.cdf(-z))
+        )
+
+
+@pytest.mark.parametrize("given_others", [False, True])
+def test_z_given_the_other_regions_has_sd_one(given_others):
+    loc = torch.randn(4, 1, 3, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    joint = LowRankNormal(loc, torch.zeros(1, 3, dtype=torch.float64), torch.ones(1, 3), given_others=given_others)
+    width = Mixture(distribution=joint).reconstruction_z_sd
+    assert bool((width == 1).all()) == given_others

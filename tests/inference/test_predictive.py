@@ -61,6 +61,6 @@ def test_raw_z_is_finite_and_grows_to_thirty_sds(every, cohort, kind):
     rows = torch.zeros(len(AWAY), dtype=torch.long)
     values = {m: x[rows].double() for m, x in one.values.items()}
     values["cortical"][:, 3] = torch.from_numpy(at.loc[0, 3] + AWAY * at.scale[0, 3])
-    z = every.predictive(one[rows].renewed(values=values), kind).z[:, 3]
+    z = every.predictive(one[rows].replace_unchecked(values=values), kind).z[:, 3]
     assert np.isfinite(z).all()
     assert (np.diff(z) > 0).all()

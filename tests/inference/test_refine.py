@@ -1,6 +1,7 @@
 """Refinement: the exact mean-field posterior of a linear model, for any missing pattern."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import torch
 
 import pyro_mmnorm as mm
 from pyro_mmnorm.inference.initialisation import start_linear
-from pyro_mmnorm.inference.refine import _loss, _noise, refined
+from pyro_mmnorm.inference.refine import _curvature, _loss, _noise, refined
 
 
 @pytest.fixture
@@ -76,7 +77,7 @@ def test_the_answer_depends_on_nobody_else_and_on_no_hidden_cell(linear):
     whole = refined(model, batch, 10)
     part = refined(model, batch[slice(3, 9)], 10)
     torch.testing.assert_close(part.mean, whole.mean[3:9], rtol=1e-9, atol=1e-9)
-    hidden = batch.hiding({"cortical": torch.ones_like(batch.observed["cortical"])})
+    hidden = batch.with_hidden({"cortical": torch.ones_like(batch.observed["cortical"])})
     torch.testing.assert_close(refined(model, hidden, 10).mean, refined(model, batch.without("cortical"), 10).mean)
 
 
@@ -93,3 +94,57 @@ def test_a_mixture_cannot_be_refined(cohort):
     model = mm.MMVAE.for_cohort(cohort, latent_dim=3, fusion="moe")
     with pytest.raises(TypeError, match="a posterior of type DiagonalMixture; expected DiagonalNormal"):
         refined(model, model.preprocess(cohort.test), 5)
+
+
+def test_a_step_is_shortened_after_a_failure_and_doubled_up_to_one_after_a_success(cohort, monkeypatch):
+    """Losses by script; the gradient is 1 everywhere and H = 4 I, so a whole step is 1/4 in the mean, 1/2 in log SD."""
+    model = mm.MMVAE.for_cohort(cohort, latent_dim=3, hidden=())
+    batch = model.preprocess(cohort.test)
+    losses, places = iter([10.0, 11, 12, 13, 9, 8, 7, 6, 5, 4]), []
+
+    def loss(_model, _batch, at, _noise):
+        places.append(at)
+        return torch.full(at.shape[1:-1], next(losses)), torch.ones_like(at)
+
+    n, k = len(batch), 3
+    monkeypatch.setattr(
+        "pyro_mmnorm.inference.refine._curvature", lambda *_: (torch.eye(k).expand(n, k, k), torch.full((n, k), 4.0))
+    )
+    monkeypatch.setattr("pyro_mmnorm.inference.refine._loss", loss)
+    refined(model, batch, 9)
+    start, first, *rest = places
+    torch.testing.assert_close(first[0], start[0])
+    torch.testing.assert_close(first[1], torch.full((n, k), -math.log(2)))  # SD of the Laplace approximation, 4^-1/2
+    at = start
+    for place, length, accepted in zip(
+        rest, (1, 0.3, 0.09, 0.18, 0.36, 0.72, 1, 1), (0, 0, 1, 1, 1, 1, 1, 1), strict=True
+    ):
+        torch.testing.assert_close(at[0] - place[0], torch.full((n, k), length / 4))
+        torch.testing.assert_close(at[1] - place[1], torch.full((n, k), length / 2))
+        at = place if accepted else at
+
+
+def test_settled_posteriors_are_accurate_to_1e_7_sds(cohort, monkeypatch):
+    """Student's t regions: not quadratic, so that each step only reduces the error."""
+    model = mm.MMVAE.for_cohort(cohort, latent_dim=3, hidden=(), likelihood="student_t")
+    whole = model.preprocess(cohort.train)
+    start_linear(model, whole, torch.arange(len(whole))[None])
+    model, batch = model.double(), model.preprocess(cohort.test).double()
+    settled = refined(model, batch, 400)
+    monkeypatch.setattr("pyro_mmnorm.inference.refine.SETTLED", 0.0)
+    exact = refined(model, batch, 400)
+    assert ((settled.loc - exact.loc).abs() / exact.scale).max() < 2e-7
+    assert (model.posterior(batch).mean - exact.loc).abs().max() > 1e-3
+
+
+def test_the_curvature_is_at_least_that_of_the_prior(cohort):
+    """Student's t is concave near its mode and convex in its tails, where the curvature of the misfit is negative."""
+    model = mm.MMVAE.for_cohort(cohort, latent_dim=3, hidden=(), likelihood="student_t")
+    whole = model.preprocess(cohort.train)
+    start_linear(model, whole, torch.arange(len(whole))[None])
+    batch = whole[slice(0, 4)]
+    far = batch.replace_unchecked(values={m: torch.full_like(x, 1e3) for m, x in batch.values.items()})
+    values = [_curvature(model, people, torch.zeros(4, 3))[1] for people in (batch, far)]
+    assert (values[0] > 1.5).any()
+    torch.testing.assert_close(values[1], torch.ones(4, 3), atol=1e-3, rtol=0)
+    assert (values[1] >= 1).all()

@@ -196,7 +196,7 @@ def test_low_rank_states_its_z_as_asked():
         ("student_t", {"df": 3, "x": 1}, r"StudentT with \['df', 'x'\]; expected no options"),
         ("lognormal", {"orgin": 1}, r"\['orgin'\]; expected options among \['origin', 'step'\]"),
         ("mvn_lowrank", {"ranks": 1}, r"\['ranks'\]; expected options among \['rank', 'z'\]"),
-        ("mvn_lowrank", {"rank": 0}, "LowRankGaussian.rank: 0; expected a whole number from 1 up"),
+        ("mvn_lowrank", {"rank": 0}, "LowRankGaussian.rank: 0; expected an integer of at least 1"),
         ("mvn_lowrank", {"rank": 1.5}, "LowRankGaussian.rank: 1.5; expected"),
         ("mvn_lowrank", {"z": "joint"}, "LowRankGaussian.z: 'joint'; expected 'marginal' or 'conditional'"),
         ("lognormal", {"origin": [1.0, 0.0, 1.0, 1.0, 1.0]}, "LogNormal.origin: .*; expected 5 numbers above 0"),

@@ -132,7 +132,7 @@ def test_local_leaves_changed_regions_out_of_the_norm_of_the_others():
     changed = replace(batch, values=x)
     hidden = {m: v.clone() for m, v in batch.observed.items()}
     hidden["cortical"][:, 4] = False
-    found, without = Exact(model=model)(changed, "local"), Exact(model=model)(batch.seeing(hidden), "local")
+    found, without = Exact(model=model)(changed, "local"), Exact(model=model)(batch.with_observed(hidden), "local")
     assert found.flagged[:, 4].all()
     same = (found.flagged == without.flagged)[:, np.arange(42) != 4].all(1)
     assert same.mean() > 0.8  # the worst few a round: with two changes the order can differ

@@ -191,7 +191,7 @@ def test_a_weight_of_zero_drops_the_likelihood_of_a_modality_and_nothing_else(we
 
 @pytest.mark.parametrize("parts", [{"beta": [1.0]}, {"beta": -1.0}, {"modality_weights": {"a": [1.0, 2.0]}}])
 def test_weights_are_one_or_one_a_member(parts):
-    with pytest.raises(InputError, match="a number from 0 on, or 3 of them"):
+    with pytest.raises(InputError, match="a number of at least 0, or 3 of them"):
         make_model(members=3, **parts)
 
 
@@ -208,7 +208,7 @@ def test_private_latents_are_inferred_by_their_own_modality_alone():
     assert changed.tolist() == [True, True, False, True, False]  # shared, shared, a's, b's, c's
     with pytest.raises(InputError, match=r"model\.private_dim: 1 with a joint expert"):
         make_model(private_dim=1, experts="joint")
-    with pytest.raises(InputError, match=r"model\.private_dim: a fusion that gives Independent"):
+    with pytest.raises(InputError, match=r"model\.private_dim: a fusion that returns Independent"):
         make_model(private_dim=1, fusion=lambda loc, scale, _: dist.Normal(loc[..., 0, :], 1.0).to_event(1)).posterior(
             batch
         )

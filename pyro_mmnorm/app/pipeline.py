@@ -13,7 +13,7 @@ import xarray as xr
 
 from pyro_mmnorm.app.run_folder import RunFolder
 from pyro_mmnorm.calibration.calibrated import conformal_groups
-from pyro_mmnorm.calibration.mahalanobis import FIGURES
+from pyro_mmnorm.calibration.mahalanobis import LATENT_MEASURES
 from pyro_mmnorm.config import Config, parse_config
 from pyro_mmnorm.core.errors import InputError
 from pyro_mmnorm.core.progress import silent
@@ -298,7 +298,7 @@ def _deviations(norm: NormativeModel, cohort: Cohort) -> xr.Dataset:
 def _subjects(dev: xr.Dataset, cohort: Cohort) -> pd.DataFrame:
     """The subject table, with what the norm does not know of each person, covariates and scores beside it."""
     subjects = subject_table(dev, cohort.split, cohort.group)
-    told = (*FIGURES, "outside_range", "site_known")
+    told = (*LATENT_MEASURES, "outside_range", "site_known")
     subjects = subjects.assign(**{name: dev[name].to_numpy() for name in told if name in dev.variables})
     columns = cohort.nuisance.join(cohort.scores.drop(columns=cohort.nuisance.columns, errors="ignore"))
     return subjects.join(columns.drop(columns=subjects.columns, errors="ignore"))

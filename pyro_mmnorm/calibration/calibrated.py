@@ -1,4 +1,4 @@
-"""Calibrated: raw deviations -> calibrated ones, for the people of the training or for those of one site."""
+"""Calibrated: raw to calibrated deviations, for the people of the training sites or of one new site."""
 
 import logging
 from collections.abc import Mapping
@@ -12,8 +12,9 @@ from scipy import special
 
 from pyro_mmnorm.calibration.calibrators import load_calibrator
 from pyro_mmnorm.calibration.conformal import Conformal, mean_square
-from pyro_mmnorm.calibration.mahalanobis import FIGURES, LatentNorm
+from pyro_mmnorm.calibration.mahalanobis import LATENT_MEASURES, LatentNorm
 from pyro_mmnorm.calibration.protocol import Calibrator
+from pyro_mmnorm.calibration.saved_arrays import under
 from pyro_mmnorm.calibration.site import FEWEST_CONTROLS, adapt
 from pyro_mmnorm.core.errors import InputError
 from pyro_mmnorm.core.typing import Floats
@@ -25,20 +26,20 @@ __all__ = ["PATTERN", "Calibrated", "Controls", "conformal_groups"]
 
 
 PATTERN = "pattern"
-"""Groups by which modalities a person has."""
+"""Value of `conformal_within` for groups by pattern of observed modalities."""
 
 logger = logging.getLogger("pyro_mmnorm")
 
 
 def conformal_groups(cohort: Cohort, by: str) -> NDArray[np.str_]:
-    """The group of each person that conformal p compare within, [n]: a category, or the modalities that were observed.
+    """The group of each person for conformal p within groups, [n].
 
     Args:
-        cohort: Anybody.
-        by: A covariate of kind category, or `pattern`.
+        cohort: People.
+        by: A covariate of kind category, or `pattern`: the modalities that were observed.
 
     Raises:
-        InputError: When it is neither.
+        InputError: For any other `by`.
 
     Examples:
         >>> import pyro_mmnorm as mm
@@ -48,19 +49,19 @@ def conformal_groups(cohort: Cohort, by: str) -> NDArray[np.str_]:
     """
     if by == PATTERN:
         return cohort.modalities_present
-    known = [name for name, kind in cohort.kinds.items() if kind == "category"]
-    if by not in known:
-        want = f"{PATTERN!r} or a covariate by category, {known}"
-        raise InputError("deviations.conformal_within", repr(by), want, "mend the name")
+    categories = [name for name, kind in cohort.kinds.items() if kind == "category"]
+    if by not in categories:
+        want = f"{PATTERN!r} or a covariate of kind category, {categories}"
+        raise InputError("deviations.conformal_within", repr(by), want, "correct the name")
     return cohort.covariates[by].astype(str).to_numpy(dtype=str)
 
 
 @dataclass(frozen=True)
 class Controls:
-    """The controls that a calibration was fitted on: needed to refit it, held in memory and never saved.
+    """The controls on which a calibration was fitted. They serve to refit it, and are never saved.
 
     Args:
-        raw: kind -> raw z, [n_cal, d], NaN where not observed.
+        raw: Kind -> raw z, [n_cal, d], NaN where not observed.
         design: Encoded covariates, [n_cal, c].
     """
 
@@ -70,12 +71,12 @@ class Controls:
 
 @dataclass(frozen=True)
 class Calibrated:
-    """The calibration of one population: that of the training, or one site. It maps raw to calibrated deviations.
+    """The calibration of one population: the training sites together, or one new site.
 
     Args:
         calibrators: Regional kind -> calibrator.
         latent: The norm of the latents, for kind `latent`.
-        groups: Group of each calibration person for conformal p-values within groups, [n_cal]; None: one group.
+        groups: Group of each calibration control for conformal p-values within groups, [n_cal]; None: one group.
         controls: Raw deviations of the calibration controls; None in a loaded norm.
     """
 
@@ -85,18 +86,18 @@ class Calibrated:
     controls: Controls | None = None
 
     def __call__(self, raw: xr.Dataset, design: Floats, kind: str) -> xr.Dataset:
-        """Deviations of people from their raw ones.
+        """Calibrated deviations of people from raw ones.
 
         Args:
-            raw: z_raw, expected and sd (subject, region); for kind `latent` the posterior `mean` (subject, latent)
-                and how many `members` it is of among its attributes.
-                Where there are `groups`, its coordinate conformal_group tells those of these people.
+            raw: z_raw, expected and sd (subject, region); for kind `latent` the posterior `mean` (subject, latent) and
+                the number of ensemble `members` as an attribute. With `groups`, its coordinate conformal_group holds
+                the group of each person.
             design: Encoded covariates, [n, c].
-            kind: One that is calibrated.
+            kind: A kind that is calibrated.
 
         Returns:
-            `raw` with everything that the calibrator adds, see `NormativeModel.deviations`; what `LatentNorm` gives for
-            kind `latent`, and NaN where there is none.
+            `raw` with the variables that the calibrator adds, see `NormativeModel.deviations`; for kind `latent` the
+            result of `LatentNorm`, or NaN when there is none.
         """
         if kind == "latent":
             return self._latent(raw, design)
@@ -120,10 +121,10 @@ class Calibrated:
         )
 
     def uncalibrated(self, deviations: xr.Dataset, design: Floats, kind: str) -> tuple[Floats, Floats]:
-        """Mean and SD that the model alone expects, in the units of the table, [n, d]: the inverse of `__call__`.
+        """Mean and SD that the model alone predicts, in the units of the table, [n, d]: the inverse of `__call__`.
 
         Args:
-            deviations: Calibrated, with expected and sd (subject, region).
+            deviations: Calibrated deviations, with expected and sd (subject, region).
             design: Encoded covariates of the same people, [n, c].
             kind: A regional kind.
         """
@@ -132,26 +133,36 @@ class Calibrated:
         return deviations["expected"].to_numpy() - centre * sd, sd
 
     def _conformal(self, conformal: Conformal, scores: Floats, raw: xr.Dataset) -> tuple[Floats, NDArray[np.bool_]]:
-        """p of scores, and whether each is one within the person's own group."""
+        """p of scores [n, d], and whether each is a p within the person's own group."""
         if self.groups is None:
             return conformal(scores), np.zeros(scores.shape, bool)
         labels, mondrian = raw["conformal_group"].to_numpy().astype(str), conformal.within(self.groups)
         return mondrian(scores, labels), mondrian.conditional(labels)
 
     def conformal_notes(self, kind: str) -> dict[str, Any]:
-        """Calibration people of each conformal group, the smallest p there, and which groups are too small."""
+        """The conformal groups of a kind, for the calibration report; empty without groups.
+
+        Returns:
+            groups: label -> number of calibration controls and smallest p; note, omnibus_note: a sentence on groups
+            that are too small, for regions and for the mean z^2.
+        """
         if self.groups is None:
             return {}
-        one, whole = (getattr(self.calibrators[kind], name).within(self.groups) for name in ("conformal", "omnibus"))
-        told = {label: {"people": int((self.groups == label).sum()), "smallest_p": group.smallest}
-                for label, group in one.groups.items()}  # fmt: skip
-        return {"groups": told, "note": one.note, "omnibus_note": whole.note}
+        regions, omnibus = (
+            getattr(self.calibrators[kind], name).within(self.groups) for name in ("conformal", "omnibus")
+        )
+        groups = {
+            label: {"people": int((self.groups == label).sum()), "smallest_p": group.smallest}
+            for label, group in regions.groups.items()
+        }
+        return {"groups": groups, "note": regions.note, "omnibus_note": omnibus.note}
 
     def _latent(self, raw: xr.Dataset, design: Floats) -> xr.Dataset:
+        """Kind `latent`; NaN without a norm of the latents."""
         mean = raw["mean"].to_numpy()
         if self.latent:
             return self.latent(mean, design).assign_coords(raw.coords)
-        names = [*FIGURES, *(f"{name}{MEMBER_SD}" for name in FIGURES if raw.attrs["members"] > 1)]
+        names = [*LATENT_MEASURES, *(f"{name}{MEMBER_SD}" for name in LATENT_MEASURES if raw.attrs["members"] > 1)]
         empty = {name: ("subject", np.full(len(mean), np.nan)) for name in names}
         z = (("subject", "latent"), np.full(mean.shape, np.nan))
         return xr.Dataset({"latent_z": z, **empty}, {**raw.coords, "latent": np.arange(mean.shape[1])})
@@ -165,24 +176,26 @@ class Calibrated:
         site: str,
         conformal: NDArray[np.str_] | None = None,
     ) -> "Calibrated":
-        """The same for a new site, by `calibration.adapt`; `latent` anew, and only where the controls are enough.
+        """The calibration of a new site, by `calibration.site.adapt`.
+
+        Kind `latent` is fitted on the controls of the site alone, and only where they are enough.
 
         Args:
-            raw: kind -> raw z of the controls, [n, d].
-            latents: Their posterior means, [n, k]; None leaves kind `latent` out.
-            design: Their covariates, with 0 in the columns of `site`, [n, c].
-            groups: covariate -> its columns.
-            site: Its name, for messages.
+            raw: Kind -> raw z of the controls, [n, d].
+            latents: Their posterior means, [n, k]; None: without kind `latent`.
+            design: Their encoded covariates, [n, c], with 0 in the columns of `site`.
+            groups: covariate -> its columns in the design.
+            site: Name of the site, for messages.
             conformal: Their conformal groups, [n].
 
         Raises:
-            InputError: With fewer than 10 controls that have any region observed; it names the site.
+            InputError: With fewer than 10 controls in whom any region was observed; it names the site.
         """
         where = f"site {site!r}" if site else "the new site"
-        known = min((int(np.isfinite(z).any(1).sum()) for z in raw.values()), default=len(design))
-        if known < FEWEST_CONTROLS:
-            todo = "find more, or take the answer for the population (deviations.unseen_site: population)"
-            raise InputError(where, f"{known} controls", f"at least {FEWEST_CONTROLS} to adapt to it", todo)
+        usable = min((int(np.isfinite(z).any(1).sum()) for z in raw.values()), default=len(design))
+        if usable < FEWEST_CONTROLS:
+            todo = "add controls, or score its people without adaptation (deviations.unseen_site: population)"
+            raise InputError(where, f"{usable} controls", f"at least {FEWEST_CONTROLS} to adapt to it", todo)
         own = Calibrated(
             calibrators={kind: adapt(self.calibrators[kind], z, design) for kind, z in raw.items()},
             groups=None if self.groups is None else np.concatenate([self.groups, conformal]),
@@ -198,12 +211,12 @@ class Calibrated:
 
     @property
     def record(self) -> dict[str, Any]:
-        """What has to be saved beside the arrays: kind -> name of its calibrator, and the conformal groups."""
+        """What is saved besides the arrays: the calibrator's name of each kind, and the conformal groups."""
         names = {kind: calibrator.name for kind, calibrator in self.calibrators.items()}
         return {"calibrators": names, "conformal_groups": None if self.groups is None else self.groups.tolist()}
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
-        """All arrays that have to be saved, by name; `record` holds the rest."""
+        """All arrays to save, by name; `record` holds the rest."""
         parts = {f"calibrator.{kind}": calibrator.to_arrays() for kind, calibrator in self.calibrators.items()}
         parts |= {"latent": self.latent.to_arrays()} if self.latent else {}
         return {f"{part}.{name}": x for part, arrays in parts.items() for name, x in arrays.items()}
@@ -217,19 +230,23 @@ class Calibrated:
         *,
         prefix: str = "",
     ) -> Self:
-        """The inverse of `to_arrays` and `record`, from arrays whose names begin with `prefix`."""
+        """The inverse of `to_arrays` and `record`.
 
-        def under(part: str) -> dict[str, NDArray[Any]]:
-            start = prefix + part
-            return {name.removeprefix(start): x for name, x in arrays.items() if name.startswith(start)}
-
+        Args:
+            arrays: By name.
+            record: As `record` returned it.
+            groups: covariate -> its columns in the design.
+            prefix: Only arrays whose names begin with it are read.
+        """
+        own = under(arrays, prefix)
         calibrators = {
-            kind: load_calibrator(name, under(f"calibrator.{kind}."), groups)
+            kind: load_calibrator(name, under(own, f"calibrator.{kind}."), groups)
             for kind, name in record["calibrators"].items()
         }
-        latent, people = under("latent."), record.get("conformal_groups")
-        if "groups" in (kept := under("conformal.")):  # of version 0.1: code points of the text, [n_cal, longest]
-            people = np.ascontiguousarray(kept["groups"], np.uint32).view(f"U{kept['groups'].shape[1]}")[:, 0]
+        latent, people = under(own, "latent."), record.get("conformal_groups")
+        code_points = own.get("conformal.groups")  # version 0.1 saved text as code points, [n_cal, longest]
+        if code_points is not None:
+            people = np.ascontiguousarray(code_points, np.uint32).view(f"U{code_points.shape[1]}")[:, 0]
         return cls(
             calibrators=calibrators,
             latent=LatentNorm.from_arrays(latent, groups) if latent else None,

@@ -1,94 +1,65 @@
-"""Calibration: raw z -> z and conformal p, fitted on held-out controls (numpy and scipy only)."""
+"""Calibrators by name: how each is fitted, and how each is read from saved arrays (numpy and scipy only)."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
-from pyro_mmnorm.calibration.conformal import Conformal, Mondrian, mean_square, two_sided
-from pyro_mmnorm.calibration.empirical import EmpiricalCalibrator, Shape
-from pyro_mmnorm.calibration.gaussian import GaussianCalibrator, squeezed_variance
+from pyro_mmnorm.calibration.empirical import EmpiricalCalibrator
+from pyro_mmnorm.calibration.gaussian import GaussianCalibrator
 from pyro_mmnorm.calibration.identity import NoCalibrator
-from pyro_mmnorm.calibration.protocol import Calibrator
-from pyro_mmnorm.calibration.site import SiteCalibrator, adapt
+from pyro_mmnorm.calibration.protocol import Calibrator, Fit
+from pyro_mmnorm.calibration.saved_arrays import under
+from pyro_mmnorm.calibration.site import SiteCalibrator
 from pyro_mmnorm.core.errors import InputError
-from pyro_mmnorm.stats.student_t import normal_to_student_t, student_t_to_normal
 
-__all__ = [
-    "CALIBRATORS",
-    "LOADERS",
-    "Calibrator",
-    "Conformal",
-    "EmpiricalCalibrator",
-    "Fit",
-    "GaussianCalibrator",
-    "Mondrian",
-    "NoCalibrator",
-    "Shape",
-    "SiteCalibrator",
-    "adapt",
-    "load_calibrator",
-    "mean_square",
-    "normal_to_student_t",
-    "squeezed_variance",
-    "student_t_to_normal",
-    "two_sided",
-]
+__all__ = ["CALIBRATORS", "LOADERS", "load_calibrator"]
 
 type Arrays = Mapping[str, NDArray[Any]]
 type Groups = Mapping[str, slice]
-type Fit = Callable[[NDArray[np.float64], NDArray[np.float64], Groups], Calibrator]
-"""(raw z [n, d], design [n, c], groups) -> calibrator."""
 
 CALIBRATORS: dict[str, Fit] = {
     "gaussian": GaussianCalibrator.fit,
     "empirical": EmpiricalCalibrator.fit,
     "none": NoCalibrator.fit,
 }
-"""Name in the configuration -> how a calibrator is fitted: (raw z, design, groups) -> calibrator."""
+"""Name in the configuration -> the function that fits the calibrator."""
+
+
+def _site_from_arrays(arrays: Arrays, groups: Groups) -> SiteCalibrator:
+    """The calibrator of a site; the name of its base is the first part of the base's array names."""
+    base_arrays = under(arrays, "base.")
+    base_name = next(iter(base_arrays)).partition(".")[0]
+    base = load_calibrator(base_name, under(base_arrays, f"{base_name}."), groups)
+    return SiteCalibrator.from_arrays(arrays, base)
+
 
 LOADERS: dict[str, Callable[[Arrays, Groups], Calibrator]] = {
     "gaussian": GaussianCalibrator.from_arrays,
     "empirical": EmpiricalCalibrator.from_arrays,
     "none": NoCalibrator.from_arrays,
-    "site": lambda arrays, groups: _site(arrays, groups),
+    "site": _site_from_arrays,
 }
-"""`name` of a calibrator -> how it is made of the arrays that `to_arrays` gave; add your own here."""
+"""`Calibrator.name` -> the function that makes the calibrator from its saved arrays; add your own here."""
 
 
 def load_calibrator(name: str, arrays: Arrays, groups: Groups) -> Calibrator:
-    """The calibrator of that `name` from the arrays that its `to_arrays` gave.
+    """The calibrator of this name, from the arrays that its `to_arrays` returned.
 
     Args:
         name: `Calibrator.name`.
-        arrays: By name.
+        arrays: Arrays by name.
         groups: covariate -> its columns in the design.
 
     Raises:
-        InputError: When no loader has that name.
+        InputError: When `LOADERS` has no such name.
 
     Examples:
-        >>> kept = CALIBRATORS["none"](np.zeros((10, 2)), np.zeros((10, 0)), {})
-        >>> load_calibrator(kept.name, kept.to_arrays(), {}).name
+        >>> import numpy as np
+        >>> fitted = CALIBRATORS["none"](np.zeros((10, 2)), np.zeros((10, 0)), {})
+        >>> load_calibrator(fitted.name, fitted.to_arrays(), {}).name
         'none'
     """
     if name not in LOADERS:
         raise InputError("calibrator", repr(name), f"one of {sorted(LOADERS)}", "add its from_arrays to LOADERS")
     return LOADERS[name](arrays, groups)
-
-
-def _site(arrays: Arrays, groups: Groups) -> SiteCalibrator:
-    """The calibrator of one site; its base is kept under its own name."""
-    kept = {name.removeprefix("base."): array for name, array in arrays.items() if name.startswith("base.")}
-    base = next(iter(kept)).partition(".")[0]
-    inner = {name.removeprefix(f"{base}."): array for name, array in kept.items()}
-    scale, df = arrays["constants"].tolist()
-    return SiteCalibrator(
-        base=load_calibrator(base, inner, groups),
-        shift=arrays["shift"],
-        uncertainty=arrays["uncertainty"],
-        scale=scale,
-        df=df,
-        **{name: Conformal.fit(arrays[name]) for name in ("conformal", "omnibus")},
-    )

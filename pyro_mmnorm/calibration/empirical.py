@@ -1,4 +1,4 @@
-"""Empirical calibrator: the Gaussian one, then the shape of the residuals, pooled over regions (numpy and scipy)."""
+"""Empirical calibrator: the Gaussian one, with a shape of the residuals pooled over regions (numpy and scipy only)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -9,8 +9,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import special
 from scipy.optimize import minimize_scalar
 
-from pyro_mmnorm.calibration.conformal import Conformal, two_sided
+from pyro_mmnorm.calibration.conformal import Conformal, two_sided, two_sided_arrays, two_sided_from_arrays
 from pyro_mmnorm.calibration.gaussian import GaussianCalibrator
+from pyro_mmnorm.calibration.saved_arrays import under
 from pyro_mmnorm.core.typing import Floats
 from pyro_mmnorm.stats.student_t import LARGE_DF, normal_to_student_t, student_t_to_normal
 
@@ -19,30 +20,37 @@ __all__ = ["EmpiricalCalibrator", "Shape"]
 
 LEVELS = np.linspace(0.05, 0.95, 19)
 NORMAL = special.ndtri(LEVELS)
-TAIL, TAIL_ERRORS = 0.05, 2.0
-SMALLEST_DF, FEWEST_DF = 2.0, 4.0
-NEAREST, STEP = 0.05, 1e-9  # the outer knots lie on either side of 0, and no two in one place
+TAIL = 0.05
+TAIL_ERRORS = 2.0
+"""Standard errors by which a tail must be heavier than Gaussian."""
+SMALLEST_DF = 2.0
+"""Fewest degrees of freedom of a tail."""
+FEWEST_DF = 4.0
+"""Degrees of freedom below which t values are scaled by the SD of this many: the SD is infinite at 2."""
+NEAREST, STEP = 0.05, 1e-9
+"""Smallest distance of the outer knots from 0, and between neighbouring knots."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    r"""A monotone map to N(0, 1) of variables that have about mean 0 and SD 1.
+    r"""A monotone map to N(0, 1) for variables with a mean of about 0 and an SD of about 1.
 
-    Between the 5th and 95th centile it joins the centiles by straight lines. Beyond, the tail is that of a Student t,
+    Between the 5th and the 95th centile the map joins the centiles by straight lines. Beyond them, the tails are those
+    of Student t distributions, with separate degrees of freedom on each side,
 
     .. math:: P(X > x) = P\big(T_\nu > x / \sigma\big), \qquad \sigma = x_{95} / F_{T_\nu}^{-1}(0.95)
 
-    with degrees of freedom of its own on either side. Centiles of all regions are pooled, and shrunk towards those of
-    N(0, 1) as far as they differ by no more than people make them (James & Stein, positive part). A tail is Gaussian
-    unless it is heavier by more than two standard errors, for a little heavier than the truth is much too heavy for a
-    region 6 SD away: with the maximum likelihood estimate of 1 / nu over the cells beyond, and its standard error over
-    people (their regions go together),
+    Centiles are pooled over regions, and shrunk towards those of N(0, 1) (James & Stein, positive part). Their
+    sampling error counts people, since the regions of a person correlate. A tail is heavier than Gaussian only where
+    the maximum likelihood estimate lambda of 1 / nu, from the cells beyond the outer centile, exceeds two of its
+    standard errors, again over people. The reason: a tail that is estimated slightly too heavy is wrong by a large
+    factor 6 SD from the mean.
 
     .. math:: \frac1\nu = \lambda \max\Big(0, 1 - \Big(\frac{2\, \mathrm{se}(\lambda)}{\lambda}\Big)^2\Big)
 
     Args:
         knots: The 5th, 10th, ... 95th centile, [19].
-        df: nu of the lower and the upper tail, [2].
+        df: nu of the lower and of the upper tail, [2].
 
     References:
         James & Stein (1961), Estimation with quadratic loss, https://projecteuclid.org/euclid.bsmsp/1200512173
@@ -59,40 +67,45 @@ class Shape:
 
     @classmethod
     def fit(cls, x: Floats) -> Self:
-        """From n people and d regions, [n, d] with NaN where not observed."""
-        seen = np.isfinite(x)
-        cells = np.sort(x[seen])
-        found = np.quantile(cells, LEVELS)
-        share = np.stack([((x <= q) & seen).sum(1) for q in found], 1) - LEVELS * seen.sum(1)[:, None]
-        variance = (share**2).sum(0) / len(cells) ** 2 / np.exp(-(NORMAL**2)) * 2 * np.pi
-        kept = max(0.0, 1 - variance.sum() / ((found - NORMAL) ** 2).sum())
-        knots = NORMAL + kept * (found - NORMAL)
+        """Fit on n people and d regions, [n, d] with NaN where not observed."""
+        observed = np.isfinite(x)
+        cells = np.sort(x[observed])
+        # pooled centiles
+        centiles = np.quantile(cells, LEVELS)
+        # their sampling variance, from the number of cells of each person below a centile, by the delta method
+        excess = np.stack([((x <= q) & observed).sum(1) for q in centiles], 1) - LEVELS * observed.sum(1)[:, None]
+        variance = (excess**2).sum(0) / len(cells) ** 2 / np.exp(-(NORMAL**2)) * 2 * np.pi
+        # positive-part James-Stein shrinkage towards the centiles of N(0, 1)
+        kept = max(0.0, 1 - variance.sum() / ((centiles - NORMAL) ** 2).sum())
+        knots = NORMAL + kept * (centiles - NORMAL)
+        # knots on both sides of 0 and in strictly increasing order
         knots[0], knots[-1] = min(knots[0], -NEAREST), max(knots[-1], NEAREST)
         knots = np.maximum.accumulate(knots) + STEP * np.arange(len(knots))
         return cls(knots=knots, df=np.array([_tail_df(-x, -knots[0]), _tail_df(x, knots[-1])]))
 
     def __call__(self, x: ArrayLike) -> Floats:
-        """Normal scores of any shape; NaN stays NaN."""
+        """Normal scores of x, in the shape of x; NaN stays NaN."""
         x = np.asarray(x, float)
         z = np.asarray(np.interp(x, self.knots, NORMAL))
-        for side, df, sigma in zip((x < self.knots[0], x > self.knots[-1]), self.df, self._sigma(), strict=True):
-            z[side] = student_t_to_normal(x[side] / sigma, df)
+        for tail, df, sigma in zip((x < self.knots[0], x > self.knots[-1]), self.df, self._sigma(), strict=True):
+            z[tail] = student_t_to_normal(x[tail] / sigma, df)
         return z
 
     def inverse(self, z: ArrayLike) -> Floats:
-        """What maps to z."""
+        """The x whose normal score is z, in the shape of z; NaN stays NaN."""
         z = np.asarray(z, float)
         x = np.asarray(np.interp(z, NORMAL, self.knots))
-        for side, df, sigma in zip((z < NORMAL[0], z > NORMAL[-1]), self.df, self._sigma(), strict=True):
-            x[side] = sigma * normal_to_student_t(z[side], df)
+        for tail, df, sigma in zip((z < NORMAL[0], z > NORMAL[-1]), self.df, self._sigma(), strict=True):
+            x[tail] = sigma * normal_to_student_t(z[tail], df)
         return x
 
     def _sigma(self) -> Floats:
+        """Scale of the lower and of the upper tail, [2]."""
         return self.knots[[0, -1]] / normal_to_student_t(NORMAL[[0, -1]], self.df)
 
 
 def _tail_df(x: Floats, edge: float) -> float:
-    """Degrees of freedom of the t tail of x [n, d] beyond `edge` > 0; many where it may as well be Gaussian."""
+    """Degrees of freedom of the t tail of x [n, d] beyond `edge` > 0; `LARGE_DF` unless heavier than Gaussian."""
     beyond = x > edge
     if beyond.sum() < 2:
         return LARGE_DF
@@ -101,33 +114,37 @@ def _tail_df(x: Floats, edge: float) -> float:
         df = 1 / inverse
         sigma = edge / -special.stdtrit(df, TAIL)
         constant = special.gammaln((df + 1) / 2) - special.gammaln(df / 2) - 0.5 * np.log(df * np.pi) - np.log(sigma)
-        found: Floats = constant - (df + 1) / 2 * np.log1p((x[beyond] / sigma) ** 2 / df)
-        return found
+        density: Floats = constant - (df + 1) / 2 * np.log1p((x[beyond] / sigma) ** 2 / df)
+        return density
 
+    # maximum likelihood estimate of 1 / nu
     bounds = (1 / LARGE_DF, 1 / SMALLEST_DF)
     best = float(minimize_scalar(lambda inverse: -log_density(inverse).mean(), bounds=bounds, method="bounded").x)
+    # its standard error over people: score of each person and curvature, by forward differences (sandwich estimator)
     step = max(best / 20, 1e-4)
-    here, on, further = (log_density(best + i * step) for i in range(3))
-    slope = np.bincount(np.nonzero(beyond)[0], 4 * on - 3 * here - further) / (2 * step)
-    error = np.linalg.norm(slope) / (np.abs((here - 2 * on + further).sum()) / step**2)
+    at_best, one_step, two_steps = (log_density(best + i * step) for i in range(3))
+    score = np.bincount(np.nonzero(beyond)[0], 4 * one_step - 3 * at_best - two_steps) / (2 * step)
+    curvature = np.abs((at_best - 2 * one_step + two_steps).sum()) / step**2
+    error = np.linalg.norm(score) / curvature
+    # positive-part shrinkage of 1 / nu towards the Gaussian tail
     kept = max(0.0, 1 - float(TAIL_ERRORS * error / best) ** 2)
     return LARGE_DF if kept * best * LARGE_DF <= 1 else 1 / (kept * best)
 
 
 @dataclass(frozen=True, kw_only=True)
 class EmpiricalCalibrator:
-    r"""Location and scale of `GaussianCalibrator`, and the map that makes the pooled residuals normal.
+    r"""Location and scale of `GaussianCalibrator`, followed by the map that makes the pooled residuals normal.
 
     .. math:: z_{ij} = s\big(t_{ij} \sqrt{1 - 2 / \nu_j}\big)
 
-    with t and nu of the Gaussian calibrator, so that the argument has SD 1. Location and scale are those of each
-    region, the shape s is common to all: tails beyond the 5th and 95th centile need more cells than one region has.
+    with t and nu of the Gaussian calibrator, so that the argument of s has SD 1. Each region has its own location and
+    scale. The shape s is common to all regions, because one region has too few cells beyond its 5th and 95th centile.
 
     Args:
         base: Location and scale.
-        shape: s, from the calibration people, each left out of the base.
-        conformal: Two-sided, per region.
-        omnibus: The same for the mean z^2 of a person.
+        shape: s, fitted to leave-one-out t values of the calibration controls.
+        conformal: Conformal p of |z| per region, from leave-one-out z.
+        omnibus: Conformal p of the mean z^2 of a person.
 
     Examples:
         >>> rng = np.random.default_rng(0)
@@ -146,44 +163,43 @@ class EmpiricalCalibrator:
 
     @classmethod
     def fit(cls, raw: ArrayLike, design: ArrayLike, groups: Mapping[str, slice]) -> Self:
-        """Fit on calibration people; the arguments are those of `GaussianCalibrator.fit`."""
-        base, t, df = GaussianCalibrator.fitted(raw, design, groups)
-        left_out = t * _unit(df)
+        """Fit on calibration controls; the arguments are those of `GaussianCalibrator.fit`."""
+        base, t, df = GaussianCalibrator.fit_left_out(raw, design, groups)
+        left_out = t * _to_unit_sd(df)
         shape = Shape.fit(left_out)
         return cls(base=base, shape=shape, **two_sided(shape(left_out)))
 
     def refit(self, raw: Floats, design: Floats) -> Self:
-        """The same strengths of shrinkage and the same conformal scores on other people, for the bootstrap."""
-        base, t, df = self.base.refitted(raw, design)
-        return replace(self, base=base, shape=Shape.fit(t * _unit(df)))
+        """Fit on other people with the same penalties and the same conformal scores, for the bootstrap."""
+        base, t, df = self.base.refit_left_out(raw, design)
+        return replace(self, base=base, shape=Shape.fit(t * _to_unit_sd(df)))
 
     def __call__(self, raw: ArrayLike, design: ArrayLike) -> Floats:
         """Calibrated z of new people, [n, d]; NaN where raw is NaN."""
-        mean, sd, df = self.base.placed(design)
-        return self.shape((np.asarray(raw, float) - mean) / (sd / _unit(df)))
+        mean, scale, df = self.base.predictive_t(design)
+        return self.shape((np.asarray(raw, float) - mean) / (scale / _to_unit_sd(df)))
 
     def inverse_transform(self, z: ArrayLike, design: ArrayLike) -> Floats:
         """Raw z whose calibrated z is `z` (broadcast to [n, d]), for centiles in the units of the table."""
-        mean, sd, df = self.base.placed(design)
-        return mean + self.shape.inverse(z) * (sd / _unit(df))
+        mean, scale, df = self.base.predictive_t(design)
+        return mean + self.shape.inverse(z) * (scale / _to_unit_sd(df))
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
-        """Everything that has to be kept, by name."""
+        """All arrays to save, by name."""
         base = {f"base.{name}": array for name, array in self.base.to_arrays().items()}
-        own = {"knots": self.shape.knots, "df": self.shape.df}
-        return base | own | {"conformal": self.conformal.scores, "omnibus": self.omnibus.scores}
+        shape = {"knots": self.shape.knots, "df": self.shape.df}
+        return base | shape | two_sided_arrays(self.conformal, self.omnibus)
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], groups: Mapping[str, slice]) -> Self:
-        """The inverse of `to_arrays`."""
-        base = {name.removeprefix("base."): array for name, array in arrays.items() if name.startswith("base.")}
+        """The inverse of `to_arrays`; `groups` as in `fit`."""
         return cls(
-            base=GaussianCalibrator.from_arrays(base, groups),
+            base=GaussianCalibrator.from_arrays(under(arrays, "base."), groups),
             shape=Shape(knots=arrays["knots"], df=arrays["df"]),
-            **{name: Conformal.fit(arrays[name]) for name in ("conformal", "omnibus")},
+            **two_sided_from_arrays(arrays),
         )
 
 
-def _unit(df: Floats) -> Floats:
-    """What a t variable is multiplied by to have SD 1."""
+def _to_unit_sd(df: Floats) -> Floats:
+    """The factor that gives a t variable with these degrees of freedom SD 1."""
     return np.sqrt(1 - 2 / np.maximum(df, FEWEST_DF))

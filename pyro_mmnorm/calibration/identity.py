@@ -1,4 +1,4 @@
-"""No calibration: z is raw z, beside conformal p-values (numpy only)."""
+"""No calibration: z is raw z, with conformal p-values (numpy only)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pyro_mmnorm.calibration.conformal import Conformal, two_sided
+from pyro_mmnorm.calibration.conformal import Conformal, two_sided, two_sided_arrays, two_sided_from_arrays
 from pyro_mmnorm.core.typing import Floats
 
 __all__ = ["NoCalibrator"]
@@ -15,11 +15,11 @@ __all__ = ["NoCalibrator"]
 
 @dataclass(frozen=True, kw_only=True)
 class NoCalibrator:
-    """z = raw z. The conformal p-values hold all the same: nothing was fitted, so raw scores are exchangeable.
+    """z = raw z. Conformal p-values are valid nevertheless: nothing was fitted, so raw scores are exchangeable.
 
     Args:
-        conformal: Two-sided, per region.
-        omnibus: The same for the mean z^2 of a person.
+        conformal: Conformal p of |z| per region.
+        omnibus: Conformal p of the mean z^2 of a person.
 
     Examples:
         >>> fitted = NoCalibrator.fit(np.arange(-5.0, 5.0)[:, None], np.zeros((10, 0)), {})
@@ -33,11 +33,11 @@ class NoCalibrator:
 
     @classmethod
     def fit(cls, raw: ArrayLike, design: ArrayLike, groups: Mapping[str, slice]) -> Self:  # noqa: ARG003
-        """Keep the scores of the calibration people, [n, d]."""
+        """Keep the scores of the calibration controls; the arguments are those of `Fit`."""
         return cls(**two_sided(np.asarray(raw, float)))
 
     def refit(self, raw: Floats, design: Floats) -> Self:  # noqa: ARG002
-        """Itself: nothing depends on the calibration people."""
+        """Return itself: nothing depends on the calibration controls."""
         return self
 
     def __call__(self, raw: ArrayLike, design: ArrayLike) -> Floats:  # noqa: ARG002
@@ -45,15 +45,15 @@ class NoCalibrator:
         return np.asarray(raw, float)
 
     def inverse_transform(self, z: ArrayLike, design: ArrayLike) -> Floats:
-        """Z itself, [n, d]."""
+        """`z` itself, broadcast to [n, d]."""
         d = self.conformal.scores.shape[1]
         return np.broadcast_to(np.asarray(z, float), np.broadcast_shapes(np.shape(z), (len(np.asarray(design)), d)))
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
-        """Everything that has to be kept, by name."""
-        return {"conformal": self.conformal.scores, "omnibus": self.omnibus.scores}
+        """All arrays to save, by name."""
+        return two_sided_arrays(self.conformal, self.omnibus)
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], groups: Mapping[str, slice]) -> Self:  # noqa: ARG003
-        """The inverse of `to_arrays`."""
-        return cls(**{name: Conformal.fit(arrays[name]) for name in ("conformal", "omnibus")})
+        """The inverse of `to_arrays`; `groups` as in `fit`."""
+        return cls(**two_sided_from_arrays(arrays))

@@ -1,4 +1,4 @@
-"""The latent distance: how far a person's latents lie from those of healthy people."""
+"""The latent distance: the Mahalanobis distance of a person's latents from those of healthy people."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,42 +11,45 @@ from scipy import stats
 from scipy.linalg import qr
 
 from pyro_mmnorm.calibration.conformal import Conformal
+from pyro_mmnorm.calibration.saved_arrays import regression_arrays, regression_from_arrays, under
 from pyro_mmnorm.core.errors import InputError
 from pyro_mmnorm.core.typing import Floats
 from pyro_mmnorm.results.person_figures import sd_over_members
 from pyro_mmnorm.stats.regression import ShrunkRegression
 
-__all__ = ["FIGURES", "LatentNorm"]
+__all__ = ["LATENT_MEASURES", "LatentNorm"]
 
 
-FIGURES = ["latent_distance", "latent_p", "latent_conformal_p"]
-"""What kind `latent` says of a person."""
-TINY, COLLINEAR = 1e-9, 1e-3
+LATENT_MEASURES = ["latent_distance", "latent_p", "latent_conformal_p"]
+"""Measures of a person in kind `latent`."""
+TINY = 1e-9
+COLLINEAR = 1e-3
+"""Residual SD, relative to the first latent, below which a latent is a linear combination of others."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LatentNorm:
-    r"""Mahalanobis distance of a person's posterior mean, with a p-value that knows how few people it rests on.
+    r"""Mahalanobis distance of posterior means, with p-values that account for the estimated covariance.
 
-    The posterior means of n calibration controls, less what covariates explain of them, have covariance S on
+    The residuals of the posterior means of n calibration controls, regressed on the covariates, have covariance S with
     :math:`\nu` degrees of freedom. For a new person with residual r and leverage h,
 
     .. math::
         D^2 = \frac{r^\top S^{-1} r}{1 + h}, \qquad
         \frac{\nu - k + 1}{k\, \nu} D^2 \sim F_{k,\ \nu - k + 1}
 
-    when latents are normal; a chi-square with k degrees of freedom would call far too many people odd. The conformal p
-    compares D with that of each calibration person, left out in the same form, and asks for no distribution.
+    when latents are normal. A chi-square distribution with k degrees of freedom ignores the error of S and rejects too
+    often. The conformal p compares D with the leave-one-out D of each calibration control and assumes no distribution.
 
     Args:
-        regression: Of posterior means on covariates.
+        regression: Regression of posterior means on covariates.
         covariance: S, [k, k].
         df: nu.
-        distances: D of the calibration people, each left out, [n].
-        kept: Latents that vary, and that are no combination of others, as those of equal ensemble members are; the rest
-            adds nothing and is left out of the distance.
-        members: The same for the latents of each ensemble member alone, None where not one of them varies (a collapsed
-            member puts everybody at distance 0, with p = 1); empty for a lone model.
+        distances: Leave-one-out D of the calibration controls, [n].
+        kept: Latents that enter the distance. Latents that do not vary, or that are linear combinations of others (as
+            those of equal ensemble members are), add nothing and are excluded.
+        members: The norm of the latents of each ensemble member alone, None for a collapsed member, in which no latent
+            varies (everybody is at distance 0, with p = 1); empty for a single model.
 
     References:
         Hotelling (1931), The generalization of Student's ratio, https://doi.org/10.1214/aoms/1177732979
@@ -61,16 +64,22 @@ class LatentNorm:
 
     @classmethod
     def fit(cls, mean: Floats, design: Floats, groups: Mapping[str, slice], members: int = 1) -> Self:
-        """From posterior means and designs [n, c] of held-out controls.
+        """Fit on posterior means of held-out controls.
 
         Args:
-            mean: [n, k]; of an ensemble the latents of its first member, then those of the next, and so on.
+            mean: Posterior means, [n, k]; of an ensemble, the latents of its members one after the other.
             design: Encoded covariates, [n, c].
-            groups: covariate -> its columns.
-            members: How many the latents are of.
+            groups: covariate -> its columns in the design.
+            members: Number of ensemble members.
 
         Raises:
-            InputError: When there are not at least 5 people more than latents, or where no latent varies.
+            InputError: With fewer people than latents that vary plus 5, or when no latent varies.
+
+        Examples:
+            >>> mean = np.random.default_rng(0).normal(size=(200, 3))
+            >>> norm = LatentNorm.fit(mean, np.zeros((200, 0)), {})
+            >>> norm(np.array([[0.0, 0.0, 3.0]]), np.zeros((1, 0)))["latent_p"].item() < 0.05
+            True
         """
         each = np.split(mean, members, 1) if members > 1 else []
         alone = tuple(cls.fit(own, design, groups) if _independent(own).any() else None for own in each)
@@ -79,23 +88,29 @@ class LatentNorm:
         if not 0 < k <= n - 5:
             todo = "hold out more people, or use fewer latents"
             raise InputError("latent distance", f"{n} controls and {k} latents that vary", f"at least {k + 5}", todo)
-        regression = ShrunkRegression.fit(design, mean[:, kept], groups)
-        residual = mean[:, kept] - regression.predict(design)[0]
-        left_out, factor, _ = regression.left_out(design, mean[:, kept])
-        df = float((1 / factor).sum(0).mean())  # sum of 1 - h: people less what the regression uses up
+        # residuals on the covariates, and their covariance on n less the degrees of freedom of the regression
+        latents = mean[:, kept]
+        regression = ShrunkRegression.fit(design, latents, groups)
+        residual = latents - regression.predict(design)[0]
+        left_out, factor, _ = regression.left_out(design, latents)  # factor: 1 / (1 - h)
+        df = float((1 / factor).sum(0).mean())
         covariance = residual.T @ residual / df
-        away, h = mean[:, kept] - left_out, 1 - 1 / factor.mean(1)
-        square = _without_self(residual, away, h, covariance, df)
+        # leave-one-out distances
+        square = _left_out_squares(residual, latents - left_out, 1 - 1 / factor.mean(1), covariance, df)
         distances = np.sqrt(square)
         return cls(regression=regression, covariance=covariance, df=df, distances=distances, kept=kept, members=alone)
 
     def __call__(self, mean: Floats, design: Floats) -> xr.Dataset:
-        """Distances of anybody.
+        """Distances of people.
+
+        Args:
+            mean: Posterior means, [n, k], as in `fit`.
+            design: Encoded covariates, [n, c].
 
         Returns:
             latent_z (subject, latent): residual of each latent in SDs of controls; latent_distance (subject): D;
             latent_p: by the F distribution; latent_conformal_p. Of an ensemble also <name>_member_sd of these three:
-            SD over members of what the latents of each alone give, against the same controls.
+            the SD over members, each with the norm of its own latents.
         """
         expected, h = self.regression.predict(design)
         residual = mean[:, self.kept] - expected
@@ -106,7 +121,7 @@ class LatentNorm:
         z = np.full(mean.shape, np.nan)
         z[:, self.kept] = residual / np.sqrt(np.diag(self.covariance) * factor[:, None])
         conformal = Conformal.fit(self.distances[:, None])
-        found = xr.Dataset(
+        measures = xr.Dataset(
             {
                 "latent_z": (("subject", "latent"), z),
                 "latent_distance": ("subject", np.sqrt(square)),
@@ -116,19 +131,17 @@ class LatentNorm:
             coords={"latent": np.arange(mean.shape[1])},
         )
         if not self.members:
-            return found
-        each = np.split(mean, len(self.members), 1)
-        same = found[FIGURES].map(np.zeros_like)
-        collapsed = same.assign({name: same[name] + 1.0 for name in FIGURES[1:]})
-        parts = [norm(x, design)[FIGURES] if norm else collapsed for norm, x in zip(self.members, each, strict=True)]
-        return found.assign(sd_over_members(parts).data_vars)
+            return measures
+        zero = measures[LATENT_MEASURES].map(np.zeros_like)
+        collapsed = zero.assign({name: zero[name] + 1.0 for name in LATENT_MEASURES[1:]})
+        members = zip(self.members, np.split(mean, len(self.members), 1), strict=True)
+        parts = [norm(own, design)[LATENT_MEASURES] if norm else collapsed for norm, own in members]
+        return measures.assign(sd_over_members(parts).data_vars)
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
-        """Everything, as arrays."""
-        r = self.regression
-        parts = {name: getattr(r, name) for name in REGRESSION}
+        """All arrays to save, by name."""
         members = [own.to_arrays().items() if own else () for own in self.members]
-        return {f"regression.{name}": x for name, x in parts.items()} | {
+        return regression_arrays(self.regression, "regression.") | {
             "covariance": self.covariance,
             "df": np.array([self.df]),
             "distances": self.distances,
@@ -139,48 +152,47 @@ class LatentNorm:
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], groups: Mapping[str, slice]) -> Self:
-        """The inverse of `to_arrays`; groups name the columns of the design."""
-        parts: dict[str, Any] = {name: arrays[f"regression.{name}"] for name in REGRESSION}
-        alone: dict[int, dict[str, NDArray[Any]]] = {}
-        for name, x in arrays.items():
-            if name.startswith("member."):
-                _, e, own = name.split(".", 2)
-                alone.setdefault(int(e), {})[own] = x
+        """The inverse of `to_arrays`; `groups` as in `fit`."""
+        members = [under(arrays, f"member.{e}.") for e in range(int(arrays["members"].item()))]
         return cls(
-            regression=ShrunkRegression(groups=dict(groups), **parts),
+            regression=regression_from_arrays(arrays, "regression.", groups),
             covariance=arrays["covariance"],
             df=float(arrays["df"][0]),
             distances=arrays["distances"],
             kept=arrays["kept"],
-            members=tuple(
-                cls.from_arrays(alone[e], groups) if e in alone else None for e in range(int(arrays["members"].item()))
-            ),
+            members=tuple(cls.from_arrays(own, groups) if own else None for own in members),
         )
 
 
-REGRESSION = ("log_ratio", "coef", "inverse", "pattern", "variance", "count")
-
-
 def _independent(mean: Floats) -> NDArray[np.bool_]:
-    """Columns that vary by more than a thousandth of their SD beside those already taken (QR with pivots)."""
+    """Latents that vary and are no linear combination of others, [k], by a QR decomposition with pivoting."""
     sd = mean.std(0)
     varies = np.flatnonzero(sd > TINY)
-    kept = np.zeros(len(sd), bool)
+    independent = np.zeros(len(sd), bool)
     if len(varies):
         unit = (mean[:, varies] - mean[:, varies].mean(0)) / sd[varies]
         triangle, order = qr(unit, mode="r", pivoting=True)
-        size = np.abs(np.diag(triangle))
-        kept[varies[order[: len(size)][size > COLLINEAR * size[0]]]] = True
-    return kept
+        residual = np.abs(np.diag(triangle))
+        independent[varies[order[: len(residual)][residual > COLLINEAR * residual[0]]]] = True
+    return independent
 
 
-def _without_self(residual: Floats, away: Floats, h: Floats, covariance: Floats, df: float) -> Floats:
-    r"""D^2 of each person of the fit, that person taken out of mean and covariance (Sherman-Morrison).
+def _left_out_squares(residual: Floats, residual_out: Floats, h: Floats, covariance: Floats, df: float) -> Floats:
+    r"""Leave-one-out D^2 of each person of the fit, [n], with mean and covariance of the others.
 
-    Taking person i out leaves :math:`S_{-i} = (\nu S - r_i r_i^\top / (1 - h_i)) / (\nu - 1)`.
+    Without person i, :math:`S_{-i} = (\nu S - r_i r_i^\top / (1 - h_i)) / (\nu - 1)`.
+
+    Args:
+        residual: r, [n, k].
+        residual_out: Residuals from the leave-one-out mean, [n, k].
+        h: Leverages, [n].
+        covariance: S, [k, k].
+        df: nu.
     """
     inverse = np.linalg.inv(covariance * df)
+    # Sherman-Morrison: the quadratic form of the inverse of nu S - r r' / (1 - h)
     own = (residual @ inverse * residual).sum(1) / (1 - h)
-    pull = (away @ inverse * residual).sum(1)
-    square = (away @ inverse * away).sum(1) + pull**2 / (1 - h) / np.maximum(1 - own, TINY)
+    cross = (residual_out @ inverse * residual).sum(1)
+    square = (residual_out @ inverse * residual_out).sum(1) + cross**2 / (1 - h) / np.maximum(1 - own, TINY)
+    # times nu - 1; 1 - h = 1 / (1 + h_out), with the leverage of a person outside the fit
     return (df - 1) * square * (1 - h)

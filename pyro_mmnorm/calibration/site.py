@@ -1,12 +1,13 @@
-"""A site that the calibrator has not seen, from a few of its own controls (numpy and scipy only)."""
+"""Adaptation of a calibrator to a new site, from a few of its own controls (numpy and scipy only)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pyro_mmnorm.calibration.conformal import Conformal, two_sided
+from pyro_mmnorm.calibration.conformal import Conformal, two_sided, two_sided_arrays, two_sided_from_arrays
 from pyro_mmnorm.calibration.protocol import Calibrator
 from pyro_mmnorm.core.errors import InputError
 from pyro_mmnorm.core.typing import Floats
@@ -16,23 +17,23 @@ __all__ = ["FEWEST_CONTROLS", "SiteCalibrator", "adapt"]
 
 
 FEWEST_CONTROLS = 10
-"""Local controls that `adapt` needs."""
+"""Fewest local controls for `adapt`."""
 SMALLEST_DF = 3.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class SiteCalibrator:
-    r"""The z of another calibrator, moved and stretched to a site of its own.
+    r"""The z of another calibrator, with a shift of each region and a common scale for one site.
 
     .. math:: z_{ij} = \Phi^{-1}\!\left(F_{t_\nu}\!\left(\frac{z^{base}_{ij} - b_j}{g \sqrt{1 + u_j}}\right)\right)
 
     Args:
-        base: Trained on other sites; the new one has 0 in its columns of the design.
+        base: Calibrator fitted on other sites; the columns of the site in the design are 0 for people of a new one.
         shift: b, [d].
-        uncertainty: u, the variance of b in units of g^2, [d].
+        uncertainty: u, the posterior variance of b in units of g^2, [d].
         scale: g.
         df: nu.
-        conformal, omnibus: See `adapt`.
+        conformal, omnibus: Conformal p of |z| per region and of the mean z^2 of a person, see `adapt`.
     """
 
     name: ClassVar[str] = "site"
@@ -46,49 +47,60 @@ class SiteCalibrator:
 
     def __call__(self, raw: ArrayLike, design: ArrayLike) -> Floats:
         """Calibrated z of new people of the site, [n, d]; NaN where raw is NaN."""
-        return student_t_to_normal((self.base(raw, design) - self.shift) / self._sd(), self.df)
+        return student_t_to_normal((self.base(raw, design) - self.shift) / self._predictive_scale(), self.df)
 
     def inverse_transform(self, z: ArrayLike, design: ArrayLike) -> Floats:
         """Raw z whose calibrated z is `z` (broadcast to [n, d])."""
-        return self.base.inverse_transform(self.shift + normal_to_student_t(z, self.df) * self._sd(), design)
+        base_z = self.shift + normal_to_student_t(z, self.df) * self._predictive_scale()
+        return self.base.inverse_transform(base_z, design)
 
     def refit(self, raw: Floats, design: Floats) -> Self:
-        """The same calibrator adapted to other controls of the site, for the bootstrap."""
-        fields, _ = _settled(self.base(raw, design))
+        """Adapt to other controls of the site with the same conformal scores, for the bootstrap."""
+        fields, _ = _fit_shift_and_scale(self.base(raw, design))
         return replace(self, **fields)
 
-    def _sd(self) -> Floats:
+    def _predictive_scale(self) -> Floats:
+        """Scale of the t distribution of a new person, the uncertainty of the shift included, [d]."""
         return self.scale * np.sqrt(1 + self.uncertainty)
 
     def to_arrays(self) -> dict[str, NDArray[Any]]:
-        """Everything that has to be kept, by name."""
+        """All arrays to save, by name; those of the base under its name."""
         base = {f"base.{self.base.name}.{name}": array for name, array in self.base.to_arrays().items()}
         own = {"shift": self.shift, "uncertainty": self.uncertainty, "constants": np.array([self.scale, self.df])}
-        return base | own | {"conformal": self.conformal.scores, "omnibus": self.omnibus.scores}
+        return base | own | two_sided_arrays(self.conformal, self.omnibus)
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]], base: Calibrator) -> Self:
+        """The inverse of `to_arrays`, given the base."""
+        scale, df = arrays["constants"].tolist()
+        shift, uncertainty = arrays["shift"], arrays["uncertainty"]
+        return cls(base=base, shift=shift, uncertainty=uncertainty, scale=scale, df=df, **two_sided_from_arrays(arrays))
 
 
 def adapt(calibrator: Calibrator, raw: ArrayLike, design: ArrayLike) -> SiteCalibrator:
     r"""The calibrator of a new site, from at least 10 controls of that site.
 
-    With the z of the trained calibrator, each region's mean m_j over n_j local controls is shrunk towards the average
-    shift, and the log of one common scale towards 0, as far as chance alone would explain them:
+    With z of the trained calibrator, the mean m_j of each region over its n_j local controls is shrunk towards the mean
+    shift mu of all regions. The log of the common scale is shrunk towards 0. Both are shrunk as far as chance alone
+    explains them:
 
     .. math:: b_j = \mu + \frac{\tau^2}{\tau^2 + s^2 / n_j} (m_j - \mu), \qquad
         \log g = \ell \max\!\left(0, 1 - \frac{\mathrm{se}^2(\ell)}{\ell^2}\right)
 
-    tau^2 is the variance of the m_j beyond chance; l is half the log mean square of the local controls, each left out;
-    nu follows from how much that differs between people, and u_j is the posterior variance of b_j.
+    tau^2 is the variance of the m_j beyond chance, and u_j the posterior variance of b_j. l is half the log mean square
+    of the leave-one-out residuals of the local controls, and nu follows from how much their mean square varies between
+    people.
 
-    The conformal p compare with the scores of the first calibration people and the left-out scores of the local
-    controls together: 10 local controls alone could give no p below .09.
+    Conformal p-values use the scores of the first calibration controls and the leave-one-out scores of the local
+    controls together: with 10 local controls alone, no p could be below .09.
 
     Args:
         calibrator: Trained on other sites.
         raw: Raw z of the local controls, [n, d], NaN where not observed.
-        design: Their covariates, with 0 in the columns of the site, [n, c].
+        design: Their encoded covariates, [n, c], with 0 in the columns of the site.
 
     Raises:
-        InputError: With fewer than 10 controls that have any region observed.
+        InputError: With fewer than 10 controls in whom any region was observed.
 
     References:
         Efron & Morris (1973), Stein's estimation rule and its competitors, https://doi.org/10.1080/01621459.1973.10481350
@@ -103,49 +115,55 @@ def adapt(calibrator: Calibrator, raw: ArrayLike, design: ArrayLike) -> SiteCali
         True
     """
     z = calibrator(raw, design)
-    known = np.isfinite(z).any(1)
-    if known.sum() < FEWEST_CONTROLS:
-        raise InputError(
-            "adapt", f"{known.sum()} controls", f"at least {FEWEST_CONTROLS} of the site", "find more, or do without"
-        )
-    fields, left_out = _settled(z[known])
-    own = two_sided(left_out)
-    scores: dict[str, Any] = {
-        name: Conformal.fit(np.concatenate([getattr(calibrator, name).scores, found.scores]))
-        for name, found in own.items()
-    }
-    return SiteCalibrator(base=calibrator, **fields, **scores)
+    usable = int(np.isfinite(z).any(1).sum())
+    if usable < FEWEST_CONTROLS:
+        want = f"at least {FEWEST_CONTROLS} of the site"
+        raise InputError("adapt", f"{usable} controls", want, "add controls, or score without adaptation")
+    fields, left_out = _fit_shift_and_scale(z)
+    scores = two_sided_arrays(**two_sided(left_out))
+    pooled = {name: np.concatenate([getattr(calibrator, name).scores, local]) for name, local in scores.items()}
+    return SiteCalibrator(base=calibrator, **fields, **two_sided_from_arrays(pooled))
 
 
-def _settled(z: Floats) -> tuple[dict[str, Any], Floats]:
-    """Shift, its uncertainty, scale and degrees of freedom; z of the local controls, each left out."""
-    seen = np.isfinite(z)
-    z = np.where(seen, z, 0.0)
-    count, people = seen.sum(0), seen.sum(1)
-    mean = np.divide(z.sum(0), count, out=np.zeros(len(count)), where=count > 0)
-    average = float(z.sum() / seen.sum())
-    residual = np.where(seen, z - mean, 0.0)
-    own = residual.sum(1) / people
-    n, d = len(z), np.count_nonzero(count)
-    square = float(((residual - own[:, None])[seen] ** 2).sum() / max(1, seen.sum() - n - d + 1))
-    chance = np.divide(square, count, out=np.full(len(count), np.inf), where=count > 0)
-    between = float(((mean - average)[count > 0] ** 2).sum() / max(1, d - 1) - chance[count > 0].mean())
+def _fit_shift_and_scale(z: Floats) -> tuple[dict[str, Any], Floats]:
+    """Fields of the calibrator from base z of local controls [n, d]; leave-one-out z of those with any region."""
+    z = z[np.isfinite(z).any(1)]
+    observed = np.isfinite(z)
+    z = np.where(observed, z, 0.0)
+    per_region, per_person = observed.sum(0), observed.sum(1)
+    n, d = len(z), np.count_nonzero(per_region)
+    # means of regions and residuals; the mean residual of a person is common to the regions
+    mean = np.divide(z.sum(0), per_region, out=np.zeros(len(per_region)), where=per_region > 0)
+    average = float(z.sum() / observed.sum())
+    residual = np.where(observed, z - mean, 0.0)
+    personal = residual.sum(1) / per_person
+    # sampling variance of the region means, from residuals of the two-way layout of people and regions
+    square = float(((residual - personal[:, None])[observed] ** 2).sum() / max(1, observed.sum() - n - d + 1))
+    chance = np.divide(square, per_region, out=np.full(len(per_region), np.inf), where=per_region > 0)
+    # between-region variance of the shift by the method of moments
+    between = float(((mean - average)[per_region > 0] ** 2).sum() / max(1, d - 1) - chance[per_region > 0].mean())
     between = max(between, 0.0)
+    # shrunken shift, and its posterior variance with that of the common mean
     kept = between / (between + chance)
-    variance = between * (1 - kept) + own.var(ddof=1) / n
+    shift = average + kept * (mean - average)
+    variance = between * (1 - kept) + personal.var(ddof=1) / n
 
-    count_out, average_out = count - seen, (z.sum() - z.sum(1)) / (seen.sum() - people)
-    mean_out = np.divide(
-        z.sum(0) - z, count_out, out=np.repeat(average_out[:, None], len(count), 1), where=count_out > 0
-    )
+    # leave-one-out shift, and residuals from it
+    count_out, average_out = per_region - observed, (z.sum() - z.sum(1)) / (observed.sum() - per_person)
+    unseen = np.repeat(average_out[:, None], len(per_region), 1)
+    mean_out = np.divide(z.sum(0) - z, count_out, out=unseen, where=count_out > 0)
     error = z - average_out[:, None] - kept * (mean_out - average_out[:, None])
-    total = float((residual[seen] ** 2).sum() / max(1, seen.sum() - d))
-    uncertainty = variance / total
+    # uncertainty of the shift relative to the variance within regions
+    within = float((residual[observed] ** 2).sum() / max(1, observed.sum() - d))
+    uncertainty = variance / within
     factor = 1 + uncertainty * n / (n - 1)
-    person = np.where(seen, error**2 / factor, 0.0).sum(1) / people
-    level, spread = float(person.mean()), float(person.var(ddof=1)) / n
+    # mean square of each person; its mean over people and the squared standard error of that
+    person = np.where(observed, error**2 / factor, 0.0).sum(1) / per_person
+    level, level_variance = float(person.mean()), float(person.var(ddof=1)) / n
+    # log scale with positive-part James-Stein shrinkage; se(log level / 2)^2 by the delta method
     log = np.log(level) / 2
-    scale = float(np.exp(log * max(0.0, 1 - spread / (4 * level**2) / log**2)))
-    df = float(np.clip(2 * level**2 / spread, SMALLEST_DF, LARGE_DF))
-    left_out = student_t_to_normal(np.where(seen, error, np.nan) / (scale * np.sqrt(factor)), df)
-    return {"shift": average + kept * (mean - average), "uncertainty": uncertainty, "scale": scale, "df": df}, left_out
+    scale = float(np.exp(log * max(0.0, 1 - level_variance / (4 * level**2) / log**2)))
+    # degrees of freedom of the squared scale by the method of moments
+    df = float(np.clip(2 * level**2 / level_variance, SMALLEST_DF, LARGE_DF))
+    left_out = student_t_to_normal(np.where(observed, error, np.nan) / (scale * np.sqrt(factor)), df)
+    return {"shift": shift, "uncertainty": uncertainty, "scale": scale, "df": df}, left_out

@@ -1,4 +1,4 @@
-"""The verdict of a calibration report, and the bounds that it and every warning use."""
+"""The verdict of a calibration report, and the bounds of the verdict and of every warning."""
 
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
@@ -11,10 +11,10 @@ from pyro_mmnorm.stats.metrics import COVERAGE_LEVELS
 __all__ = ["BANDS", "BOUNDS", "Verdict", "has_interval", "outside", "verdict"]
 
 BOUNDS = {"mean": (-0.05, 0.05), "sd": (0.95, 1.05), "beyond_1.96": (0.04, 0.06)}
-"""Tolerance of the overall figures, on which the verdict rests."""
+"""Tolerance of the overall measures that decide the verdict."""
 
 BANDS = BOUNDS | {
-    "beyond_2.58": (0.0, 0.014),  # a small group may well have none
+    "beyond_2.58": (0.0, 0.014),  # a small group may have none by chance
     "beyond_3.29": (0.0, 0.002),
     **{f"coverage_{round(100 * level)}": (level - 0.02, level + 0.02) for level in COVERAGE_LEVELS},
     "skew": (-0.5, 0.5),
@@ -23,7 +23,7 @@ BANDS = BOUNDS | {
     "rms_sd": (0.0, 0.06),
     "pit": (0.0, 0.03),
 }
-"""Tolerance of every figure: a warning is given where the whole interval lies outside, overall or in a subgroup."""
+"""Tolerance of every measure; there is a warning where a whole interval lies outside, overall or in a subgroup."""
 
 NAMES = {"mean": "mean of z", "sd": "SD of z", "pit": "largest error of a centile"}
 
@@ -31,7 +31,7 @@ type Tone = Literal["good", "unclear", "bad"]
 
 
 class Verdict(NamedTuple):
-    """The answer in one sentence, its tone, and the evidence, a line per figure."""
+    """The answer in one sentence, its tone, and the evidence, a line per measure."""
 
     tone: Tone
     sentence: str
@@ -44,25 +44,25 @@ class Verdict(NamedTuple):
 
 
 def verdict(report: Mapping[str, Any]) -> Verdict:
-    """Judge the overall figures of the test controls against their bounds.
+    """Compare the overall measures of the test controls with their bounds.
 
-    Bad when a figure lies outside its bounds, good when all whole intervals lie inside, else unclear.
+    The tone is bad when a measure is outside its bounds, good when all intervals are inside, else unclear.
 
     Args:
-        report: With `overall` (n and figures), and perhaps `bounds`, which then replace `BOUNDS`.
+        report: With `overall` (n and measures), and optionally `bounds`, which replace those of `BOUNDS`.
 
     Examples:
         >>> spread = {"value": 1.43, "low": 1.38, "high": 1.48}
-        >>> found = verdict({"overall": {"n": 100, "sd": spread}})
-        >>> found.sentence, found.evidence
+        >>> answer = verdict({"overall": {"n": 100, "sd": spread}})
+        >>> answer.sentence, answer.evidence
         ('Calibration check in 100 held-out controls: not calibrated.', ['SD of z 1.43 [1.38, 1.48] (0.95 to 1.05)'])
     """
     overall = report.get("overall", {})
     bounds = {name: (low, high) for name, (low, high) in (BOUNDS | report.get("bounds", {})).items()}
     judged = {name: overall[name] for name in bounds if has_interval(overall.get(name))}
     if not judged:
-        return Verdict("unclear", str(report.get("verdict", "No calibration check: no figures of test controls.")), [])
-    evidence = [_against(name, x, bounds[name]) for name, x in judged.items()]
+        return Verdict("unclear", str(report.get("verdict", "No calibration check: no measures of test controls.")), [])
+    evidence = [_with_tolerance(name, x, bounds[name]) for name, x in judged.items()]
     inside = {name: bounds[name][0] <= x["value"] <= bounds[name][1] for name, x in judged.items()}
     sure = {name: x["low"] >= bounds[name][0] and x["high"] <= bounds[name][1] for name, x in judged.items()}
     tone, answer = "good", "well calibrated within tolerance"
@@ -75,40 +75,44 @@ def verdict(report: Mapping[str, Any]) -> Verdict:
 
 
 def outside(block: Mapping[str, Any]) -> str:
-    """A sentence on the figures of a subgroup whose whole interval lies outside the tolerance; empty where none does.
+    """A sentence on the measures of a subgroup whose whole interval is outside the tolerance; empty if there are none.
+
+    Args:
+        block: by, level, n and measures of one subgroup, or of everybody.
 
     Examples:
         >>> outside({"by": "site", "level": "X", "n": 60, "sd": {"value": 1.31, "low": 1.2, "high": 1.4}})
         'Site X (n = 60): SD of z 1.31 [1.20, 1.40] (0.95 to 1.05). Do not compare these z with others.'
     """
     faults = [
-        _against(name, block[name], band)
+        _with_tolerance(name, block[name], band)
         for name, band in BANDS.items()
         if has_interval(block.get(name)) and (block[name]["low"] > band[1] or block[name]["high"] < band[0])
     ]
     if not faults:
         return ""
     overall = block["by"] == "overall"
-    who = "All held-out controls" if overall else f"{str(block['by']).capitalize()} {block['level']}"
+    people = "All held-out controls" if overall else f"{str(block['by']).capitalize()} {block['level']}"
     todo = "Interpret every finding with this in mind." if overall else "Do not compare these z with others."
-    return f"{who} (n = {block['n']}): {'; '.join(faults)}. {todo}"
+    return f"{people} (n = {block['n']}): {'; '.join(faults)}. {todo}"
 
 
-def has_interval(figure: object) -> bool:
-    """Whether a figure has a value and an interval."""
-    return isinstance(figure, Mapping) and all(pd.notna(figure.get(part)) for part in ("value", "low", "high"))
+def has_interval(measure: object) -> bool:
+    """Whether a measure has a value and an interval."""
+    return isinstance(measure, Mapping) and all(pd.notna(measure.get(part)) for part in ("value", "low", "high"))
 
 
-def _against(name: str, figure: Mapping[str, Any], band: tuple[float, float]) -> str:
-    """A figure with its interval and, in brackets, the tolerance."""
+def _with_tolerance(name: str, measure: Mapping[str, Any], band: tuple[float, float]) -> str:
+    """A measure with its interval and, in brackets, the tolerance."""
     low, high = (number(_key(name), end) for end in band)
-    return f"{_name(name)} {interval(_key(name), figure)} ({low} to {high})"
+    return f"{_name(name)} {interval(_key(name), measure)} ({low} to {high})"
 
 
 def _name(name: str) -> str:
+    """The measure in words."""
     return f"share of {plain(name)}" if name.startswith("beyond_") else NAMES.get(name, plain(name))
 
 
 def _key(name: str) -> str:
-    """The name under which `number` writes the figure: an error of centiles is a share."""
+    """The name by which `number` chooses the format: an error of centiles is a share."""
     return "share_pit" if name == "pit" else name

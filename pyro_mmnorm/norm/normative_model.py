@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from pyro_mmnorm.calibration.calibrated import Calibrated, Controls, conformal_groups
-from pyro_mmnorm.calibration.calibrators import CALIBRATORS, Fit
+from pyro_mmnorm.calibration.calibrators import CALIBRATORS
 from pyro_mmnorm.calibration.conformal import mean_square
 from pyro_mmnorm.calibration.mahalanobis import LatentNorm
 from pyro_mmnorm.calibration.missing_patterns import calibrated_by_pattern, widths_of
-from pyro_mmnorm.calibration.protocol import Calibrator
+from pyro_mmnorm.calibration.protocol import Calibrator, Fit
 from pyro_mmnorm.core.errors import InputError
 from pyro_mmnorm.core.typing import Floats
 from pyro_mmnorm.data.cohort import Cohort

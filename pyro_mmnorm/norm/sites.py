@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pyro_mmnorm.calibration.gaussian import squeezed_variance
+from pyro_mmnorm.calibration.gaussian import variance_prior
 from pyro_mmnorm.calibration.site import FEWEST_CONTROLS
 from pyro_mmnorm.core.errors import InputError
 from pyro_mmnorm.core.typing import Floats
@@ -36,7 +36,7 @@ def fine_tuned(norm: NormativeModel, controls: Cohort, *, seed: int = 0) -> tupl
     and the posterior of the latents is that of :math:`(x - a) / b`: a shift or a stretch caused by a scanner no longer
     counts as anatomy. (`adapt` alone shifts z after the latents were inferred.) a_j is the mean of the residuals of the
     local controls under `normative`, in SDs of the norm, shrunk towards the mean of all regions; b_j^2 is their
-    variance, shrunk as in `squeezed_variance`.
+    variance, shrunk as in `variance_prior`.
 
     Five-fold cross-validation over the local controls decides. Each fold is scored by a norm adapted to the others,
     with and without fine-tuning, by the log density of a normal with the expected value and SD of each cell. The
@@ -122,7 +122,7 @@ def site_units(norm: NormativeModel, people: Cohort) -> SiteUnits:
     # variance of the standardised residuals of each region, shrunk towards their typical variance
     unit = np.where(seen & known, (values - expected) / sd, np.where(known, np.nan, 0.0))
     variance = np.where(known, np.nanvar(unit, axis=0, ddof=1), 1.0)
-    df, typical = squeezed_variance(variance[known], (count - 1.0)[known])
+    df, typical = variance_prior(variance[known], (count - 1.0)[known])
     prior = 0.0 if np.isinf(df) else 1 / df  # 0: regions differ by no more than chance
     shrunk = (typical + prior * (count - 1) * variance) / (1 + prior * (count - 1))
     b = np.sqrt(np.where(known, shrunk, typical))

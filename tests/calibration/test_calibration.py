@@ -7,7 +7,7 @@ from scipy import stats
 from pyro_mmnorm.calibration.calibrators import CALIBRATORS, LOADERS, load_calibrator
 from pyro_mmnorm.calibration.conformal import Conformal, mean_square
 from pyro_mmnorm.calibration.empirical import Shape
-from pyro_mmnorm.calibration.gaussian import GaussianCalibrator, squeezed_variance
+from pyro_mmnorm.calibration.gaussian import GaussianCalibrator, variance_prior
 from pyro_mmnorm.core.errors import InputError
 from pyro_mmnorm.stats.student_t import LARGE_DF, normal_to_student_t, student_t_to_normal
 
@@ -35,12 +35,12 @@ def test_far_t_values_stay_finite_and_in_order(df):
     assert (np.diff(z) > 0).all()
 
 
-def test_squeezed_variance_finds_the_prior_of_many_variances():
+def test_variance_prior_finds_the_prior_of_many_variances():
     # 4000 regions: standard error of log nu_0 about 0.05, so 15 % is three of them
     rng = np.random.default_rng(0)
     truth = 20 * 2.0 / rng.chisquare(20, 4000)
     found = truth * rng.chisquare(50, 4000) / 50
-    df, variance = squeezed_variance(found, np.full(4000, 50.0))
+    df, variance = variance_prior(found, np.full(4000, 50.0))
     assert df == pytest.approx(20, rel=0.15)
     assert variance == pytest.approx(2.0, rel=0.03)
 

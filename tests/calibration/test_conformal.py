@@ -36,7 +36,7 @@ def test_a_group_that_is_too_small_or_unknown_is_compared_with_all_and_named():
     )
     np.testing.assert_array_equal(p(new, groups)[1:], marginal(new)[1:])
     np.testing.assert_array_equal(p(new, groups)[0, 1], marginal(new)[0, 1])
-    assert p.note == "Too few calibration people to reach p = 0.05, compared with all instead: a (15), b (18), c (12)."
+    assert p.note == "Too few calibration controls for p = 0.05, compared with all controls instead: a (15), b (18), c (12)."
     assert marginal.within(labels, level=0.1).note == ""
 
 
@@ -74,7 +74,7 @@ def test_region_and_omnibus_of_a_calibrator_can_be_had_by_pattern():
 
 def test_labels_and_level_are_checked():
     scores = Conformal.fit(np.ones((5, 1)))
-    with pytest.raises(InputError, match=r"\(4,\) labels; expected one per calibration person, \(5,\)"):
+    with pytest.raises(InputError, match=r"\(4,\) labels; expected one per calibration control, \(5,\)"):
         scores.within(["a"] * 4)
     with pytest.raises(InputError, match="conformal level: 2"):
         scores.within(["a"] * 5, level=2)
@@ -102,7 +102,7 @@ def test_a_norm_compares_within_groups_and_says_so_where_one_is_too_small(norm, 
     assert told["conformal"]["regions_p_below_0.05"]["value"] == pytest.approx(float((p["p"] <= 0.05).mean()))
     assert told["conformal"]["omnibus_p_below_0.05"]["value"] == pytest.approx(float((p["omnibus_p"] < 0.05).mean()))
     small = [s for s in groups if groups[s]["people"] < 19]
-    assert any("Too few calibration people" in text for text in told["warnings"]) == bool(small)
+    assert any("Too few calibration controls" in text for text in told["warnings"]) == bool(small)
 
 
 def test_patterns_of_modalities_are_groups_and_other_names_are_refused(norm, cohort):

@@ -172,7 +172,7 @@ def test_intervals_hold_the_error_of_the_calibrator_too():
 def test_what_a_seen_region_tells_is_called_fit():
     z = np.random.default_rng(0).normal(size=(60, 3))
     assert one_group(z)["reading"] == "prediction"
-    assert one_group(z, predictive=False)["reading"] == "fit, not prediction"
+    assert one_group(z, predictive=False)["reading"] == "in-sample: the region was used to predict itself"
 
 
 def dependent(seed: int, shared: float, missing: float = 0.0):

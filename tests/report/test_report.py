@@ -331,7 +331,7 @@ def test_scores_of_new_people_alone_have_a_page(copy, findings_only):
     page = Page(build_report(copy))
     assert "in 80 people." in page.words
     assert "no model was trained" in page.words
-    assert "No calibration check: no figures of test controls." in page.words
+    assert "No calibration check: no measures of test controls." in page.words
     assert (copy / "figures" / "subjects.png").is_file()
 
 
@@ -482,8 +482,12 @@ def test_every_record_of_nested_findings_becomes_a_row():
         "empty": {},
     }
     tables = {table.caption: [[cell.text for cell in row] for row in table.rows] for table in finding_tables(findings)}
-    assert tables["Groups"] == [["AD › AUC", "0.80 [0.75, 0.85]", "5", "–"], ["MCI › AUC", "0.60", "–", "0.200"]]
-    assert tables["Pairs"] == [["pairs", "0.30", "CN", "AD"], ["pairs", "0.10", "CN", "MCI"]]
+    assert tables["Means of the measures of a person, by group"] == [
+        ["AD › AUC", "0.80 [0.75, 0.85]", "5", "–"],
+        ["MCI › AUC", "0.60", "–", "0.200"],
+    ]
+    pairs = tables["Differences between groups"]
+    assert pairs == [["pairs", "0.30", "CN", "AD"], ["pairs", "0.10", "CN", "MCI"]]
     assert tables["Mixed"] == [["mixed", "–", "4", "x"], ["inner", "2.00", "–", "–"]]
     assert tables["Plain"] == [["1", "1"], ["2", "2"]]
     assert tables["Summary"] == [["alone", "7"]]

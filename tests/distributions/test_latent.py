@@ -7,6 +7,7 @@ from scipy import stats
 from torch.distributions import kl_divergence
 
 from pyro_mmnorm.distributions.latent import (
+    BaseSampled,
     DiagonalMixture,
     DiagonalNormal,
     base_sample_dim,
@@ -101,3 +102,48 @@ def test_noise_becomes_draws_of_what_can_say_how():
     )
     assert rsample_from_base_samples(dist.MultivariateNormal(torch.zeros(3), torch.eye(3)), noise) is None
     assert base_sample_dim(mixture()) == 3
+
+
+class Shifted(dist.TorchDistribution):
+    """A distribution of the user's own, one draw of which takes two numbers per latent."""
+
+    arg_constraints = {}  # noqa: RUF012
+    support = dist.constraints.real_vector
+    base_sample_dim = 4
+
+    def __init__(self):
+        super().__init__(torch.Size([5]), torch.Size([2]), validate_args=False)
+
+    def rsample_from_base_samples(self, base_samples):
+        return base_samples[..., :2] + base_samples[..., 2:]
+
+
+def test_the_protocol_of_base_samples_is_that_of_any_class_with_its_methods():
+    loc, scale = parts(5, 2)
+    assert isinstance(Shifted(), BaseSampled)
+    assert isinstance(DiagonalNormal(loc, scale), BaseSampled)
+    assert isinstance(mixture(), BaseSampled)
+    assert not isinstance(dist.Normal(loc, scale).to_event(1), BaseSampled)
+    assert base_sample_dim(Shifted()) == 4
+    assert rsample_from_base_samples(Shifted(), torch.ones(5, 4)).tolist() == [[2.0, 2.0]] * 5
+    assert base_sample_dim(dist.Normal(loc, scale).to_event(1)) == 2
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_base_samples_of_any_dtype_give_draws_of_the_dtype_of_the_parameters(dtype):
+    loc, scale = (x.to(dtype) for x in parts(5, 2))
+    for one in (DiagonalNormal(loc, scale), DiagonalMixture(torch.zeros(5, dtype=dtype), loc, scale)):
+        base_samples = torch.randn(base_sample_dim(one), dtype=torch.float64)
+        assert rsample_from_base_samples(one, base_samples).dtype == dtype
+
+
+def test_the_last_base_sample_selects_the_component():
+    """Weights 0.2, 0.3 and 0.5: the uniform number of the last base sample against 0.2 and 0.5."""
+    one = DiagonalMixture(
+        torch.tensor([0.2, 0.3, 0.5]).log().double(),
+        torch.tensor([[0.0], [10.0], [20.0]]).double(),
+        torch.ones(3, 1).double(),
+    )
+    for uniform, component in ((0.01, 0), (0.199, 0), (0.201, 1), (0.499, 1), (0.501, 2), (0.99, 2)):
+        noise = torch.tensor([0.25, stats.norm.ppf(uniform)]).double()
+        assert one.rsample_from_base_samples(noise).item() == pytest.approx(10 * component + 0.25)

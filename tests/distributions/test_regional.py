@@ -8,7 +8,17 @@ import torch
 from scipy import integrate, stats
 from torch.distributions import AffineTransform, ExpTransform
 
-from pyro_mmnorm.distributions.regional import LowRankNormal, RatioLogNormal, RegionNormal, RegionStudentT
+from pyro_mmnorm.distributions.regional import (
+    ConditionalZ,
+    LowRankNormal,
+    ObservedMarginal,
+    RatioLogNormal,
+    RegionNormal,
+    RegionStudentT,
+    inside_support,
+    is_conditional,
+    observed_marginal,
+)
 
 N, D, RANK = 6, 5, 2
 REAL = {"dtype": torch.float64}
@@ -213,3 +223,37 @@ def test_pyro_checks_values_only_when_asked(parts):
             FAMILIES[name](loc, log_scale, factor).observed(mask).log_prob(x)
         with pyro.validation_enabled(False):
             assert FAMILIES[name](loc, log_scale, factor).observed(mask).log_prob(x)[0].isnan()
+
+
+class Interval(dist.Uniform):
+    """Regions between 2 and 3: 0 lies outside the support."""
+
+
+def test_independent_regions_of_any_class_are_masked(parts):
+    loc, log_scale, _, mask, _ = parts
+    d = Interval(torch.full((N, D), 2.0, **REAL), torch.tensor(3.0, **REAL))
+    values = torch.where(mask, 2.25, -7.0).double()
+    marginal, filled = observed_marginal(d, mask, values)
+    assert marginal.event_shape == (D,)
+    assert torch.equal(filled[mask], values[mask])
+    assert ((filled > 2) & (filled < 3)).all()
+    torch.testing.assert_close(marginal.log_prob(filled), torch.zeros(N, **REAL))  # log density 0 in an interval of 1
+    normal = dist.Normal(loc, log_scale.exp())
+    assert inside_support(normal) == 0
+    assert observed_marginal(normal, mask, values)[1][~mask].eq(0).all()
+
+
+def test_the_protocols_of_regional_distributions(parts):
+    loc, log_scale, factor, mask, x = parts
+    normal, low_rank = RegionNormal(loc, log_scale), LowRankNormal(loc, log_scale, factor, given_others=True)
+    assert isinstance(normal, ObservedMarginal)
+    assert not isinstance(normal, ConditionalZ)
+    assert isinstance(low_rank, ConditionalZ)
+    assert not isinstance(dist.Normal(loc, log_scale.exp()), ObservedMarginal)
+    assert [is_conditional(d) for d in (normal, low_rank, low_rank.marginal())] == [False, True, False]
+    torch.testing.assert_close(observed_marginal(normal, mask, x)[0].log_prob(x), normal.observed(mask).log_prob(x))
+    want = (x - loc) / low_rank.variance.sqrt()
+    torch.testing.assert_close(low_rank.marginal().standardised(x), want)
+    assert not torch.allclose(low_rank.standardised(x), want)
+    assert low_rank.double().given_others
+    assert not low_rank.marginal().observed(mask).given_others

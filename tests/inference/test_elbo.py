@@ -2,6 +2,7 @@
 
 import dataclasses
 
+import numpy as np
 import pyro
 import pyro.distributions as dist
 import pytest
@@ -10,6 +11,7 @@ from pyro.infer import TraceMeanField_ELBO
 from pyro.poutine.indep_messenger import IndepMessenger
 
 import pyro_mmnorm as mm
+from pyro_mmnorm.data.batch import Batch
 from pyro_mmnorm.distributions.latent import kl_per_latent
 from pyro_mmnorm.inference.elbo import MeanFieldELBO, OwnNoise, elbo_terms, hide_cells, subsampled
 
@@ -154,3 +156,32 @@ def test_a_posterior_of_the_users_own_is_drawn_by_itself(cohort):
     assert set(logs) == {"cortical", "hippocampal"}
     assert kl.shape == (len(batch),)
     assert mean.shape == (len(batch), 3)
+
+
+def test_a_random_subset_has_each_modality_with_probability_one_half_and_at_least_one():
+    """P(present) = 1/2 + P(all three keys above 1/2) / 3 = 13/24; 9,000 draws: 4 standard errors are 0.021."""
+    values = {m: torch.ones(1, 1) for m in "abc"}
+    batch = Batch.from_arrays(
+        {m: x.numpy() for m, x in values.items()}, {m: x.bool().numpy() for m, x in values.items()}, np.zeros((1, 0))
+    )
+    views = subsampled(batch, 3000, generators(0))
+    seen = torch.cat([views.observed[m] for m in "abc"], -1)
+    assert seen[:4].tolist() == [[True] * 3, [True, False, False], [False, True, False], [False, False, True]]
+    assert seen[4:].any(-1).all()
+    assert seen[4:].double().mean() == pytest.approx(13 / 24, abs=0.021)
+
+
+def test_elbo_terms_are_means_over_draws(cohort):
+    """A posterior of SD 0 in effect: every draw gives the log-likelihood at the mean, and the KL is analytic."""
+    model = small(cohort)
+    batch = model.preprocess(cohort.train)
+    with torch.no_grad():
+        for encoder in model.encoders.values():
+            encoder.net.skip.bias[:, 3:] = -6.0  # log SD
+    logs, kl, mean = elbo_terms(model, batch, 5)
+    q = model.posterior(batch)
+    torch.testing.assert_close(kl, kl_per_latent(q, model.prior_of(batch)).sum(-1))
+    torch.testing.assert_close(mean, q.mean)
+    for m, log in logs.items():
+        x, values = model.observed_likelihood(m, q.mean, batch)
+        torch.testing.assert_close(log, x.log_prob(values), rtol=0.01, atol=0.05)

@@ -4,11 +4,17 @@ import numpy as np
 import pytest
 import torch
 from scipy import stats
+from torch import nn
 
 import pyro_mmnorm as mm
 from pyro_mmnorm.core.errors import InputError
+from pyro_mmnorm.data.batch import Batch
 from pyro_mmnorm.inference.evidence import latent_table, log_evidence
 from pyro_mmnorm.inference.initialisation import start_linear
+from pyro_mmnorm.models.fusion import poe
+from pyro_mmnorm.models.likelihoods import Gaussian
+from pyro_mmnorm.models.priors import StandardNormal
+from pyro_mmnorm.models.vae import MMVAE
 
 
 def linear(cohort, **parts):
@@ -78,3 +84,53 @@ def test_private_latents_have_no_share_of_another_expert(cohort):
     assert (own["share_hippocampal"] == 0).all()
     assert (own["share_cortical"] > 0).all()
     np.testing.assert_allclose(table.filter(like="share_").sum(axis=1), 1, atol=1e-5)
+
+
+class Measured(nn.Module):
+    """An expert of two latents: the first two regions, with a precision of 1e8 or of 3."""
+
+    def __init__(self, precision):
+        super().__init__()
+        self.precision = precision
+
+    def forward(self, x, c):
+        return x[..., :2], torch.full_like(x[..., :2], self.precision**-0.5)
+
+
+def measured(precision, sd):
+    """A model whose posterior means are known, and two people times 500 with these SDs of the first two regions."""
+    likelihood = Gaussian(nn.Linear(2, 3), 3)
+    model = MMVAE({"a": Measured(precision)}, {"a": likelihood}, poe, StandardNormal(2), latent_dim=2)
+    x = torch.tensor([-1.0, 1.0]).repeat(500)[:, None] * torch.tensor([*sd, 0.0])
+    seen = {"a": torch.ones(1000, 3, dtype=torch.bool)}
+    return model, Batch(values={"a": x}, observed=seen, covariates=torch.zeros(1000, 0), index=torch.arange(1000))
+
+
+def test_a_latent_is_active_above_a_variance_of_a_hundredth():
+    table = latent_table(*measured(1e8, (0.0095**0.5, 0.0105**0.5)))
+    assert table["active"].tolist() == [False, True]
+    np.testing.assert_allclose(table["variance"], [0.0095, 0.0105], rtol=2e-3)
+
+
+def test_shares_of_precision_and_kl_are_those_written_by_hand():
+    """Precision 3 of the expert and 1 of the prior; KL of N(3 x / 4, 1/4) to N(0, 1), by 64 draws of the prior."""
+    table = latent_table(*measured(3.0, (1.0, 2.0)))
+    np.testing.assert_allclose(table["share_prior"], 0.25, rtol=1e-6)
+    np.testing.assert_allclose(table["share_a"], 0.75, rtol=1e-6)
+    exact = 0.5 * (0.25 + (0.75 * np.array([1.0, 2.0])) ** 2 - 1 - np.log(0.25))
+    np.testing.assert_allclose(table["kl"], exact, rtol=0.05)
+
+
+def test_the_evidence_has_no_weights_of_training(cohort):
+    plain = linear(cohort)
+    weighted = linear(cohort, beta=3.0, modality_weights={"hippocampal": 0.2})
+    np.testing.assert_array_equal(
+        log_evidence(weighted, cohort.test, draws=8), log_evidence(plain, cohort.test, draws=8)
+    )
+
+
+def test_the_evidence_of_chunks_is_that_of_everybody(cohort, monkeypatch):
+    model = linear(cohort, members=2)
+    whole = log_evidence(model, cohort.test, draws=16)
+    monkeypatch.setattr("pyro_mmnorm.inference.evidence.BUDGET_CELLS", 16 * 2 * 12 * 3)  # three people at a time
+    np.testing.assert_allclose(log_evidence(model, cohort.test, draws=16), whole, rtol=1e-5)

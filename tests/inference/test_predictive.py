@@ -8,6 +8,7 @@ import torch
 
 import pyro_mmnorm as mm
 from pyro_mmnorm.inference import predictive
+from pyro_mmnorm.inference.raw_deviations import Predictor
 from pyro_mmnorm.results.schema import REGIONAL
 
 AWAY = np.linspace(-30.0, 30.0, 31)
@@ -64,3 +65,38 @@ def test_raw_z_is_finite_and_grows_to_thirty_sds(every, cohort, kind):
     z = every.predictive(one[rows].replace_unchecked(values=values), kind).z[:, 3]
     assert np.isfinite(z).all()
     assert (np.diff(z) > 0).all()
+
+
+def test_every_model_has_a_predictor_of_the_same_protocol(norm, cohort):
+    linear = mm.LinearGaussian.for_cohort(cohort, "factor_analysis", latent_dim=2)
+    for model, members in ((norm.model, 1), (linear, 1), (mm.MMVAE.for_cohort(cohort, latent_dim=2, members=2), 2)):
+        batch = model.preprocess(cohort.test)
+        one: Predictor = predictive.predictor(model, draws=4, normative_draws=8, seed=3)
+        found = one(batch, "normative")
+        assert [x.shape for x in found] == [(len(batch), 17)] * 4
+        assert one.posterior_mean(batch).shape == (len(batch), members * model.posterior(batch).mean.shape[-1])
+        assert one.log_evidence(batch).shape == (len(batch),)
+        z = np.stack([found.z[:, [12, 14]], found.z[:, [12, 14]] + 1])
+        x = one.quantile(batch, z, "hippocampal", [0, 2])
+        np.testing.assert_allclose(x[0], batch.values["hippocampal"][:, [0, 2]], atol=1e-6)
+        assert (x[1] > x[0]).all()
+        alone = one.member(members - 1)
+        assert alone.posterior_mean(batch).shape[1] * members == one.posterior_mean(batch).shape[1]
+
+
+def test_the_settings_of_a_predictor_are_used(norm, cohort):
+    batch = norm.model.preprocess(cohort.test)
+    base = {"draws": 8, "normative_draws": 16, "refine": 1, "seed": 3}
+    one = predictive.predictor(norm.model, **base, spread=np.ones(17))
+    assert (one.draws, one.normative_draws, one.refine, one.seed) == (8, 16, 1, 3)
+    assert one.spread.tolist() == [1.0] * 17
+    reference = {kind: one(batch, kind).z for kind in ("reconstruction", "normative")}
+    for name, kind in (("draws", "reconstruction"), ("refine", "reconstruction"), ("normative_draws", "normative")):
+        other = predictive.predictor(norm.model, **{**base, name: 2 * base[name] + 4})
+        assert not np.array_equal(other(batch, kind).z, reference[kind])
+
+
+def test_the_evidence_of_a_predictor_is_log_evidence(norm, cohort):
+    one = predictive.predictor(norm.model, draws=8, seed=3)
+    batch = norm.model.preprocess(cohort.test)
+    np.testing.assert_array_equal(one.log_evidence(batch), mm.log_evidence(norm.model, cohort.test, draws=8, seed=3))

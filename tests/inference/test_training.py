@@ -308,3 +308,94 @@ def test_in_the_conjugate_case_training_ends_at_the_closed_form():
     normal = stats.multivariate_normal(bias, np.outer(loadings, loadings) + np.diag(noise))
     bound = mm.log_evidence(model, cohort.test, draws=512)
     np.testing.assert_allclose(bound, normal.logpdf(seen), atol=0.02)  # nats of about 8
+
+
+def loop_of(model, batch, validation=None, **config):
+    return training.Loop(model, batch, mm.TrainConfig(**config), validation, seed=0)
+
+
+@pytest.mark.parametrize(
+    ("people", "sizes"),
+    [(100, [32] * 3), (112, [32] * 3), (113, [32] * 3 + [17]), (1000, [125] * 8), (4000, [256] * 15 + [160])],
+)
+def test_an_epoch_has_eight_steps_of_32_to_256_people_and_drops_at_most_half_a_batch(
+    cohort, monkeypatch, people, sizes
+):
+    model = small(cohort)
+    batch = model.preprocess(cohort.train)[torch.arange(people) % len(cohort.train)]
+    seen = []
+    monkeypatch.setattr(training.Loop, "step", lambda self, part, *_: seen.append(len(part)) or 0.0)
+    loop_of(model, batch)._epoch(torch.arange(people)[None], 0)
+    assert seen == sizes
+
+
+@pytest.mark.parametrize(
+    ("best", "warmup", "epochs", "last"),
+    [(4, 0, 300, 7), (-1, 0, 300, 3), (2, 10, 300, 13), (2, 10, 5, 8), (12, 10, 300, 15)],
+)
+def test_training_stops_after_patience_epochs_since_the_best_one_or_the_warm_up(cohort, best, warmup, epochs, last):
+    model = small(cohort)
+    batch = model.preprocess(cohort.train)
+    loop = loop_of(model, batch, torch.arange(20)[None], patience=3, epochs=epochs)
+    loop.warmup, loop.best_epoch[:] = warmup, best
+    assert not loop._stops(last - 1)
+    assert loop._stops(last)
+    assert not loop_of(model, batch, None, patience=1)._stops(50)
+    assert not loop_of(model, batch, torch.arange(20)[None], patience=1, early_stopping=False)._stops(50)
+
+
+def test_training_stops_when_every_member_has(cohort):
+    model = small(cohort, members=2)
+    loop = loop_of(model, model.preprocess(cohort.train), torch.arange(20).expand(2, -1), patience=3)
+    loop.best_epoch[:] = torch.tensor([0, 2])
+    assert [loop._stops(epoch) for epoch in (2, 3, 4, 5)] == [False, False, False, True]
+
+
+def test_the_validation_loss_has_the_weights_of_the_model_and_a_stopped_member_keeps_its_best(cohort):
+    model = small(cohort, members=2, beta=[0.5, 2.0], modality_weights={"hippocampal": 0.3})
+    batch, rows = model.preprocess(cohort.train), torch.arange(30).expand(2, -1)
+    loop = loop_of(model, batch, rows)
+    loop._validate(loop.validation, 0)
+    logs, kl, _ = elbo_terms(model, batch[rows], 4)
+    loss = torch.tensor([[0.5], [2.0]]) * kl - logs["cortical"] - 0.3 * logs["hippocampal"]
+    torch.testing.assert_close(loop.best_loss, loss.mean(-1))
+    first = {name: x.clone() for name, x in loop.best.items()}
+    loop.stopped[0] = True
+    with torch.no_grad():
+        for likelihood in model.likelihoods.values():
+            likelihood.log_scale.sub_(0.1)  # better: the untrained model predicts little, so only slightly
+    loop.best_loss += 100
+    loop._validate(loop.validation, 3)
+    assert loop.best_epoch.tolist() == [0, 3]
+    name = "likelihoods.cortical.log_scale"
+    torch.testing.assert_close(loop.best[name][0], first[name][0], rtol=0, atol=0)
+    torch.testing.assert_close(loop.best[name][1], first[name][1] - 0.1)
+    loop._validate(loop.validation, 4)  # an equal loss is not better
+    assert loop.best_epoch.tolist() == [0, 3]
+
+
+@pytest.mark.parametrize(
+    ("n", "resample", "shape"),
+    [
+        (103, "none", ((2, 93), (2, 10))),
+        (103, "bootstrap", ((2, 93), (2, 10))),
+        (103, "folds", ((2, 51), (2, 51))),
+        (100, "folds", ((2, 50), (2, 50))),
+    ],
+)
+def test_the_sizes_of_training_and_validation_parts(n, resample, shape):
+    rows, validation = training._split_rows(n, 2, mm.TrainConfig(resample=resample), 0)
+    assert (rows.shape, validation.shape) == shape
+    repeated = [len(set(r.tolist())) < len(r) for r in rows]
+    assert repeated == [resample == "bootstrap"] * 2
+
+
+def test_a_member_of_an_ensemble_trains_like_a_single_model(cohort):
+    """A copy of one member has its weights, its seed and its number of members."""
+    crowd = small(cohort, members=3, seed=7, prior="flow", likelihood="student_t")
+    config = mm.TrainConfig(epochs=2, start="nonlinear")
+    histories = [
+        mm.fit(model, cohort.train, config, progress=False)
+        for model in (crowd.member(1), small(cohort, seed=8, prior="flow", likelihood="student_t"))
+    ]
+    assert histories[0]["loss"].tolist() == pytest.approx(histories[1]["loss"].tolist(), rel=1e-5)

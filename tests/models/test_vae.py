@@ -16,6 +16,7 @@ from pyro_mmnorm.data.covariates import Term
 from pyro_mmnorm.data.preprocess import Preprocess
 from pyro_mmnorm.models.fusion import FUSIONS, poe
 from pyro_mmnorm.models.likelihoods import LIKELIHOODS, Gaussian
+from pyro_mmnorm.models.networks import HasMembers, Network
 from pyro_mmnorm.models.priors import StandardNormal
 from pyro_mmnorm.models.vae import MMVAE
 
@@ -289,3 +290,31 @@ def test_names_that_nobody_knows_are_refused():
         make_model(fusion="sum")
     with pytest.raises(InputError, match="modality_weights"):
         make_model(modality_weights={"z": 1.0})
+
+
+def test_a_likelihood_that_is_a_plain_function_stands_beside_modules():
+    model = make_model(
+        likelihood={"a": lambda z, c: dist.Laplace(z.sum(-1, keepdim=True).expand(*z.shape[:-1], 5), 1.0)}
+    )
+    batch = make_batch()
+    assert not list(model.likelihoods["a"].parameters())
+    z = torch.randn(7, 3)
+    torch.testing.assert_close(model.likelihood("a", z, batch).mean, z.sum(-1, keepdim=True).expand(7, 5))
+
+
+@pytest.mark.parametrize(
+    "parts", [{"prior": "flow", "likelihood": "student_t"}, {"likelihood": "mvn_lowrank", "prior": "vamp"}]
+)
+def test_a_member_is_the_single_model_of_its_seed(parts):
+    """Its parts know that they hold one member: densities have no member axis, and its networks have its seed."""
+    crowd, alone, batch = make_model(members=3, seed=5, **parts), make_model(members=1, seed=6, **parts), make_batch()
+    one = crowd.member(1)
+    assert one.members == 1
+    assert all(module.members == 1 for module in one.modules() if isinstance(module, HasMembers))
+    seeds = [[module.seeds for module in model.modules() if isinstance(module, Network)] for model in (one, alone)]
+    assert seeds[0] == seeds[1]
+    assert one.prior_of(batch).expand((7,)).log_prob(torch.zeros(7, 3)).shape == (7,)
+    effects = torch.zeros(2, 5)
+    one.likelihoods["a"].start(torch.zeros(3, 5), effects, torch.ones(5))
+    with pytest.raises(InputError, match="member: 3; expected 0 to 2"):
+        crowd.member(3)

@@ -27,6 +27,7 @@ DOCUMENTS = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/**/*.md"))]
 CONFIGS = sorted(ROOT.glob("configs/**/*.yaml"))
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 GUIDES = "\n".join([README, *(path.read_text(encoding="utf-8") for path in sorted(ROOT.glob("docs/howto/*.md")))])
+COMMON_ERRORS = (ROOT / "docs" / "howto" / "my-table.md").read_text(encoding="utf-8").partition("## Common errors")[2]
 GLOSSARY = (ROOT / "docs" / "glossary.md").read_text(encoding="utf-8")
 GLOSSARY_ENTRY = re.compile(r"^- \*\*(.+?)\*\*", flags=re.MULTILINE)
 SOURCE_FILE = re.compile(r"`([\w/]+/\w+\.py)`")
@@ -198,6 +199,41 @@ def test_glossary_explains_every_word_in_italics():
     used = {" ".join(word.split()).casefold() for word in re.findall(r"(?<!\*)\*([^*]+)\*(?!\*)", body)}
     assert len(used) > 20
     assert sorted(used - terms) == []
+
+
+FAULTS = ("other ids", "a word", "another label", "two spellings", "few people")
+TABLES = """
+data:
+  participants: participants.csv
+  id: participant_id
+  modalities: {volumes: {tables: [volumes.csv]}}
+  reference: {column: diagnosis, values: [CN]}
+  groups: {column: diagnosis, order: [CN, AD]}
+"""
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    list(zip(FAULTS, re.findall(r"^\| `(.+?)` \|", COMMON_ERRORS, flags=re.MULTILINE), strict=True)),
+)
+def test_common_errors_have_the_documented_messages(fault, message, tmp_path):
+    """Each row of the table at the end of docs/howto/my-table.md, from tables that hold this fault."""
+    n = 20 if fault == "few people" else 60
+    ids = [f"sub-{i:02d}" for i in range(n)]
+    diagnosis = ["CN"] * (n - 2) + ["AD", "ad" if fault == "two spellings" else "AD"]
+    people = pd.DataFrame({"participant_id": ids, "diagnosis": diagnosis})
+    volumes = pd.DataFrame({"participant_id": ids, "left": range(1, n + 1), "right": range(2, n + 2)}, dtype=object)
+    if fault == "other ids":
+        volumes["participant_id"] = [name.removeprefix("sub-") for name in ids]
+    elif fault == "a word":
+        volumes.loc[3, "left"] = "unclear"
+    elif fault == "another label":
+        people["diagnosis"] = people["diagnosis"].replace("CN", "healthy")
+    people.to_csv(tmp_path / "participants.csv", index=False)
+    volumes.to_csv(tmp_path / "volumes.csv", index=False)
+    (tmp_path / "my.yaml").write_text(TABLES, encoding="utf-8")
+    with pytest.raises(pyro_mmnorm.InputError, match=".*".join(map(re.escape, message.split("...")))):
+        pyro_mmnorm.read_cohort(read_config(tmp_path / "my.yaml"))
 
 
 def test_versions_agree():

@@ -81,7 +81,7 @@ def test_the_main_job_and_what_follows(tables, tmp_path):
     assert not (tmp_path / "a").exists()
     compared = invoke("compare", out, out, "--out", tmp_path / "c")
     assert compared.exit_code == 0, compared.output
-    assert "not distinguishable" in compared.output
+    assert "do not differ significantly" in compared.output
     assert str(tmp_path / "c" / "compare.html") in compared.output
     assert invoke("compare", out, out, "--out", tmp_path / "c").exit_code == 2
     assert invoke("compare", out, out, "--out", tmp_path / "c", "--overwrite", "--quiet").output == ""

@@ -1,4 +1,4 @@
-"""Running: every model and training seed of a study, in processes side by side, on one cohort that is read once."""
+"""The runs of a study: every model and training seed, in parallel processes, on one cohort that is read once."""
 
 import logging
 import multiprocessing
@@ -20,7 +20,7 @@ __all__ = ["run_models"]
 logger = logging.getLogger("pyro_mmnorm")
 
 _shared: dict[str, Cohort] = {}
-"""The cohort of this process; set once when a worker starts."""
+"""The cohort of this process; set once at the start of a worker."""
 
 
 class _Job(NamedTuple):
@@ -35,18 +35,18 @@ class _Job(NamedTuple):
 def run_models(
     config: Config, cohort: Cohort, models: Sequence[Variant], *, seeds: int, out: Path, processes: int
 ) -> tuple[dict[str, list[Path]], list[str]]:
-    """Run every model, those that are trained with several seeds.
+    """Run every model, with several seeds if it is trained.
 
-    The first model's first run gets the full page of a run, the others only their tables. A run that is finished with
-    the same configuration is kept as it is.
+    The first run of the first model has the full page of a run, the others only their tables. A run that was finished
+    with the same configuration is kept.
 
     Args:
-        config: Of the first model.
-        cohort: What everybody is run on.
-        models: The first is the one that others are compared with.
-        seeds: Training seeds a trained model: that of the configuration and those that follow.
-        out: Folder; runs are named after model and seed.
-        processes: Runs at a time, each on one thread; 1 runs them in this process.
+        config: Configuration of the first model.
+        cohort: The people of all runs.
+        models: The models; the others are compared with the first.
+        seeds: Number of training seeds per trained model: that of the configuration and the following ones.
+        out: Output folder; runs are named by model and seed.
+        processes: Number of parallel runs, each on one thread; 1 runs them in this process.
 
     Returns:
         Model name -> its run folders by seed, and a sentence for every model that could not be run on these data.
@@ -62,18 +62,18 @@ def run_models(
     ]
     folders: dict[str, list[Path]] = {model.name: [] for model in models}
     notes = []
-    with _workers(cohort, processes, len(jobs)) as submit:
-        asked = [(job, submit.submit(_run, job) if submit else None) for job in jobs]
-        for job, future in asked:
-            told = future.result() if future else _run(job, cohort)
-            if told is None:
+    with _workers(cohort, processes, len(jobs)) as pool:
+        submitted = [(job, pool.submit(_run, job) if pool else None) for job in jobs]
+        for job, future in submitted:
+            error = future.result() if future else _run(job, cohort)
+            if error is None:
                 folders[job.variant.name].append(job.folder)
                 logger.info("%s: done", job.folder.name)
             elif job.variant is models[0]:
-                raise InputError(job.folder.name, told, "a configuration that runs", "try it alone with `mmnorm run`")
+                raise InputError(job.folder.name, error, "a configuration that runs", "try it alone with `mmnorm run`")
             else:
-                notes.append(f"Left out: {job.variant.label}. {told}")
-    return {name: found for name, found in folders.items() if found}, list(dict.fromkeys(notes))
+                notes.append(f"Left out: {job.variant.label}. {error}")
+    return {name: runs for name, runs in folders.items() if runs}, list(dict.fromkeys(notes))
 
 
 def _name(model: Variant, i: int) -> str:
@@ -82,7 +82,7 @@ def _name(model: Variant, i: int) -> str:
 
 @contextmanager
 def _workers(cohort: Cohort, processes: int, jobs: int) -> Iterator[Executor | None]:
-    """Processes that hold the cohort, or none; whatever waits is given up on an error."""
+    """A pool of processes that hold the cohort, or None; waiting jobs are cancelled after an error."""
     if processes == 1 or jobs == 1:
         yield None
         return
@@ -99,11 +99,11 @@ def _start(cohort: Cohort, level: int) -> None:
     _shared["cohort"] = cohort
     log = logging.getLogger("pyro_mmnorm")
     log.handlers = [logging.StreamHandler(sys.stderr)]
-    log.setLevel(max(level, logging.WARNING))  # steps of runs side by side would be told in one heap
+    log.setLevel(max(level, logging.WARNING))  # the steps of parallel runs would be mixed
 
 
 def _run(job: _Job, cohort: Cohort | None = None) -> str | None:
-    """None when the run is there, or why these data do not allow it."""
+    """None when the run is finished, or the reason why it is not possible with these data."""
     if _finished(job):
         return None
     started = (job.folder / "config.yaml").is_file()
@@ -118,7 +118,7 @@ def _run(job: _Job, cohort: Cohort | None = None) -> str | None:
 
 
 def _finished(job: _Job) -> bool:
-    """Whether its last file was written, of the same configuration."""
+    """Whether the last file of the run was written, with the same configuration."""
     last, kept = job.folder / ("provenance.json" if job.brief else "report.html"), job.folder / "config.yaml"
     if not (last.is_file() and kept.is_file()):
         return False

@@ -1,4 +1,4 @@
-"""Study: the poster's study as one command: all models, their findings, the four figures, one page."""
+"""The study of the poster as one command: all models, their findings, the four figures, one page."""
 
 import logging
 import os
@@ -38,25 +38,25 @@ def study(
     cohort: Cohort | None = None,
     progress: bool | None = None,
 ) -> Path:
-    """The poster's study: every model on the same people, compared, drawn and told on one page.
+    """Run the study of the poster: every model on the same people, with comparison, figures and one page.
 
     The model of the configuration (mmNormVAE), unimodal and concatenated VAEs of the same size, factor analysis,
-    regression and the hippocampal volume are trained, calibrated and tested on the same splits. What an earlier call
-    with the same configuration finished is kept, so that an interrupted study goes on.
+    regression and the hippocampal volume are trained, calibrated and tested on the same splits. Runs that an earlier
+    call with the same configuration finished are kept, so that an interrupted study is resumed.
 
     Args:
-        config: Of `read_config`, such as that of configs/ukb_adni.yaml.
-        out: Folder; that of the configuration when None.
-        seeds: Training seeds of every VAE.
-        quick: To see that it runs: one seed and few epochs, whose figures mean nothing.
-        processes: Runs at a time, each on one thread; None: one a core, at most 4. With more than 1, a script must
-            call this under `if __name__ == "__main__":`.
+        config: From `read_config`, such as that of configs/ukb_adni.yaml.
+        out: Output folder; that of the configuration when None.
+        seeds: Number of training seeds of every VAE.
+        quick: Only check that the study runs: one seed and few epochs; the results are not meaningful.
+        processes: Number of parallel runs, each on one thread; None: one per core, at most 4. With more than 1, a
+            script must call this under `if __name__ == "__main__":`.
         overwrite: Replace an earlier study.
-        cohort: What `read_cohort` gave; None: it is read.
-        progress: Show bars; None: only on a terminal.
+        cohort: From `read_cohort`; None: it is read.
+        progress: Show progress bars; None: only on a terminal.
 
     Returns:
-        The folder: a run folder per model and seed in runs/, study.csv with every figure, its interval, n and paired
+        The folder: a run folder per model and seed in runs/, study.csv with every estimate, its interval, n and paired
         gain, figures/*.png and *.svg, and study.html.
 
     Raises:
@@ -77,12 +77,12 @@ def study(
         models, runs = variants(config), folder.path / "runs"
         with folder.step("runs"):
             processes = processes or min(4, os.cpu_count() or 1)
-            found, notes = run_models(config, cohort, models, seeds=seeds, out=runs, processes=processes)
+            folders, notes = run_models(config, cohort, models, seeds=seeds, out=runs, processes=processes)
         with folder.step("table"):
-            table = study_table(found, Path(config.data.root) if truth else None)
+            table = study_table(folders, Path(config.data.root) if truth else None)
             folder.write_table("study.csv", table, index=False)
         with folder.step("page"):
-            _page(folder.path, table, [model for model in models if model.name in found], found, truth, notes)
+            _page(folder.path, table, [model for model in models if model.name in folders], folders, truth, notes)
     return folder.path
 
 
@@ -90,14 +90,15 @@ def _page(
     path: Path,
     table: pd.DataFrame,
     models: list[Variant],
-    found: dict[str, list[Path]],
+    folders: dict[str, list[Path]],
     truth: Truth | None,
     notes: list[str],
 ) -> None:
-    first = [found[model.name][0] for model in models]
+    first = [folders[model.name][0] for model in models]
     read = read_runs(first) if len(first) > 1 else [Run.read(first[0])]
     runs = dict(zip([model.label for model in models], read, strict=True))
     pictures, left_out = draw(runs, path / "figures")
-    told = [*notes, *table.attrs["notes"], *left_out]
-    page = study_page("The poster's study", table, models, runs, truth, pictures, told)
+    page = study_page(
+        "The poster's study", table, models, runs, truth, pictures, [*notes, *table.attrs["notes"], *left_out]
+    )
     atomic_write(path / "study.html", page)

@@ -1,4 +1,4 @@
-"""Figures of a study, after the poster's four: drawn from run folders, kept as PNG and SVG."""
+"""The figures of a study, after the four of the poster: drawn from run folders, stored as PNG and SVG."""
 
 import base64
 import io
@@ -25,11 +25,11 @@ from pyro_mmnorm.results.schema import TEST_CONTROLS
 __all__ = ["draw"]
 
 DPI, CSS_DPI = 150, 100
-MODALITIES_APART = "one number per region"
+ONE_MODALITY = "one number per region"
 
 
 class _Plan(NamedTuple):
-    """A figure: where it stands, its file, what it shows, how to read it, and how it is drawn."""
+    """A figure: part of the page, name of its file, title, caption, and the function that draws it."""
 
     part: str
     name: str
@@ -42,11 +42,11 @@ def draw(runs: Mapping[str, Run], folder: Path) -> tuple[dict[str, list[Picture]
     """Draw every figure of a study.
 
     Args:
-        runs: Label -> the first run of each model, the first first.
-        folder: For name.png and name.svg.
+        runs: Label -> the first run of each model, the reference first.
+        folder: Folder for name.png and name.svg.
 
     Returns:
-        Part of the page -> its pictures, and a sentence for every figure that these data do not allow.
+        Part of the page -> its pictures, and a sentence for every figure that cannot be drawn from these data.
     """
     pictures: dict[str, list[Picture]] = {}
     left_out = []
@@ -66,16 +66,17 @@ def _plans(runs: Mapping[str, Run]) -> Iterator[_Plan]:
         "maps",
         "1_deviation_maps",
         f"Mean z of every region by stage, {label}",
-        f"{label}. White is what healthy people give (mean z 0), blue smaller and red larger than expected; one scale "
-        "for all. The row of test controls shows what chance alone paints. Intervals of every region: regions.csv.",
+        f"{label}. White: as expected (mean z 0), blue: smaller and red: larger than expected; one colour scale for "
+        "all maps. The row of test controls shows the sampling variation. Intervals of every region: regions.csv.",
         partial(_maps, regions, [TEST_CONTROLS, *groups], "mean_z", f"Mean z by stage, {label}"),
     )
     yield _Plan(
         "stages",
         "2_stages",
         "Mean |z| of a person by stage, all models side by side",
-        "A model whose hollow boxes leave the dashed line has z that are too wide or too narrow: its other boxes are "
-        "off by as much. Compare a stage with the test controls of the same model, never two models by height.",
+        "If the hollow boxes of a model differ from the dashed line, its z are too wide or too narrow, and its other "
+        "boxes are shifted by as much. Compare a stage with the test controls of the same model, not the heights of "
+        "two models.",
         partial(_boxes, runs),
     )
     yield from _frequencies(runs)
@@ -84,8 +85,8 @@ def _plans(runs: Mapping[str, Run]) -> Iterator[_Plan]:
             "scores",
             f"4_{score}",
             f"{score} against the deviation of a person, all models",
-            "Line of least squares with the 95 % band of its mean; r with its 95 % interval, over everybody. "
-            "Stages differ in both numbers, so this is no proof of an association within a stage (see the table).",
+            "Least-squares line with the 95 % band of its mean; r with its 95 % interval, over all people. Stages "
+            "differ in both variables, so this is not evidence of an association within a stage (see the table).",
             partial(_scatters, runs, score),
         )
 
@@ -111,7 +112,7 @@ def _frequencies(runs: Mapping[str, Run]) -> Iterator[_Plan]:
         "frequency",
         "3b_frequency_maps_by_model",
         f"Share of people of {last} with p < 0.05 in each region by model",
-        "All models at the same healthy rate: see how far the test controls of each keep to 5 % in the table.",
+        "The table shows for each model how much the rate of the test controls differs from 5 %.",
         partial(_maps, by_model, list(whole), "share_significant", f"Frequency of significance, {last}"),
     )
     healthy = int(_of(regions, TEST_CONTROLS)["n"].max())
@@ -145,7 +146,7 @@ def _maps(regions: pd.DataFrame, groups: list[str], column: str, title: str) -> 
     """A row of maps per group."""
     table = regions.pivot(index=["modality", "region"], columns="group", values=column)[groups]
     if (names := table.index.get_level_values("region")).has_duplicates:
-        raise InputError("regions", "one region in two modalities", MODALITIES_APART, "draw one modality at a time")
+        raise InputError("regions", "one region in two modalities", ONE_MODALITY, "draw one modality at a time")
     table = table.set_axis(names, axis=0)
     n = {str(group): int(rows["n"].max()) for group, rows in regions.groupby("group")}
     if column == "mean_z":
@@ -155,7 +156,7 @@ def _maps(regions: pd.DataFrame, groups: list[str], column: str, title: str) -> 
 
 
 def _boxes(runs: Mapping[str, Run]) -> Figure:
-    """Models of many regions share an axis; |z| of one region spreads far more, and has one of its own."""
+    """Models of many regions share an axis; |z| of a single region varies far more and has its own axis."""
     groups = next(iter(runs.values())).results.groups
     single = {name: run.results.subjects for name, run in runs.items() if run.results.z.shape[1] == 1}
     many = {name: run.results.subjects for name, run in runs.items() if name not in single}
@@ -175,12 +176,12 @@ def _boxes(runs: Mapping[str, Run]) -> Figure:
 
 def _bars(tables: dict[str, pd.DataFrame], title: str, ordered: bool) -> Figure:
     if not len(next(iter(tables.values()))):
-        raise InputError("regions", "no hippocampal subfield", "names such as left_CA1", "none are in these tables")
+        raise InputError("regions", "no hippocampal subfield", "names such as left_CA1", "leave this figure out")
     return _figure(plots.frequency_bars(tables, title=title, stages=ordered))
 
 
 def _scatters(runs: Mapping[str, Run], score: str) -> Figure:
-    """A panel per model; the legend of the first serves all."""
+    """A panel per model, with the legend of the first."""
     columns = min(3, len(runs))
     lines = -(-len(runs) // columns)
     figure = Figure(figsize=(4.1 * columns, 3.7 * lines + 0.5), layout="constrained")
@@ -191,8 +192,8 @@ def _scatters(runs: Mapping[str, Run], score: str) -> Figure:
     for ax, (name, run) in zip(axes, runs.items(), strict=False):
         people = run.results.subjects.assign(score=run.score)
         plots.score_scatter(people, people[score], score, value="score", order=run.results.groups, ax=ax)
-        told = ax.get_title(loc="left").partition(": ")[2].replace(", unadjusted", "").replace("Pearson ", "")
-        ax.set_title(f"{short(name, 28)}\n{told}", loc="left")
+        r = ax.get_title(loc="left").partition(": ")[2].replace(", unadjusted", "").replace("Pearson ", "")
+        ax.set_title(f"{short(name, 28)}\n{r}", loc="left")
         small = run.results.config.get("baseline") == "hippocampal_volume"
         ax.set_xlabel("−z of hippocampal volume" if small else "mean |z| over regions")
         if ax is axes[0]:
@@ -204,7 +205,7 @@ def _scatters(runs: Mapping[str, Run], score: str) -> Figure:
 
 
 def _trim(ax: Axes, x: np.ndarray, y: np.ndarray) -> None:
-    """A few people far out must not squeeze everybody else: the axis ends before them, and says so."""
+    """End the axis before the few most extreme people, and label how many are beyond it."""
     x, y = x[np.isfinite(y) & np.isfinite(x)], y[np.isfinite(y) & np.isfinite(x)]
     low, high = np.quantile(x, [0, 0.997])
     end = high + 0.25 * (high - low)
@@ -219,12 +220,12 @@ def _figure(ax: Axes) -> Figure:
 
 
 def _saved(plan: _Plan, folder: Path) -> Picture:
-    """The figure as PNG and SVG, and inside the page."""
+    """Save the figure as PNG and SVG, and return it for the page."""
     with rc_context({**STYLE, "svg.hashsalt": plan.name}):
         figure = plan.draw()
-        for form, told in (("svg", {"Date": None}), ("png", {"Software": None})):
+        for form, metadata in (("svg", {"Date": None}), ("png", {"Software": None})):
             buffer = io.BytesIO()
-            figure.savefig(buffer, format=form, dpi=DPI, metadata=told)
+            figure.savefig(buffer, format=form, dpi=DPI, metadata=metadata)
             atomic_write(folder / f"{plan.name}.{form}", buffer.getvalue())
     width, height = (round(inches * CSS_DPI) for inches in figure.get_size_inches())
     data = f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"

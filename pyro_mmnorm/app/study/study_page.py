@@ -1,4 +1,4 @@
-"""Page of a study: study.html, on which every figure stands with n and interval."""
+"""The page of a study, study.html: every estimate with n and interval."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -15,6 +15,7 @@ from pyro_mmnorm.report.html_tables import Cell, Table, pairs
 from pyro_mmnorm.report.page import Note, Section, page_of
 from pyro_mmnorm.report.pictures import Picture
 from pyro_mmnorm.results.formatting import interval, number
+from pyro_mmnorm.results.person_figures import LEVEL
 from pyro_mmnorm.results.schema import TEST_CONTROLS
 
 __all__ = ["study_page"]
@@ -22,23 +23,20 @@ __all__ = ["study_page"]
 HEAD = ["model", "value [95 %]", "n", "over trainings", "gain over the first [95 %]", "Holm p"]
 PLACES = {
     "stages": ("Stages", (PRIMARY, "Groups", ON_ITS_SCALE)),
-    "maps": ("Where: deviation maps", ()),
-    "frequency": (
-        "How often: frequency of significance",
-        (SIGNIFICANCE, MATCHED),
-    ),
+    "maps": ("Deviation maps", ()),
+    "frequency": ("Proportion of people with extreme deviations (frequency of significance)", (SIGNIFICANCE, MATCHED)),
     "scores": ("Cognition", ("Scores",)),
-    "truth": ("Against the known truth", (PLANTED,)),
-    "healthy": ("Healthy people nothing was fitted on", ("Calibration", "Held-out evidence")),
+    "truth": ("Comparison with the planted effects", (PLANTED,)),
+    "healthy": ("Held-out healthy people", ("Calibration", "Held-out evidence")),
 }
-"""Part of the page -> heading and the parts of the table that stand there."""
+"""Part of the page -> heading and the parts of the table in it."""
 
-HOLDS = (
-    "Intervals are 95 % and hold the chance of who was scored, test controls included; where the caption says so, also "
-    "that of who was calibrated on. Networks are not trained anew for them: 'over trainings' shows the lowest and "
-    "highest value of all training seeds instead, and the value itself is that of the first seed. Gains are paired, "
-    "over the first model; Holm's correction is over all gains of this page but those of the "
-    "primary endpoint. Where models are compared, it is over the people whom all of them could score."
+INTERVALS = (
+    "Intervals are 95 % and cover the sampling error of the scored people, test controls included, and, where the "
+    "caption says so, that of the calibration. They do not cover retraining: 'over trainings' shows the lowest and the "
+    "highest value over training seeds, and the value is that of the first seed. Gains are paired, over the first "
+    "model; Holm's correction is over all gains on this page except those of the primary endpoint. Models are compared "
+    "in the people who were scored by all of them."
 )
 
 
@@ -50,12 +48,12 @@ def study_page(
 
     Args:
         title: Heading.
-        table: Of `study_table`.
-        models: Those that were run, the first first.
-        runs: Label -> the first run of each.
-        truth: What was planted, where it is known.
+        table: From `study_table`.
+        models: The models that were run, the reference first.
+        runs: Label -> the first run of each model.
+        truth: The planted effects, if known.
         pictures: Part of the page -> its figures.
-        notes: What was left out and why.
+        notes: Notes on what was left out and why.
     """
     first = next(iter(runs.values()))
     sections = [_models(table, models, first, notes), _verdicts(table, models)]
@@ -70,12 +68,12 @@ def study_page(
             sections.append(Section(key, heading, about, tables, pictures.get(key, ())))
     if len(rest := table[~table["part"].isin(shown)]):
         tables = [_table(part, block, labels) for part, block in _blocks(rest)]
-        sections.append(Section("rest", "Further figures", [], tables))
+        sections.append(Section("rest", "Further metrics", [], tables))
     people = first.results.subjects["split"].value_counts()
     lead = (
-        f"{len(models)} models on the same people: {first.results.counts.get('train', 0):,} to train on, "
-        f"{first.results.counts.get('calibrate', 0):,} to calibrate on, {people.get('test', 0):,} {TEST_CONTROLS}, "
-        f"{people.get('target', 0):,} people to be judged; {first.results.z.shape[1]} regions."
+        f"{len(models)} models on the same people: {first.results.counts.get('train', 0):,} for training, "
+        f"{first.results.counts.get('calibrate', 0):,} for calibration, {people.get('test', 0):,} {TEST_CONTROLS}, "
+        f"{people.get('target', 0):,} target subjects; {first.results.z.shape[1]} regions."
     )
     return page_of(title, lead, sections)
 
@@ -85,7 +83,7 @@ def _models(table: pd.DataFrame, models: Sequence[Variant], first: Run, notes: S
     rows = [
         [
             Cell(model.label, right=False),
-            Cell(model.told, right=False),
+            Cell(model.description, right=False),
             Cell(str(int(trainings.get(model.name, 1))) if model.trained else "–"),
             Cell(f"runs/{model.name}", right=False),
         ]
@@ -93,63 +91,61 @@ def _models(table: pd.DataFrame, models: Sequence[Variant], first: Run, notes: S
     ]
     groups = first.label.value_counts().reindex([TEST_CONTROLS, *first.results.groups]).dropna().astype(int)
     tables = [
-        Table("Models", ["model", "what it is", "trainings", "folder"], rows),
-        pairs("People judged", ("group", "n"), groups.to_dict()),
+        Table("Models", ["model", "description", "trainings", "folder"], rows),
+        pairs("Scored people", ("group", "n"), groups.to_dict()),
     ]
-    return Section("run", "What was run", [Note(HOLDS), *(Note(text) for text in notes)], tables)
+    return Section("run", "Models and people", [Note(INTERVALS), *(Note(text) for text in notes)], tables)
 
 
 def _verdicts(table: pd.DataFrame, models: Sequence[Variant]) -> Section:
-    """Against each other model: what the first does better and worse after Holm's correction, losses first."""
+    """Per other model: metrics in which the first model is significantly worse or better after Holm's correction."""
     first, notes = models[0], []
     for model in models[1:]:
         rows = table[(table["model"] == model.name) & table["gain"].notna()]
-        sure = rows[rows["p_holm"] < 0.05]
-        won, lost = sure[sure["gain"] < 0], sure[sure["gain"] > 0]
+        significant = rows[rows["p_holm"] < LEVEL]
+        won, lost = significant[significant["gain"] < 0], significant[significant["gain"] > 0]
         text = (
-            f"{first.label} against {model.label}: of {len(rows)} figures {len(won)} better, {len(lost)} worse, "
-            f"{len(rows) - len(sure)} not distinguishable (Holm p < 0.05)."
+            f"{first.label} against {model.label}: of {len(rows)} metrics {len(won)} better, {len(lost)} worse, "
+            f"{len(rows) - len(significant)} not significantly different (Holm p < 0.05)."
         )
         tone = "bad" if len(lost) > len(won) else "good" if len(won) > len(lost) else "unclear"
-        points = [f"Loss. {row}" for row in lost["sentence"]] + list(won["sentence"])
+        points = [f"Worse: {row}" for row in lost["sentence"]] + list(won["sentence"])
         notes.append(Note(text, tone, points))
-    return Section("verdict", "Is it better, and than what?", notes, [])
+    return Section("verdict", "Comparison of the first model with the others", notes, [])
 
 
 def _notes(key: str, first: Run, truth: Truth | None) -> Iterator[Note]:
-    """What a reader must know of a part."""
+    """Notes on a part of the page."""
     primary = first.results.findings.get("primary", {})
     if key == "stages" and "value" in primary:
-        figure = f"{interval('', primary)}, n {number('n', primary['n'])}, p {number('p', primary['p'])}"
-        yield Note(f"Primary endpoint, named beforehand: {primary['endpoint']}: {figure} (0.5 without a trend).")
+        estimate = f"{interval('', primary)}, n {number('n', primary['n'])}, p {number('p', primary['p'])}"
+        yield Note(f"Primary endpoint (prespecified): {primary['endpoint']}: {estimate} (0.5 without a trend).")
     if key == "stages":
         yield Note(
-            "Slopes are compared in SDs of the test controls, since z that are too wide would win by their width. "
-            "Mean |z| of healthy people is 0.798 where z is calibrated."
+            "Slopes are compared in SDs of the test controls, since z that are too wide would otherwise have larger "
+            "slopes. The expected mean |z| of healthy people under calibration is 0.798."
         )
     if key == "frequency":
         yield from _healthy_rates(first)
     if key == "scores" and truth is not None:
-        told = [
+        ceilings = [
             f"{score}, {method}: {interval('', one.to_dict())}, n {one.n:,}"
             for score, method, one in truth.ceilings(first)
         ]
-        if told:
-            yield Note(
-                "Ceiling: the correlation of the true severity itself with each score, which is not reliable enough "
-                "for a deviation to be expected to pass this.",
-                "unclear",
-                told,
+        if ceilings:
+            text = (
+                "Ceiling: the correlation of the true severity with each score, the upper limit expected for any model."
             )
+            yield Note(text, "unclear", ceilings)
     if key == "truth" and truth is not None:
         yield Note(
-            f"The cohort is simulated; the planted effect is {truth.about}. Localisation: in each person, do the "
-            "regions that changed have the largest |z|? 0.5 by chance."
+            f"The cohort is simulated; the planted effect is {truth.about}. Localisation is the AUC of |z| for changed "
+            "against unchanged regions within a person; 0.5 is expected by chance."
         )
 
 
 def _healthy_rates(first: Run) -> Iterator[Note]:
-    """How far each region keeps to 5 % among test controls."""
+    """Share of test controls with p < 0.05 by region, against the nominal 5 %."""
     rows = first.results.regions
     rows = rows[rows["group"] == TEST_CONTROLS].dropna(subset="share_significant")
     if not len(rows):
@@ -158,14 +154,14 @@ def _healthy_rates(first: Run) -> Iterator[Note]:
     n = int(rows["n"].max())
     low, high = (100 * rows["share_significant"].agg(end) for end in ("min", "max"))
     text = (
-        f"Among {n:,} test controls the share of p < .05 lies between {low:.1f} and {high:.1f} % by region; the exact "
-        f"95 % interval misses 5 % in {len(off)} of {len(rows)} regions (up to about one in twenty by chance)."
+        f"In {n:,} test controls the share of p < .05 is between {low:.1f} and {high:.1f} % by region; the exact "
+        f"95 % interval excludes 5 % in {len(off)} of {len(rows)} regions (at most about 5 % of them by chance)."
     )
-    named = [_share_told(row) for row in off.to_dict("records")]
+    named = [_share(row) for row in off.to_dict("records")]
     yield Note(text, "unclear" if named else "", named)
 
 
-def _share_told(row: Mapping[Any, Any]) -> str:
+def _share(row: Mapping[Any, Any]) -> str:
     share = {end: row[f"share_significant{name}"] for end, name in (("value", ""), ("low", "_low"), ("high", "_high"))}
     return f"{row['region']}: {interval('share_', share)}, n {int(row['n'])}"
 
@@ -188,13 +184,13 @@ def _line(row: Mapping[Any, Any], labels: Mapping[str, str]) -> list[Cell]:
     ends = {"value": row["seeds_low"], "low": row["seeds_low"], "high": row["seeds_high"]}
     size = max(abs(row["seeds_low"]), abs(row["seeds_high"]))
     low, high = (number("", ends[end], size=size) for end in ("low", "high"))
-    sure = row["p_holm"] < 0.05
+    lost = row["p_holm"] < LEVEL and row["gain"] > 0
     gain = {"value": row["gain"], "low": row["gain_low"], "high": row["gain_high"]}
     return [
         Cell(labels[row["model"]], right=False),
         Cell(interval("", row)),
         Cell(number("n", int(row["n"]))),
         Cell(f"{low} to {high} ({int(row['seeds'])})" if row["seeds"] > 1 else "–"),
-        Cell(interval("", gain) if np.isfinite(row["gain"]) else "–", tone="bad" if sure and row["gain"] > 0 else ""),
+        Cell(interval("", gain) if np.isfinite(row["gain"]) else "–", tone="bad" if lost else ""),
         Cell(number("p", row["p_holm"])),
     ]

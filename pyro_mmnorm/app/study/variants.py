@@ -1,4 +1,4 @@
-"""Models of the study: each is the configuration with a few settings changed."""
+"""The models of a study: each is the configuration with a few settings changed."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,16 +14,16 @@ class Variant:
     """A model of the study.
 
     Args:
-        name: Of its run folders.
-        label: On the page and in figures.
-        told: What it is, in a few words.
-        changes: Settings in place of those of the configuration, nested as there.
+        name: Name of its run folders.
+        label: Label on the page and in figures.
+        description: Short description.
+        changes: Settings that replace those of the configuration, nested as there.
         trained: Whether its result depends on a training seed.
     """
 
     name: str
     label: str
-    told: str
+    description: str
     changes: Mapping[str, Any] = field(default_factory=dict)
     trained: bool = True
 
@@ -35,7 +35,7 @@ class Variant:
 
         Examples:
             >>> from pyro_mmnorm.config import shipped_config
-            >>> joint = Variant(name="joint", label="", told="", changes={"model": {"experts": "joint"}})
+            >>> joint = Variant(name="joint", label="", description="", changes={"model": {"experts": "joint"}})
             >>> run = joint.applied(shipped_config("ukb_adni.yaml"), seed=3)
             >>> run.model.experts, run.model.latent_dim, run.seed
             ('joint', 16, 3)
@@ -53,13 +53,13 @@ def _merged(tree: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, An
 
 
 def variants(config: Config) -> list[Variant]:
-    """The models of the study, the one of the configuration first.
+    """The models of the study, that of the configuration first.
 
-    All are trained on the same people, calibrated on the same people and tested on the same people. The unimodal and
-    the concatenated VAE have the same networks, training budget and number of latents a posterior.
+    All are trained, calibrated and tested on the same people. The unimodal and the concatenated VAE have the same
+    networks, training budget and number of latents per posterior.
 
     Args:
-        config: Of the first model; what the others change is changed in it.
+        config: Configuration of the first model, which the other models change.
 
     Examples:
         >>> from pyro_mmnorm.config import shipped_config
@@ -83,29 +83,29 @@ def variants(config: Config) -> list[Variant]:
         (
             "factor_analysis",
             "factor analysis",
-            f"{config.model.latent_dim or latents} factors of what covariates leave",
+            f"{config.model.latent_dim or latents} factors of the residuals from the covariates",
         ),
         ("regression", "regression", "each region on the covariates: the w-score"),
         ("hippocampal_volume", "hippocampal volume", "one number: hippocampal volume over ICV; its score is −z"),
     ]
     first = f"product of experts, {config.model.latent_dim} latents"
     return [
-        Variant(name="mmnormvae", label="mmNormVAE", told=f"as configured: {first}"),
+        Variant(name="mmnormvae", label="mmNormVAE", description=f"as configured: {first}"),
         Variant(
             name="normative",
             label="mmNormVAE, normative",
-            told="the same network, asked whether a region is usual at that age and sex, not given the other regions",
+            description="the same network; deviations given the covariates, not given the other regions",
             changes={"deviations": {"kinds": ["normative"], "primary": "normative"}},
         ),
         *(
-            Variant(name=name, label=label, told=told, changes={**changes, "deviations": primary})
-            for name, label, told, changes in given
+            Variant(name=name, label=label, description=description, changes={**changes, "deviations": primary})
+            for name, label, description, changes in given
         ),
         *(
             Variant(
                 name=name,
                 label=label,
-                told=told,
+                description=description,
                 changes={
                     "baseline": name,
                     "deviations": primary,
@@ -113,6 +113,6 @@ def variants(config: Config) -> list[Variant]:
                 },
                 trained=False,
             )
-            for name, label, told in linear
+            for name, label, description in linear
         ),
     ]

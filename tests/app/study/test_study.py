@@ -1,4 +1,4 @@
-"""The poster's study in miniature: all models on the same people, and a page with n and interval at every figure."""
+"""The poster's study in miniature: all models on the same people, and a page with n and interval of every estimate."""
 
 import json
 import re
@@ -19,7 +19,7 @@ from pyro_mmnorm.core.errors import InputError
 from pyro_mmnorm.plots.stages import frequency_bars, stage_boxes
 
 ODD = "<b>AD & co</b>"
-"""A name of a group that would be markup on a page that does not escape."""
+"""A group name that is markup unless the page escapes it."""
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def config(tmp_path_factory):
 
 
 def some(config):
-    """Three of the models are enough for what is tested here."""
+    """Three of the models are enough for these tests."""
     return [model for model in variants(config) if model.name in ("mmnormvae", "unimodal", "regression")]
 
 
@@ -47,20 +47,20 @@ def folder(config, tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_a_study_is_whole(folder, config):
+def test_a_study_is_complete_and_can_be_resumed(folder, config):
     runs = {path.name for path in (folder / "runs").iterdir()}
     assert runs == {"mmnormvae", "mmnormvae-seed2", "unimodal", "unimodal-seed2", "regression"}
     assert (folder / "runs" / "mmnormvae" / "report.html").is_file()
     stems = {path.stem for path in (folder / "figures").glob("*.svg")}
     assert stems == {path.stem for path in (folder / "figures").glob("*.png")}
     assert {name[0] for name in stems} == {"1", "2", "3", "4"}
-    # the study goes on where it was: nothing is trained again
+    # a resumed study does not train again
     before = {path: path.stat().st_mtime_ns for path in (folder / "runs").rglob("*") if path.is_file()}
     cohort = mm.read_cohort(config)
     found, _ = run_models(config, cohort, some(config), seeds=2, out=folder / "runs", processes=1)
     assert [len(runs) for runs in found.values()] == [2, 2, 1]
     assert {path: path.stat().st_mtime_ns for path in (folder / "runs").rglob("*") if path.is_file()} == before
-    # every figure has people and an interval around it, and that of a trained model its spread over trainings
+    # every estimate has n and an interval, and that of a trained model its range over trainings
     table = pd.read_csv(folder / "study.csv")
     assert (table["n"] > 0).all()
     assert (table["low"] <= table["value"]).all()
@@ -69,7 +69,7 @@ def test_a_study_is_whole(folder, config):
     assert (table["seeds"][trained] == 2).all()
     assert (table["seeds"][~trained] == 1).all()
     assert (table["seeds_low"] <= table["value"]).all()
-    # ... and is that of the run itself
+    # ... and equals that of the run
     own = json.loads((folder / "runs" / "unimodal" / "findings.json").read_text())["trend"]["mean_abs_z"]["raw"][
         "slope"
     ]
@@ -77,7 +77,7 @@ def test_a_study_is_whole(folder, config):
     assert row[["value", "low", "high", "n"]].to_numpy().ravel() == pytest.approx(
         [own[k] for k in ("value", "low", "high", "n")]
     )
-    # the page opens without a network, and shows names as text
+    # the page loads nothing, and escapes names
     page = (folder / "study.html").read_text(encoding="utf-8")
     assert ODD not in page
     assert "&lt;b&gt;AD &amp; co&lt;/b&gt;" in page
@@ -88,10 +88,10 @@ def test_a_study_is_whole(folder, config):
 
 
 @pytest.mark.slow
-def test_processes_side_by_side_do_the_same_and_say_what_cannot_be_done(config, folder, tmp_path):
-    """Also that a model which these tables do not allow is left out with the reason."""
+def test_parallel_processes_have_the_same_results_and_report_impossible_models(config, folder, tmp_path):
+    """A model that is not possible with these tables is left out with the reason."""
     cohort, linear = mm.read_cohort(config), some(config)[-1]
-    bad = Variant(name="bad", label="bad", told="", changes={"model": {"modality_weights": {"pet": 2.0}}})
+    bad = Variant(name="bad", label="bad", description="", changes={"model": {"modality_weights": {"pet": 2.0}}})
     found, notes = run_models(config, cohort, [linear, bad], seeds=1, out=tmp_path, processes=2)
     assert list(found) == ["regression"]
     assert "pet" in notes[0]
@@ -99,7 +99,7 @@ def test_processes_side_by_side_do_the_same_and_say_what_cannot_be_done(config, 
     pd.testing.assert_frame_equal(one, two)
 
 
-def test_the_models_differ_in_nothing_but_what_they_are_for():
+def test_the_models_differ_only_in_their_purpose():
     config = shipped_config("ukb_adni.yaml", overrides=["model.hidden=[12]", "model.latent_dim=5"])
     runs = {model.name: model.applied(config, seed=4) for model in variants(config)}
     assert {run.seed for run in runs.values()} == {4}
@@ -110,10 +110,12 @@ def test_the_models_differ_in_nothing_but_what_they_are_for():
     assert runs["factor_analysis"].model.latent_dim == 5
 
 
-def test_a_named_part_is_replaced_and_not_mixed():
-    """A likelihood with options gives way to another one whole."""
+def test_a_named_part_is_replaced_and_not_merged():
+    """A likelihood with options is replaced as a whole."""
     config = shipped_config("ukb_adni.yaml", overrides=["model.likelihood={name: student_t, df: 5}"])
-    one = Variant(name="x", label="", told="", changes={"model": {"likelihood": {"name": "normal", "scale": 0.7}}})
+    one = Variant(
+        name="x", label="", description="", changes={"model": {"likelihood": {"name": "normal", "scale": 0.7}}}
+    )
     assert one.applied(config, 1).model.likelihood == {"name": "normal", "scale": 0.7}
 
 
@@ -127,15 +129,15 @@ def test_person_auc_is_that_of_every_pair():
         assert found == pytest.approx(np.mean([(pair + 1) / 2 for pair in pairs]))
 
 
-def test_a_perfect_score_finds_everything_and_noise_nothing():
-    """Noise: a mean of 400 AUCs with SD about .1 lies within .02 of .5 but once in 10,000 seeds."""
+def test_the_auc_of_a_perfect_score_is_1_and_of_noise_one_half():
+    """Noise: a mean of 400 AUCs with SD about .1 is outside .02 of .5 once in 10,000 seeds."""
     rng = np.random.default_rng(1)
     effect = np.where(rng.random((400, 40)) < 0.3, 2.0, 0.0)
     assert person_auc(effect, effect).mean() == 1
     assert person_auc(rng.normal(size=effect.shape), effect).mean() == pytest.approx(0.5, abs=0.02)
 
 
-def test_truth_is_read_as_it_was_planted(tmp_path):
+def test_the_truth_is_read_as_it_was_written(tmp_path):
     drawn = mm.simulate(kind="ukb_adni", healthy=20, controls=10, patients=12, effect="along")
     drawn.write(tmp_path)
     truth = Truth.beside(tmp_path)
@@ -168,7 +170,7 @@ def test_stage_boxes_show_controls_first_and_the_null():
         stage_boxes({"VAE": people().assign(mean_abs_z=np.nan)})
 
 
-def test_frequency_bars_draw_the_healthy_rate_in():
+def test_frequency_bars_show_the_healthy_rate():
     rows = pd.DataFrame({"region": ["left_CA1", "right_CA1"], "n": 40, "share_significant": [0.4, 0.1],
         "share_significant_low": [0.25, 0.03], "share_significant_high": [0.57, 0.24],
         "share_significant_controls": [0.05, 0.075]})  # fmt: skip

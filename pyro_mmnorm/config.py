@@ -1,4 +1,4 @@
-"""Frozen records for a whole run; strict YAML in, YAML out."""
+"""Configuration of a run: frozen records, read from strict YAML and written as YAML."""
 
 import reprlib
 from collections.abc import Mapping, Sequence
@@ -42,57 +42,60 @@ __all__ = [
 
 
 class Record(BaseModel, frozen=True, extra="forbid"):
-    """A frozen record that knows no key but its own."""
+    """A frozen record that refuses unknown keys."""
 
 
 class ModalityConfig(Record):
     """The tables of one modality."""
 
-    tables: list[str] = Field(min_length=1, description="joined by id, side by side")
-    id: str | None = Field(None, description="column of the ids in these tables, where it is not data.id")
+    tables: list[str] = Field(min_length=1, description="files of the tables, joined by id")
+    id: str | None = Field(None, description="column of the ids in these tables, if it is not data.id")
     include: list[str] = Field(["*"], description="name patterns of the regions to keep")
-    exclude: list[str] = Field([], description="name patterns of columns to leave out, beside the known totals")
+    exclude: list[str] = Field([], description="name patterns of columns to exclude, in addition to the known totals")
     totals: Literal["set_aside", "keep"] = Field(
-        "set_aside", description="sums, ratios, vessels and hypointensities of FreeSurfer tables"
+        "set_aside", description="set_aside: exclude sums, ratios, vessels and hypointensities of FreeSurfer tables"
     )
     zeros: Literal["missing", "keep"] = Field(
-        "missing", description="an exact 0 in a column of otherwise positive sizes is a failed parcel: not observed"
+        "missing",
+        description="missing: 0 in a column without negative values is a failed parcel, not observed",
     )
 
 
 class CovariateConfig(Record):
-    """One covariate: where it lies and how it enters the model."""
+    """One covariate: its column, and how it enters the model."""
 
     column: str
     kind: Literal["spline", "linear", "category", "one_hot"]
 
 
 class ReferenceConfig(Record):
-    """Who is healthy."""
+    """The healthy reference: a column and its values in healthy people."""
 
     column: str
     values: list[str | int | float | bool] = Field(min_length=1)
 
 
 class GroupsConfig(Record):
-    """The groups that findings are told by, in order."""
+    """The groups of the findings, in order."""
 
     column: str
-    order: list[str | int | float | bool] = Field([], description="empty: the order of the alphabet")
+    order: list[str | int | float | bool] = Field([], description="empty: healthy groups first, then alphabetical")
 
 
 class SplitConfig(Record):
-    """Who trains, who calibrates, who is only tested: by column, or by fractions of the reference subjects."""
+    """Subjects for training, calibration and test: by column, or by shares of the reference subjects."""
 
     column: str | None = Field(None, description="values train, calibrate, test, target")
     calibrate: float = Field(0.2, gt=0, lt=1)
     test: float = Field(0.2, gt=0, lt=1)
-    stratify: str | None = Field(None, description="participants column; None: the covariate named site, if any")
+    stratify: str | None = Field(None, description="column of the strata; default: the covariate site, if any")
 
     @model_validator(mode="after")
     def _leaves_someone_to_train(self) -> "SplitConfig":
         if self.calibrate + self.test >= 1:
-            raise ValueError(f"calibrate {self.calibrate} + test {self.test} leave no controls for training; a sum below 1")
+            raise ValueError(
+                f"calibrate {self.calibrate} + test {self.test} leave no controls for training; a sum below 1"
+            )
         return self
 
 
@@ -104,22 +107,22 @@ def _long_covariates(value: object) -> object:
 
 
 class DataConfig(Record):
-    """What is read, and who is who."""
+    """The tables, and the roles of their columns."""
 
-    root: str = Field(".", description="folder of the tables, from this file; ${NAME:-default} reads the environment")
+    root: str = Field(".", description="folder of the tables, relative to this file; may contain ${NAME:-default}")
     participants: str
     id: str
     modalities: dict[str, ModalityConfig] = Field(min_length=1)
     covariates: Annotated[dict[str, CovariateConfig], BeforeValidator(_long_covariates)] = {}
-    reference: ReferenceConfig | Literal["everyone"] = Field(description="who is healthy; everyone: no patients")
+    reference: ReferenceConfig | Literal["everyone"] = Field(description="healthy people; everyone: no patients")
     groups: GroupsConfig | None = None
     scaling: Literal["standard", "mean", "minmax"] = Field(
-        "standard", description="of regions, on training controls: to mean 0 and SD 1, divided by the mean, or to 0..1"
+        "standard", description="of regions, by training controls: to mean 0 and SD 1, divided by the mean, or to 0..1"
     )
     scores: dict[str, Literal["higher_is_worse", "higher_is_better"]] = {}
-    adjust: list[str] = Field([], description="columns that findings are also adjusted for, beside the covariates")
+    adjust: list[str] = Field([], description="columns that findings are adjusted for, in addition to the covariates")
     exclude_subjects: dict[str, list[str | int | float | bool]] = Field(
-        {}, description="column -> values that set a subject aside, such as quality flags"
+        {}, description="column -> values for which a subject is excluded, such as quality flags"
     )
     missing_covariates: Literal["error", "set_aside"] = "error"
     split: SplitConfig = SplitConfig()
@@ -240,7 +243,7 @@ class Config(Record):
     """A whole run."""
 
     seed: NonNegativeInt = 1
-    out: str = Field("runs/run", description="run folder, relative to where the command is called")
+    out: str = Field("runs/run", description="run folder, relative to the working folder")
     data: DataConfig
     baseline: Literal["regression", "factor_analysis", "hippocampal_volume"] | None = None  # in place of the VAE
     model: ModelConfig = ModelConfig()
@@ -253,15 +256,15 @@ class Config(Record):
 
 
 def parse_config(text: str, *, overrides: Sequence[str] = (), where: str = "configuration") -> Config:
-    """A run's configuration from YAML text.
+    """The configuration of a run from YAML text.
 
     Args:
         text: The YAML.
-        overrides: `key.path=value` pairs, applied on top.
+        overrides: `key.path=value` pairs that replace values of the text.
         where: Name of the source for error messages.
 
     Raises:
-        InputError: On YAML that cannot be read, an unknown or missing key, a key given twice, or a value out of range.
+        InputError: On invalid YAML, an unknown, missing or duplicate key, or a value out of range.
 
     Examples:
         >>> config = parse_config('''
@@ -282,9 +285,9 @@ def parse_config(text: str, *, overrides: Sequence[str] = (), where: str = "conf
 
 
 def read_config(path: str | Path, *, overrides: Sequence[str] = ()) -> Config:
-    """A run's configuration from a YAML file; `data.root` comes back as an absolute path.
+    """The configuration of a run from a YAML file, with `data.root` as an absolute path.
 
-    A relative `data.root` is looked for beside the file, and then in the working folder.
+    A relative `data.root` is searched in the folder of the file, then in the working folder.
 
     Raises:
         InputError: As `parse_config`, and when the file is missing.
@@ -304,7 +307,7 @@ def read_config(path: str | Path, *, overrides: Sequence[str] = ()) -> Config:
 
 
 def shipped_config(name: str, *, overrides: Sequence[str] = ()) -> Config:
-    """A configuration that comes with the package, such as `demo.yaml`; in a checkout they lie in configs/."""
+    """A configuration of the package, such as `demo.yaml`; in a checkout they are in configs/."""
     here = Path(__file__).parent
     folder = here / "configs" if (here / "configs").is_dir() else here.parent / "configs"
     return read_config(folder / name, overrides=overrides)

@@ -76,8 +76,8 @@ def test_an_unknown_key_is_an_error_with_a_hint(text, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (MINIMAL + "seed: 1\nseed: 2", r"key 'seed' stands twice .*line 8"),
-        (changed("{tables: [thickness.csv]}", "{tables: [a.csv], 'tables': [b.csv]}"), r"key 'tables' stands twice"),
+        (MINIMAL + "seed: 1\nseed: 2", r"key 'seed' occurs twice .*line 8"),
+        (changed("{tables: [thickness.csv]}", "{tables: [a.csv], 'tables': [b.csv]}"), r"key 'tables' occurs twice"),
         (MINIMAL + "1: 2", r"configuration: 1: 1; expected a string as key"),
         (MINIMAL + "model: 3", r"model: 3; expected a mapping"),
         (MINIMAL + "model: {latent_dim: many}", r"model.latent_dim: 'many'; expected an integer"),

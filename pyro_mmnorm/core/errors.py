@@ -11,16 +11,15 @@ __all__ = ["InputError", "check_known", "hint", "needed"]
 
 
 class InputError(ValueError):
-    """Input that cannot be used, told in four parts: where, what was got, what was expected, what to do.
+    """Invalid input, reported in four parts: where, what was found, what was expected, what to do.
 
-    A ``ValueError``, so that callers who know nothing of this package can still catch it; the command line
-    turns it into exit code 2.
+    A ``ValueError``, so that callers can catch it without this package; the command line exits with code 2.
 
     Args:
-        where: File, configuration key, argument or modality that holds the fault.
+        where: File, configuration key, argument or modality with the error.
         got: What was found there.
-        expected: What would have been right.
-        todo: What the user can do about it.
+        expected: What is valid.
+        todo: How the user can correct it.
 
     Examples:
         >>> print(InputError("data.id", "column 'sub' is absent", "a column of the table", "set data.id"))
@@ -34,22 +33,22 @@ class InputError(ValueError):
 
 
 def hint(name: object, known: Iterable[object], otherwise: str) -> str:
-    """A did-you-mean when a known name comes close, else `otherwise`.
+    """A suggestion of the most similar known name; `otherwise` if none is similar.
 
     Examples:
         >>> hint("agee", ["age", "sex"], "name a column")
         "did you mean 'age'"
     """
-    by_small = {str(one).lower(): str(one) for one in known}
-    close: list[str] = difflib.get_close_matches(str(name).lower(), by_small, n=1)
-    return f"did you mean {by_small[close[0]]!r}" if close else otherwise
+    spellings = {str(one).lower(): str(one) for one in known}
+    close = difflib.get_close_matches(str(name).lower(), spellings, n=1)
+    return f"did you mean {spellings[close[0]]!r}" if close else otherwise
 
 
 def check_known(where: str, value: object, known: Sequence[object]) -> None:
-    """Refuse a word that is not among the known ones.
+    """Refuse a value that is not among the known ones.
 
     Raises:
-        InputError: With the known words, and the closest.
+        InputError: With the known values, and the most similar.
 
     Examples:
         >>> check_known("kind", "spline", ("spline", "linear"))
@@ -60,7 +59,7 @@ def check_known(where: str, value: object, known: Sequence[object]) -> None:
 
 
 def needed(frame: "pd.DataFrame", columns: Sequence[str], where: str) -> None:
-    """Check that a table can be drawn.
+    """Check that a table has rows and the needed columns.
 
     Raises:
         InputError: When `frame` has no rows or lacks one of `columns`.

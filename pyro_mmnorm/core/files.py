@@ -12,11 +12,11 @@ __all__ = ["atomic_write", "require_pyarrow"]
 
 
 def atomic_write(path: str | Path, content: bytes | str) -> Path:
-    """Write a whole file or nothing: to a temporary name beside it, then renamed.
+    """Write a whole file or nothing: to a temporary file in its folder, which is then renamed.
 
     Args:
-        path: Its folder is made when absent.
-        content: Text is written as UTF-8.
+        path: The file; its folder is created if needed.
+        content: Bytes, or text, which is written as UTF-8.
 
     Examples:
         >>> import tempfile
@@ -40,7 +40,7 @@ def atomic_write(path: str | Path, content: bytes | str) -> Path:
 
 
 def require_pyarrow(where: str) -> ModuleType:
-    """The library that reads and writes parquet, which is an optional dependency.
+    """Import pyarrow, the optional dependency for reading and writing parquet.
 
     Args:
         where: The file, for the error message.

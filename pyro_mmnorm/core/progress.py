@@ -1,4 +1,4 @@
-"""How far a long step has come: a bar on a terminal, silence elsewhere."""
+"""Progress bars on a terminal; nothing elsewhere."""
 
 import contextlib
 import logging
@@ -11,14 +11,14 @@ from tqdm import tqdm
 
 __all__ = ["LogAboveBars", "bar", "during", "silent", "track"]
 
-DELAY = 1.0  # seconds before a bar appears: what is done by then needs none
+DELAY = 1.0  # seconds before a bar appears: shorter steps show none
 
 _SILENT: ContextVar[bool] = ContextVar("silent", default=False)
 
 
 @contextlib.contextmanager
 def silent(yes: bool = True) -> Iterator[None]:
-    """No bars inside the block.
+    """Show no bars inside the block.
 
     Examples:
         >>> with silent():
@@ -40,14 +40,14 @@ def bar(
     unit: str = "step",
     shown: bool | None = None,
 ) -> Any:
-    """A bar on stderr that moves as `parts` are gone through, or by `update`; it leaves nothing behind when closed.
+    """A progress bar on stderr over `parts`, or moved by `update`; it is removed when closed.
 
     Args:
-        parts: What is worked on; None: moved by hand.
-        what: What is going on, in a word or three.
-        total: Units in all; the number of parts when None, where it is known.
-        unit: Of what.
-        shown: None: only on a terminal, and not inside `silent`.
+        parts: Items to iterate over; None: the bar is moved by `update`.
+        what: Short description of the step.
+        total: Total number of units; None: the number of parts, if known.
+        unit: Name of the unit.
+        shown: Whether the bar is shown; None: only on a terminal, and not inside `silent`.
     """
     off = (True if _SILENT.get() else None) if shown is None else not shown
     return tqdm(
@@ -56,13 +56,13 @@ def bar(
 
 
 def track[T: Sized](parts: Iterable[T], what: str, total: int, unit: str = "people") -> Iterator[T]:
-    """Pieces of a whole one after the other, with a bar in units of the whole.
+    """Iterate over parts of different length, with a bar in units of their length.
 
     Args:
-        parts: What is worked on, such as chunks of people.
-        what: What is going on, in a word or three.
+        parts: Items with a length, such as chunks of people.
+        what: Short description of the step.
         total: Sum of their lengths.
-        unit: Of what.
+        unit: Name of the unit.
 
     Examples:
         >>> list(track(["ab", "c"], "letters", 3))
@@ -76,7 +76,7 @@ def track[T: Sized](parts: Iterable[T], what: str, total: int, unit: str = "peop
 
 @contextlib.contextmanager
 def during(what: str) -> Iterator[None]:
-    """A line on the terminal that says what is going on inside the block, above the bars of its parts.
+    """A line on the terminal that describes the step inside the block, above the bars of its parts.
 
     Examples:
         >>> with during("arithmetic"):
@@ -89,8 +89,8 @@ def during(what: str) -> Iterator[None]:
 
 
 class LogAboveBars(logging.Handler):
-    """Log lines on stderr, above a bar that is being drawn."""
+    """Log lines on stderr, above a visible bar."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """One line."""
+        """Write one line."""
         tqdm.write(self.format(record), file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Strict YAML: no key twice, no surprising truth values, overrides on top, the environment filled in."""
+"""Strict YAML: unique keys, only true and false as booleans, overrides, environment variables."""
 
 import os
 import re
@@ -15,7 +15,7 @@ BOOL = "tag:yaml.org,2002:bool"
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """YAML that refuses a key given twice, and in which only true and false are truth values (NO is a site)."""
+    """YAML that refuses duplicate keys, and in which only true and false are booleans (NO is a site)."""
 
 
 def _unique_mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, Any]:
@@ -23,8 +23,8 @@ def _unique_mapping(loader: _StrictLoader, node: yaml.MappingNode) -> dict[Any, 
     for key_node, _ in node.value:
         key = (key_node.tag, str(key_node.value))
         if key in seen:
-            told = f"key {key_node.value!r} stands twice"
-            raise yaml.constructor.ConstructorError(None, None, told, key_node.start_mark)
+            problem = f"key {key_node.value!r} occurs twice"
+            raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
         seen.add(key)
     return loader.construct_mapping(node, deep=True)
 
@@ -38,16 +38,16 @@ _StrictLoader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _u
 
 
 def load_tree(text: str, *, overrides: Sequence[str] = (), where: str = "configuration") -> dict[str, Any]:
-    """The mapping that a YAML text holds.
+    """The mapping of a YAML text.
 
     Args:
-        text: The YAML, in which `${NAME}` and `${NAME:-default}` read the environment.
-        overrides: `key.path=value` pairs, applied on top; the values are read as YAML too.
+        text: The YAML, in which `${NAME}` and `${NAME:-default}` are replaced by environment variables.
+        overrides: `key.path=value` pairs that replace values; the values are YAML too.
         where: Name of the source for error messages.
 
     Raises:
-        InputError: On YAML that cannot be read, a key given twice, an override without a place, or a variable
-            that is neither set nor has a default.
+        InputError: On invalid YAML, a duplicate key, an override without a valid key, or a variable that is not set
+            and has no default.
 
     Examples:
         >>> load_tree("model: {beta: 1.0, site: NO}", overrides=["model.beta=0.5"])
@@ -61,21 +61,21 @@ def load_tree(text: str, *, overrides: Sequence[str] = (), where: str = "configu
         for override in overrides:
             _set(tree, override)
     except yaml.YAMLError as error:
-        raise InputError(where, " ".join(str(error).split()), "YAML", "mend the line named") from error
-    filled: dict[str, Any] = _environment(tree)
-    return filled
+        raise InputError(where, " ".join(str(error).split()), "YAML", "correct that line") from error
+    resolved: dict[str, Any] = _environment(tree)
+    return resolved
 
 
 def _set(tree: dict[str, Any], override: str) -> None:
     """Apply one `key.path=value` in place."""
     path, sign, text = override.partition("=")
     if not sign or not path:
-        raise InputError(f"--set {override}", "no key=value", "key.path=value", "write model.latent_dim=8, say")
+        raise InputError(f"--set {override}", "no key=value", "key.path=value", "write for example model.latent_dim=8")
     *parents, last = path.split(".")
     here = tree
     for part in parents:
         if not isinstance(here.get(part, {}), dict):
-            raise InputError(f"--set {override}", f"{part!r} holds a value", "a mapping", "set that key itself")
+            raise InputError(f"--set {override}", f"{part!r} is a value", "a mapping", "set that key itself")
         here = here.setdefault(part, {})
     here[last] = yaml.load(text, Loader=_StrictLoader)  # noqa: S506  (a SafeLoader)
 
@@ -91,10 +91,10 @@ def _environment(value: Any) -> Any:
 
     def replace(match: re.Match[str]) -> str:
         name = match["name"]
-        found = os.environ.get(name) or match["default"]
-        if found is None:
+        value = os.environ.get(name) or match["default"]
+        if value is None:
             todo = f"export {name}=... or write ${{{name}:-default}}"
             raise InputError(f"${{{name}}}", "not set", "an environment variable", todo)
-        return found
+        return value
 
     return re.sub(r"\$\{(?P<name>\w+)(?::-(?P<default>[^}]*))?\}", replace, value)

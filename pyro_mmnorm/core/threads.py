@@ -1,4 +1,4 @@
-"""How many threads the numerical libraries may use."""
+"""Number of threads of the numerical libraries."""
 
 import contextlib
 from collections.abc import Iterator
@@ -13,8 +13,8 @@ __all__ = ["one_thread"]
 def one_thread() -> Iterator[None]:
     """Limit torch and BLAS to one thread inside the block.
 
-    Matrices this small lose time with more, and sums keep their order, so that results are bitwise the same whatever
-    the machine's number of cores.
+    With more threads, matrices of this size take longer. The order of sums is fixed, so that results are bitwise equal
+    for any number of cores.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -1,4 +1,4 @@
-"""Names of brain regions: every spelling that tables use -> one region of the Desikan-Killiany and aseg atlases.
+"""Names of brain regions: the spellings used in tables -> regions of the Desikan-Killiany and aseg atlases.
 
 Sources: the cortical regions are those of Desikan et al. (2006), https://doi.org/10.1016/j.neuroimage.2006.01.021; the
 subcortical ones those of Fischl et al. (2002), https://doi.org/10.1016/S0896-6273(02)00569-X; the hippocampal subfields
@@ -14,9 +14,9 @@ from typing import Literal
 __all__ = ["CORTEX", "MIDLINE", "PAIRED", "SUBFIELDS", "Region", "Side", "System", "region_of"]
 
 Side = Literal["left", "right", ""]
-"""'' on the midline, and where a name does not tell."""
+"""'' on the midline, or if a name does not include the side."""
 System = Literal["cortex", "subcortex", "hippocampus", "other"]
-"""Which picture shows a region; `other` is a known name without a shape: a total, a fluid, white matter."""
+"""Figure that shows a region; `other` is a known name without a shape: a total, a fluid, white matter."""
 
 CORTEX = (
     "bankssts", "caudalanteriorcingulate", "caudalmiddlefrontal", "cuneus", "entorhinal", "fusiform",
@@ -42,7 +42,7 @@ PAIRED: dict[str, str] = {
     "Cerebellum-Cortex": "cerebellumgm cerebellargm cerebellarcortex cerebellumgraymatter cerebellumgreymatter",
     "Cerebellum-White-Matter": "cerebellumwm cerebellarwm cerebellarwhitematter",
 }
-"""Subcortical regions that each side has -> other words for them."""
+"""Paired subcortical regions -> other names."""
 
 MIDLINE: dict[str, str] = {
     "3rd-Ventricle": "thirdventricle",
@@ -54,7 +54,7 @@ MIDLINE: dict[str, str] = {
     "CC_Mid_Posterior": "corpuscallosummidposterior",
     "CC_Posterior": "corpuscallosumposterior",
 }
-"""Subcortical regions on the midline -> other words for them."""
+"""Subcortical regions on the midline -> other names."""
 
 SUBFIELDS: dict[str, str] = {
     "CA1": "",
@@ -70,7 +70,7 @@ SUBFIELDS: dict[str, str] = {
     "HATA": "",
     "Hippocampal_tail": "tail hippocampustail",
 }
-"""Hippocampal subfields -> other words for them; `CA4-DG` is both in one, as before FreeSurfer 6."""
+"""Hippocampal subfields -> other names; `CA4-DG` combines CA4 and GC-DG, as before FreeSurfer 6."""
 
 _OTHER = (
     "csf", "opticchiasm", "vessel", "choroidplexus", "fifthventricle", "5thventricle", "wmhypointensities",
@@ -99,9 +99,9 @@ class Region:
     """A region of one hemisphere, or of the midline.
 
     Args:
-        name: FreeSurfer's word for it, without side and measure.
-        side: `left` or `right`; '' on the midline, and where the name does not tell.
-        system: Which picture shows it.
+        name: Its name in FreeSurfer, without side and measure.
+        side: `left` or `right`; '' on the midline, or if the name does not include the side.
+        system: Figure that shows it.
 
     Examples:
         >>> Region("bankssts", "left", "cortex").id, Region("CA1-head", "right", "hippocampus").id
@@ -114,7 +114,7 @@ class Region:
 
     @property
     def id(self) -> str:
-        """The name of FreeSurfer's colour table, by which shapes are found."""
+        """The name in FreeSurfer's colour table, which is the key of the shapes."""
         if not self.side:
             return self.name
         if self.system == "cortex":
@@ -127,7 +127,7 @@ def _squashed(name: str) -> str:
 
 
 def _subfields() -> Iterator[tuple[str, str]]:
-    """Words for a subfield -> its name, whole and, where FreeSurfer 7 splits it, by head and body."""
+    """Words for a subfield -> its name, whole and, if split in FreeSurfer 7, by head and body."""
     for name, others in SUBFIELDS.items():
         for word in (_squashed(name), *others.split()):
             yield word, name
@@ -148,13 +148,13 @@ def _words() -> dict[str, tuple[str, System]]:
 
 
 def _base(word: str) -> tuple[str, System] | None:
-    """The region that a word without side names; `superior frontal gyrus` is `superiorfrontal`."""
+    """The region named by a word without side; `superior frontal gyrus` is `superiorfrontal`."""
     endings = ("", *(ending for ending in _ENDINGS if word.endswith(ending)))
     return next((found for end in endings if (found := _words().get(word.removesuffix(end)))), None)
 
 
 def _parts(name: str) -> tuple[Side, str] | None:
-    """Side and squashed word of a name; None where it names both sides."""
+    """Side and squashed word of a name; None if it contains both sides."""
     tokens = [token for token in re.split(r"[^a-z0-9]+", name.lower()) if token]
     whole = "".join(tokens)
     tokens = [token for token in tokens if token not in _MEASURES]
@@ -185,12 +185,12 @@ def _parsed(name: str) -> Region | None:
 
 @cache
 def region_of(name: str) -> Region | None:
-    """The region that a column of a table, or of our own results, names; None where nobody can tell.
+    """The region named by a column of a table or of results; None if unknown.
 
     Accepted are FreeSurfer's tables (`lh_bankssts_volume`, `Left-Thalamus-Proper`, `left_CA1-head`) and colour table
-    (`ctx-lh-bankssts`), ENIGMA's words (`L_bankssts_thickavg`, `Lthal`, `LLatVent`), ADNI's (`LeftBankssts`), UK
-    Biobank's (`Volume of cuneus (left hemisphere) | Instance 2`), the side in front or behind, and a modality with a
-    dot in front. A paired region without a side is of system `other`: it has no shape of its own.
+    (`ctx-lh-bankssts`), ENIGMA's names (`L_bankssts_thickavg`, `Lthal`, `LLatVent`), ADNI's (`LeftBankssts`), UK
+    Biobank's (`Volume of cuneus (left hemisphere) | Instance 2`), the side before or after the region, and a
+    modality with a dot as prefix. A paired region without a side is of system `other`, since it has no shape.
 
     Examples:
         >>> region_of("thickness.lh_bankssts_thickness").id

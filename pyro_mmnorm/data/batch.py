@@ -1,4 +1,4 @@
-"""Batch: subjects in model units, as networks and likelihoods see them."""
+"""Batch: subjects in model units, the input of networks and likelihoods."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -18,15 +18,15 @@ CELLS = ("values", "observed", "hidden")
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """Subjects in model units (standardised on training controls); what nets and likelihoods see.
+    """Subjects in model units (standardised on training controls).
 
     Args:
         values: modality -> [n, d], 0 where not observed.
         observed: modality -> [n, d] bool.
         covariates: [n, c], encoded.
-        index: [n], rows in the cohort that the batch was cut from.
-        hidden: modality -> [n, d] bool, cells that encoders must not see though they were observed, and so are scored;
-            none where a modality is not named.
+        index: [n], rows in the cohort that the batch was taken from.
+        hidden: modality -> [n, d] bool, observed cells that are masked from the encoders but scored; no cell of a
+            modality that is not named.
     """
 
     values: Mapping[str, Tensor]
@@ -49,10 +49,10 @@ class Batch:
     def from_arrays(
         cls, values: Mapping[str, NDArray[Any]], observed: Mapping[str, NDArray[np.bool_]], covariates: NDArray[Any]
     ) -> Self:
-        """The same of numpy arrays, in float32.
+        """A batch from numpy arrays, in float32.
 
         Args:
-            values, observed, covariates: As of the class.
+            values, observed, covariates: See the class.
         """
 
         def tensor(x: NDArray[Any]) -> Tensor:
@@ -69,30 +69,30 @@ class Batch:
         return self.covariates.shape[-2]
 
     def visible(self, modality: str) -> Tensor:
-        """Cells that encoders see: observed and not hidden, [n, d] bool."""
+        """Cells that are input of the encoders: observed and not hidden, [n, d] bool."""
         seen = self.observed[modality]
         return seen & ~self.hidden[modality] if modality in self.hidden else seen
 
-    def hiding(self, hidden: Mapping[str, Tensor]) -> "Batch":
-        """The same subjects with these cells hidden from encoders, and no others."""
-        return self.renewed(hidden=hidden)
+    def with_hidden(self, hidden: Mapping[str, Tensor]) -> "Batch":
+        """The same subjects with these cells, and no others, masked from the encoders."""
+        return self.replace_unchecked(hidden=hidden)
 
     def without(self, *modalities: str) -> "Batch":
-        """The same subjects as if nobody had these modalities."""
+        """The same subjects with no cell of these modalities observed."""
         gone = {m: torch.zeros_like(self.observed[m]) for m in modalities}
-        return self.seeing({**self.observed, **gone})
+        return self.with_observed({**self.observed, **gone})
 
-    def seeing(self, observed: Mapping[str, Tensor]) -> "Batch":
-        """The same subjects with only these cells observed; they must have been before."""
-        return self.renewed(observed=observed)
+    def with_observed(self, observed: Mapping[str, Tensor]) -> "Batch":
+        """The same subjects with only these cells observed, which must be a subset of the observed cells."""
+        return self.replace_unchecked(observed=observed)
 
     def map(self, change: Callable[[Tensor], Tensor]) -> "Batch":
         """The batch with `change` applied to every tensor."""
         parts = {name: {m: change(x) for m, x in getattr(self, name).items()} for name in CELLS}
-        return self.renewed(**parts, covariates=change(self.covariates), index=change(self.index))
+        return self.replace_unchecked(**parts, covariates=change(self.covariates), index=change(self.index))
 
-    def renewed(self, **parts: Any) -> "Batch":
-        """With other parts, whose values need not be checked again: a training step makes many batches."""
+    def replace_unchecked(self, **parts: Any) -> "Batch":
+        """The batch with other parts, without a check of their values: a training step makes many batches."""
         new = object.__new__(Batch)
         new.__dict__.update({**self.__dict__, **parts})
         return new

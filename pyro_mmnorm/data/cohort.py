@@ -1,4 +1,4 @@
-"""Cohort and Batch: who was measured, what was observed, and under which names."""
+"""Cohort: validated tables of people, by subject id and region name."""
 
 import re
 from collections.abc import Hashable, Iterable, Mapping, Sequence
@@ -23,29 +23,29 @@ from pyro_mmnorm.data.participants import (
     reference_subjects,
     score_columns,
 )
-from pyro_mmnorm.data.regions import TOTALS, RegionRules, usable_regions
-from pyro_mmnorm.data.splits import split_by_fraction, split_subjects
+from pyro_mmnorm.data.regions import RegionRules, usable_regions
+from pyro_mmnorm.data.splits import split_subjects
 
-__all__ = ["TOTALS", "Cohort", "split_by_fraction"]
+__all__ = ["Cohort"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cohort:
-    """People by id, their regions by name, in the units of the tables. Rows are sorted by id in every frame.
+    """People and their regions, in the units of the tables. Rows are sorted by id in every frame.
 
     Args:
         values: modality -> frame [n, d] of float64, NaN where not observed.
-        covariates: Frame [n, c], one column a covariate; numbers, or text for kind `category`.
-        kinds: covariate -> `spline`, `linear`, `category` or `one_hot` (a number by its whole units).
-        split: Series [n] of `train`, `calibrate`, `test` (reference subjects) and `target` (everybody else).
+        covariates: Frame [n, c], one column per covariate; numbers, or text for kind `category`.
+        kinds: covariate -> `spline`, `linear`, `category` or `one_hot` (a number rounded down).
+        split: Series [n] of `train`, `calibrate`, `test` (reference subjects) and `target` (all others).
         group: Series [n] of text, such as the diagnosis.
-        groups: The groups in their order.
+        groups: The groups in order.
         scores: Frame [n, s] of clinical or cognitive scores, NaN where not measured.
         directions: score -> `higher_is_worse` or `higher_is_better`.
-        adjust: Frame [n, a] of columns that findings are also adjusted for.
-        set_aside: modality -> column of its table -> why it is no region: `total`, `not included`, `excluded`,
+        adjust: Frame [n, a] of additional columns that findings are adjusted for.
+        set_aside: modality -> excluded column of its table -> reason: `total`, `not included`, `excluded`,
             `never observed` or `constant`.
-        notes: What was set aside on the way in, a sentence each.
+        notes: What was excluded from the tables, one sentence each.
     """
 
     values: Mapping[str, pd.DataFrame]
@@ -67,8 +67,8 @@ class Cohort:
         parts: dict[str, Any] = {**self.values, **own}
         for name, part in parts.items():
             if not part.index.equals(self.ids):
-                got, want = "other rows than the covariates", "the same ids in the same order"
-                raise InputError(f"cohort: {name}", got, want, "build it with Cohort.from_frames")
+                got, expected = "rows that differ from the covariates", "the same ids in the same order"
+                raise InputError(f"cohort: {name}", got, expected, "build it with Cohort.from_frames")
 
     @property
     def ids(self) -> pd.Index:
@@ -82,7 +82,7 @@ class Cohort:
 
     @property
     def nuisance(self) -> pd.DataFrame:
-        """What findings are adjusted for: the covariates, and `adjust`."""
+        """Columns that findings are adjusted for: the covariates, and `adjust`."""
         return self.covariates.join(self.adjust.drop(columns=self.covariates.columns, errors="ignore"))
 
     @property
@@ -92,15 +92,15 @@ class Cohort:
 
     @property
     def modalities_present(self) -> NDArray[np.str_]:
-        """The same in words, such as `thickness + volume`, [n]."""
+        """The observed modalities as text, such as `thickness + volume`, [n]."""
         names = self.present.columns.to_numpy(str)
         return np.array([" + ".join(names[row]) or "nothing" for row in self.present.to_numpy()], dtype=str)
 
     def hiding(self, hidden: pd.DataFrame) -> Self:
-        """The same people without some of their modalities.
+        """The same people with some modalities not observed.
 
         Args:
-            hidden: True where all regions of a modality are taken away, [n, modalities].
+            hidden: True where all regions of a modality become NaN, [n, modalities].
         """
         values = {}
         for m, frame in self.values.items():
@@ -112,7 +112,7 @@ class Cohort:
         return len(self.covariates)
 
     def __getitem__(self, rows: "pd.Series | pd.Index | NDArray[np.bool_] | Sequence[str]") -> Self:
-        """The subjects at `rows`: a boolean mask, or ids."""
+        """The subjects selected by a boolean mask or by ids."""
         at = pd.Series(range(len(self)), index=self.ids).loc[rows].to_numpy()  # type: ignore[index]
         return replace(
             self,
@@ -126,22 +126,22 @@ class Cohort:
 
     @property
     def train(self) -> Self:
-        """Reference subjects that the model and every preprocessing step are fitted on."""
+        """Reference subjects on whom the model and every preprocessing step are fitted."""
         return self[self.split == "train"]
 
     @property
     def calibrate(self) -> Self:
-        """Reference subjects that the calibrator is fitted on."""
+        """Reference subjects on whom the calibrators are fitted."""
         return self[self.split == "calibrate"]
 
     @property
     def test(self) -> Self:
-        """Reference subjects that nothing is fitted on."""
+        """Held-out reference subjects."""
         return self[self.split == "test"]
 
     @property
     def target(self) -> Self:
-        """Everybody else: patients, new people."""
+        """All others: patients, new people."""
         return self[self.split == "target"]
 
     @classmethod
@@ -150,7 +150,7 @@ class Cohort:
         values: Mapping[str, pd.DataFrame],
         participants: pd.DataFrame,
         *,
-        id: str | None = None,  # noqa: A002  (the field's own word)
+        id: str | None = None,  # noqa: A002  (the word of the field)
         covariates: Mapping[str, Kind | tuple[str, Kind]] | None = None,
         reference: tuple[str, Sequence[Hashable]] | None = None,
         groups: tuple[str, Sequence[Hashable]] | None = None,
@@ -167,30 +167,30 @@ class Cohort:
         zeros: Mapping[str, Literal["missing", "keep"]] | None = None,
         seed: int = 0,
     ) -> Self:
-        """The only door: check frames, join them by id, set aside what is no region, and split by subject.
+        """A cohort from tables: validated, joined by id, restricted to regions and split by subject.
 
         Args:
-            values: modality -> table, one row a subject, one column a region.
-            participants: One row a subject: covariates, diagnosis, scores.
+            values: modality -> table, one row per subject, one column per region.
+            participants: One row per subject: covariates, diagnosis, scores.
             id: Column (or named index) with the ids, in every frame; None: the index of every frame.
-            covariates: covariate -> `spline`, `linear`, `category` or `one_hot`; or (column, kind) where the column has
-                another name.
-            reference: Column and values of the healthy; None: everybody is healthy.
-            groups: Column and order of the groups; an empty order: groups of healthy subjects first, then the alphabet.
+            covariates: covariate -> `spline`, `linear`, `category` or `one_hot`; or (column, kind) where the name of
+                the column differs.
+            reference: Column, and its values in healthy people; None: all people are healthy.
+            groups: Column and order of the groups; an empty order: groups of healthy subjects first, then alphabetical.
             scores: Column -> `higher_is_worse` or `higher_is_better`.
-            adjust: Columns that findings are also adjusted for.
+            adjust: Additional columns that findings are adjusted for.
             split: Column of `train`, `calibrate`, `test` and `target`; or the shares (calibrate, test) of the reference
-                subjects, drawn within strata, the others being target.
-            stratify: Column of the strata; None: the covariate named site, if there is one.
-            everyone: `target` admits new people for scoring: no split, no least number of controls, and no region
-                set aside because it does not vary among them.
-            exclude_subjects: Column -> values that set a subject aside.
-            missing_covariates: `error`, or `set_aside` for subjects with an empty cell.
-            include, exclude, totals, zeros: modality -> what counts as a region, see `regions.RegionRules`.
-            seed: Of the split.
+                subjects, drawn within strata; all other subjects are target.
+            stratify: Column of the strata; None: the covariate `site`, if there is one.
+            everyone: `target` reads new people for scoring: no split, no minimum number of controls, and regions that
+                do not vary among them are kept.
+            exclude_subjects: Column -> values for which a subject is excluded.
+            missing_covariates: `error`, or `set_aside` to exclude subjects with an empty cell.
+            include, exclude, totals, zeros: modality -> rules for regions, see `regions.RegionRules`.
+            seed: Seed of the split.
 
         Raises:
-            InputError: On anything that cannot be used; the message names the table, the row and the column.
+            InputError: On invalid input; the message names the table, the row and the column.
 
         Examples:
             >>> ids = [f"sub-{i:02d}" for i in range(60)]
@@ -216,35 +216,35 @@ class Cohort:
         if reference and not new:
             filled_labels(people, reference[0])
         group, order = group_labels(people, healthy, groups)
-        told_by = [source[0] for source in (reference, groups) if source]
-        truths: list[pd.Series] = [] if new or healthy.all() else [healthy, group]
-        check_label_leakage(design, {name: column for name, (column, _) in terms.items()}, told_by, truths)
+        label_columns = [source[0] for source in (reference, groups) if source]
+        labels: list[pd.Series] = [] if new or healthy.all() else [healthy, group]
+        check_label_leakage(design, {name: column for name, (column, _) in terms.items()}, label_columns, labels)
         strata = as_text(column_of(people, stratify, "participants")) if stratify else _sites(design)
-        everybody = pd.Series("target", index=ids, name="split", dtype=str)
+        all_target = pd.Series("target", index=ids, name="split", dtype=str)
         return cls(
             values={m: frame.loc[ids] for m, frame in regions.items()},
             covariates=design,
             kinds={name: kind for name, (_, kind) in terms.items()},
-            split=everybody if new else split_subjects(people, healthy, strata, split, seed),
+            split=all_target if new else split_subjects(people, healthy, strata, split, seed),
             group=group,
             groups=order,
             scores=score_columns(people, scores or {}),
             directions=dict(scores or {}),
             adjust=pd.DataFrame({column: plain_column(people, column) for column in adjust}, index=ids),
-            set_aside={m: aside for m, (_, aside) in usable.items()},
+            set_aside={m: columns for m, (_, columns) in usable.items()},
             notes=tuple(notes),
         )
 
 
 def _rules(modalities: Iterable[str], *, varying: bool, **given: Mapping[str, Any] | None) -> dict[str, RegionRules]:
-    """The rules of every modality from `include`, `exclude`, `totals` and `zeros`, each by modality."""
+    """The rules of every modality from `include`, `exclude`, `totals` and `zeros`."""
     names = list(modalities)
     if not names:
-        raise InputError("values", "no modality", "at least one table", "give modality -> table")
+        raise InputError("values", "no modality", "at least one table", "pass modality -> table")
     for name in names:
         if not re.fullmatch(r"[A-Za-z][\w-]*", name):
             expected = "a letter, then letters, digits, _ and -"
-            raise InputError(f"modality {name!r}", "a name that cannot be used", expected, "rename the modality")
+            raise InputError(f"modality {name!r}", "an invalid name", expected, "rename the modality")
     for argument, by_modality in given.items():
         for name in by_modality or {}:
             check_known(argument, name, names)
@@ -256,16 +256,16 @@ def _rules(modalities: Iterable[str], *, varying: bool, **given: Mapping[str, An
 
 def _measured(regions: Mapping[str, pd.DataFrame], notes: list[str]) -> pd.Index:
     """Ids of the subjects with at least one observed region."""
-    seen = pd.concat([frame.notna().any(axis=1) for frame in regions.values()], axis=1).any(axis=1)
-    if not seen.any():
+    observed = pd.concat([frame.notna().any(axis=1) for frame in regions.values()], axis=1).any(axis=1)
+    if not observed.any():
         todo = "check the tables and their ids"
-        raise InputError("participants", "nobody with an observed region", "subjects with observed regions", todo)
-    if not seen.all():
-        blank = seen.index[~seen]
-        notes.append(f"{counted(len(blank), 'subject')} without any observed region set aside: {named(blank)}")
-    return seen.index[seen]
+        raise InputError("participants", "no subject with an observed region", "subjects with observed regions", todo)
+    if not observed.all():
+        blank = observed.index[~observed]
+        notes.append(f"{counted(len(blank), 'subject')} without any observed region excluded: {named(blank)}")
+    return observed.index[observed]
 
 
 def _sites(design: pd.DataFrame) -> pd.Series:
-    """The strata of the split when no column is named: the covariate `site`, else one stratum."""
+    """Strata of the split if no column is named: the covariate `site`, else a single stratum."""
     return as_text(design["site"]) if "site" in design else pd.Series("", index=design.index, dtype=str)

@@ -1,13 +1,21 @@
-"""What the name of a column, or a label in it, usually means; guesses that a person is shown."""
+"""Usual meanings of column names and labels: guesses for a person to check."""
 
 import re
 from collections.abc import Iterable
 from typing import Literal
 
-__all__ = ["Meaning", "is_healthy", "reads_like", "same_but_for_spelling", "score_direction", "stage_of"]
+__all__ = [
+    "Meaning",
+    "is_healthy",
+    "plain_word",
+    "reads_like",
+    "same_but_for_spelling",
+    "score_direction",
+    "stage_of",
+]
 
 Meaning = Literal["id", "age", "sex", "site", "diagnosis"]
-"""What a column of a table of people can be."""
+"""Meaning of a column in a table of people."""
 
 IDS = re.compile(
     r"(participant|subject|sub|subj|scan|mri|fs|file|patient|person|image|record)?[_\- ]?(id|key|name|label)"
@@ -25,7 +33,7 @@ MEANT: dict[str, tuple[set[str], set[str]]] = {
         OF_WHOM | WHEN | {"clinical", "research", "study", "label", "name", "code", "control", "current", "consensus"},
     ),
 }
-"""Meaning -> words of which a name has at least one, and words that may stand beside them, but no others."""
+"""Meaning -> words of which a name has at least one, and words that it may also contain, but no others."""
 
 HEALTHY = re.compile(
     r"cn|nc|hc|cu|td|tdc|con|ctr?l|controls?|healthy(controls?|volunteers?|subjects?)?|normals?|cognitivelynormal"
@@ -42,7 +50,7 @@ SCORES = {
 
 
 def reads_like(meaning: Meaning, name: str) -> bool:
-    """Whether a column of this name is likely to be that.
+    """Whether a column of this name probably has that meaning.
 
     Examples:
         >>> [name for name in ("AGE_AT_SCAN", "Age (years)", "language", "age_group") if reads_like("age", name)]
@@ -56,23 +64,23 @@ def reads_like(meaning: Meaning, name: str) -> bool:
 
 
 def is_healthy(label: str) -> bool:
-    """Whether a diagnosis is a usual word for healthy.
+    """Whether a diagnosis is a common word for healthy.
 
     Examples:
         >>> [label for label in ("CN", "Healthy Control", "AD", "1", "TD") if is_healthy(label)]
         ['CN', 'Healthy Control', 'TD']
     """
-    return HEALTHY.fullmatch(_plain(label)) is not None
+    return HEALTHY.fullmatch(plain_word(label)) is not None
 
 
 def stage_of(label: str) -> tuple[int, str]:
-    """Where a diagnosis stands among the known stages of dementia; those that nobody knows come first."""
-    plain = _plain(label)
+    """Sort key of a diagnosis by the known stages of dementia; unknown ones come first."""
+    plain = plain_word(label)
     return (STAGES.index(plain) if plain in STAGES else -1, plain)
 
 
 def score_direction(name: str) -> str | None:
-    """The direction of a cognitive score that is known by name.
+    """Direction of a cognitive score with a known name, else None.
 
     Examples:
         >>> score_direction("ADAS13"), score_direction("shoe size")
@@ -82,7 +90,7 @@ def score_direction(name: str) -> str | None:
 
 
 def same_but_for_spelling(labels: Iterable[str]) -> list[list[str]]:
-    """Labels that differ in capitals, spaces or signs only.
+    """Labels that differ only in case, spaces or punctuation.
 
     Examples:
         >>> same_but_for_spelling(["AD", "ad", "CN", "MCI", "m.c.i."])
@@ -90,9 +98,15 @@ def same_but_for_spelling(labels: Iterable[str]) -> list[list[str]]:
     """
     alike: dict[str, list[str]] = {}
     for label in labels:
-        alike.setdefault(_plain(label) or label, []).append(label)
+        alike.setdefault(plain_word(label) or label, []).append(label)
     return [spellings for spellings in alike.values() if len(spellings) > 1]
 
 
-def _plain(label: str) -> str:
+def plain_word(label: str) -> str:
+    """A label in lower case, without spaces and punctuation.
+
+    Examples:
+        >>> plain_word("m.c.i. (late)")
+        'mcilate'
+    """
     return re.sub(r"[\W_]", "", label.lower())

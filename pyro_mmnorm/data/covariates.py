@@ -1,4 +1,4 @@
-"""Terms: how covariates are encoded, learnt from training controls."""
+"""Terms: encoding of covariates, fitted on training controls."""
 
 import difflib
 from collections.abc import Collection
@@ -15,7 +15,7 @@ __all__ = ["SITE", "Term", "natural_spline"]
 
 
 SITE = "site"
-"""The covariate whose categories may come after training: people of a new site have 0 in all of its columns."""
+"""The covariate that may have categories absent from training, which have 0 in all of its columns."""
 
 KNOT_CENTILES = (5, 35, 65, 95)
 
@@ -28,7 +28,7 @@ def natural_spline(x: Floats, knots: Floats) -> Floats:
 
     Args:
         x: Values, [n].
-        knots: Increasing, [K] with K >= 3.
+        knots: Increasing values, [K] with K >= 3.
 
     Returns:
         Columns without the constant, [n, K - 1], in units where the knots span 0 to 1.
@@ -50,14 +50,14 @@ def natural_spline(x: Floats, knots: Floats) -> Floats:
 
 @dataclass(frozen=True, kw_only=True)
 class Term:
-    """How one covariate is encoded.
+    """Encoding of one covariate.
 
     Args:
-        name, kind: Covariate and `spline`, `linear`, `category` or `one_hot` (a number by its whole units).
-        levels: The categories, or the whole numbers, met in training, sorted.
-        knots: Of the spline.
-        loc, scale: Of each column over the training controls.
-        low, high: Range met in training.
+        name, kind: Covariate and `spline`, `linear`, `category` or `one_hot` (a number rounded down).
+        levels: The categories, or the whole numbers, of training, sorted.
+        knots: Knots of the spline.
+        loc, scale: Mean and SD of each column over the training controls.
+        low, high: Range in training.
     """
 
     name: str
@@ -76,7 +76,7 @@ class Term:
 
     @classmethod
     def fit(cls, column: pd.Series, kind: str) -> Self:
-        """Learn the encoding from training controls."""
+        """Fit the encoding on training controls."""
         name = str(column.name)
         if kind == "category":
             return cls(name=name, kind=kind, levels=tuple(sorted(column.unique())))
@@ -87,11 +87,11 @@ class Term:
         knots = np.unique(np.percentile(x, KNOT_CENTILES)) if kind == "spline" else np.array([])
         if x.min() == x.max():
             raise InputError(
-                f"covariate {name!r}", f"{x[0]:g} for every training control", "values that differ", "leave it out"
+                f"covariate {name!r}", f"{x[0]:g} for every training control", "values that differ", "remove it"
             )
         if kind == "spline" and len(knots) < 3:
             todo = f"write {name}: {{column: {name}, kind: linear}}"
-            raise InputError(f"covariate {name!r}", "fewer than 3 distinct knots", "a spline's worth of values", todo)
+            raise InputError(f"covariate {name!r}", "fewer than 3 distinct knots", "distinct values for a spline", todo)
         raw = natural_spline(x, knots) if kind == "spline" else x[:, None]
         return cls(
             name=name,
@@ -104,7 +104,11 @@ class Term:
         )
 
     def __call__(self, column: pd.Series, admitted: Collection[str] = ()) -> Floats:
-        """Columns [n, width]: standardised spline or linear columns, or one 0/1 column a level; 0 for the admitted."""
+        """Columns [n, width]: standardised spline or linear columns, or one 0/1 column per level; 0 for `admitted`.
+
+        Raises:
+            InputError: On a category absent from training that is not among `admitted`.
+        """
         if self.levels:
             own = column if self.kind == "category" else column.astype(float).floordiv(1).map("{:.0f}".format)
             unseen = own[~own.isin([*self.levels, *admitted])]
@@ -119,14 +123,14 @@ class Term:
         names = sorted(set(column))[:3]
         if self.kind == "one_hot":
             got = f"{len(column)} subjects of {', '.join(names)} unseen in training, such as {column.index[0]!r}"
-            todo = "use kind: spline, which has an answer for it, or set those subjects aside"
+            todo = "use kind: spline, which interpolates, or exclude those subjects"
             return InputError(f"covariate {self.name!r}", got, f"one of {', '.join(self.levels)}", todo)
         close = difflib.get_close_matches(str(column.iloc[0]), self.levels, n=1)
         todo = (
-            "adapt the norm with 10 or more controls of that site (mmnorm adapt), or take the answer for the "
-            "population (deviations.unseen_site: population)"
+            "adapt the norm with 10 or more controls of that site (mmnorm adapt), or score without a site effect "
+            "(deviations.unseen_site: population)"
             if self.name == SITE
-            else "set those subjects aside, or train with controls of that category"
+            else "exclude those subjects, or train with controls of that category"
         )
         return InputError(
             f"covariate {self.name!r}",

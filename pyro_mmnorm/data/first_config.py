@@ -1,4 +1,4 @@
-"""A first configuration for the tables in a folder: what each seems to be, to be read by a person."""
+"""A first configuration for the tables in a folder, by names and content of columns, for a person to check."""
 
 import os
 import re
@@ -25,19 +25,20 @@ from pyro_mmnorm.data.tables import CORNER, READERS, read_table
 __all__ = ["UNKNOWN", "first_config"]
 
 UNKNOWN = "CHANGE_ME"
-"""Stands where only a person knows what is right; no run accepts it."""
+"""Placeholder for a value that the user must fill in; a run refuses it."""
 
 PEOPLE = re.compile(r"participant|subject|demograph|pheno|clinical|covariate|people|patients|dx|info")
 MEANINGS: tuple[Meaning, ...] = ("age", "sex", "site", "diagnosis")
 IDLE_WORDS = ("lh", "rh", "left", "right", "hemi", "both", "data", "type", "measure", "table", "tables", "stats")
-TRUTH = re.compile(r"effect|reference_\w+")  # what `mmnorm simulate` writes beside its tables
+TRUTH = re.compile(r"effect|reference_\w+")  # written by `mmnorm simulate` beside its tables
 MOST_TABLES, MOST_LEVELS, FEWEST_REGIONS = 100, 40, 2
+COVARIATES = "  # The norm depends on these: spline, linear or category. Never use the diagnosis."
 MOST_GROUPS = 12
 
 
 @dataclass(frozen=True)
 class _Table:
-    """A table of the folder: its path from there, its columns as text, and the one that holds the ids."""
+    """A table of the folder: its relative path, its columns as text, and the name of the id column."""
 
     path: str
     frame: pd.DataFrame
@@ -53,23 +54,23 @@ class _Table:
 
     @property
     def numeric(self) -> list[str]:
-        """Columns that hold numbers and nothing else."""
+        """Columns that contain only numbers and empty cells."""
         return [c for c in self.frame.columns if c != self.key and _is_number(self.frame[c])]
 
 
 def first_config(folder: str | Path, beside: str | Path) -> tuple[str, list[str]]:
     """A commented configuration for the tables below a folder.
 
-    One table tells who the people are: it has columns that read like age, sex or a diagnosis. Every other table that
-    holds some of their ids is a modality; those of left and right hemisphere are one. Nothing is guessed about who is
-    healthy unless the diagnosis says so in a usual word.
+    One table describes the people: its columns have names such as age, sex or diagnosis. Every other table with some
+    of their ids is a modality; tables of the left and right hemisphere are combined. Healthy people are identified only
+    if their diagnosis is a common word for healthy.
 
     Args:
-        folder: Holds csv, tsv or parquet tables, itself or in folders of its own.
-        beside: Where the configuration is to lie; `data.root` is told from there.
+        folder: Folder of csv, tsv or parquet tables; subfolders are searched too.
+        beside: Path of the configuration; `data.root` is relative to its folder.
 
     Returns:
-        The YAML text, and what was found, a sentence each.
+        The YAML text, and a summary of the tables, one sentence each.
 
     Raises:
         InputError: Without a folder, without a table of people, or without any table of their regions.
@@ -90,17 +91,16 @@ def first_config(folder: str | Path, beside: str | Path) -> tuple[str, list[str]
     modalities = _modalities([table for table in tables if table is not people], people, notes)
     if not modalities:
         got = f"no table with regions of the people of {people.path}; {' '.join(notes)}".rstrip("; ")
-        raise InputError(str(folder), got, "a table with one row a person and one column a region", "add it")
-    told = [f"{people.path}: who the people are, {len(people.ids)} of them, ids in {people.key!r}"]
+        raise InputError(str(folder), got, "a table with one row per person and one column per region", "add it")
+    summary = [f"{people.path}: table of {len(people.ids)} people, ids in {people.key!r}"]
     for m, parts in modalities.items():
-        seen = set().union(*(part.ids for part in parts)) & people.ids
-        told.append(
-            f"{m}: {counted(sum(len(p.numeric) for p in parts), 'region')}, {len(seen)} of {len(people.ids)} people"
-        )
-    about = [*_covariates(people), *_reference(people)]
-    told += [line.strip(" #") for line in about if line.startswith("  #") and not line.startswith("  # What")]
+        measured = set().union(*(part.ids for part in parts)) & people.ids
+        regions = counted(sum(len(part.numeric) for part in parts), "region")
+        summary.append(f"{m}: {regions}, {len(measured)} of {len(people.ids)} people")
+    lines = [*_covariates(people), *_reference(people)]
+    summary += [line.strip(" #") for line in lines if line.startswith("  #") and line != COVARIATES]
     root = os.path.relpath(folder.resolve(), Path(beside).resolve().parent)
-    return "\n".join(_lines(root, people, modalities, notes)) + "\n", [*told, *notes]
+    return "\n".join(_lines(root, people, modalities, notes)) + "\n", [*summary, *notes]
 
 
 def _tables(folder: Path) -> tuple[list[_Table], list[str]]:
@@ -111,12 +111,12 @@ def _tables(folder: Path) -> tuple[list[_Table], list[str]]:
     )
     paths = [path for path in paths if not TRUTH.fullmatch(path.stem)]
     if not paths and any(folder.glob("*/stats/aseg.stats")):
-        todo = "write tables with FreeSurfer's asegstats2table and aparcstats2table, beside a table of the people"
-        raise InputError(str(folder), "a FreeSurfer folder of single people", "tables of all people", todo)
+        todo = "write tables with FreeSurfer's asegstats2table and aparcstats2table, and add a table of the people"
+        raise InputError(str(folder), "a FreeSurfer folder with one folder per person", "tables of all people", todo)
     if not 0 < len(paths) <= MOST_TABLES:
-        got, want = f"{len(paths)} tables", f"1 to {MOST_TABLES} that end in {', '.join(READERS)}"
-        raise InputError(str(folder), got, want, "name the folder that holds those of one study")
-    found, notes = [], []
+        got, expected = f"{len(paths)} tables", f"1 to {MOST_TABLES} that end in {', '.join(READERS)}"
+        raise InputError(str(folder), got, expected, "choose the folder with the tables of one study")
+    tables, notes = [], []
     for path in paths:
         name = path.relative_to(folder).as_posix()
         try:
@@ -127,8 +127,11 @@ def _tables(folder: Path) -> tuple[list[_Table], list[str]]:
         frame.columns = pd.Index([str(column).strip() for column in frame.columns], dtype=str)
         frame = frame.loc[:, ~frame.columns.duplicated()]
         key = _key(frame)
-        found.append(_Table(name, frame, key)) if key is not None else notes.append(f"{name} has no column of ids.")
-    return found, notes
+        if key is None:
+            notes.append(f"{name} has no column of ids.")
+        else:
+            tables.append(_Table(name, frame, key))
+    return tables, notes
 
 
 def _hidden(path: Path, folder: Path) -> bool:
@@ -136,7 +139,7 @@ def _hidden(path: Path, folder: Path) -> bool:
 
 
 def _key(frame: pd.DataFrame) -> str | None:
-    """The column of ids: FreeSurfer's corner, or a name that reads like one, with a different word in every row."""
+    """The column of ids: FreeSurfer's first column, or a name such as id, with a different value in every row."""
     names = [str(name) for name in frame.columns]
     likely = [name for name in names if reads_like("id", name)]
     if CORNER.fullmatch(names[0]) and names[0] not in likely:
@@ -154,13 +157,13 @@ def _is_number(column: pd.Series) -> bool:
 
 
 def _column(meaning: Meaning, table: _Table) -> str | None:
-    """The column that reads like `meaning`, of several the shortest name; ages are numbers, all else are few words."""
-    found = [str(name) for name in table.frame.columns if name != table.key and reads_like(meaning, str(name))]
+    """The column of this meaning, the shortest name of several; ages are numbers, the others have few levels."""
+    likely = [str(name) for name in table.frame.columns if name != table.key and reads_like(meaning, str(name))]
     if meaning == "age":
-        found = [name for name in found if name in table.numeric]
+        likely = [name for name in likely if name in table.numeric]
     else:
-        found = [name for name in found if 1 < _levels(table.frame[name]) <= MOST_LEVELS]
-    return min(found, key=len, default=None)
+        likely = [name for name in likely if 1 < _levels(table.frame[name]) <= MOST_LEVELS]
+    return min(likely, key=len, default=None)
 
 
 def _levels(column: pd.Series) -> int:
@@ -168,18 +171,18 @@ def _levels(column: pd.Series) -> int:
 
 
 def _people(tables: Sequence[_Table], folder: Path, notes: Sequence[str]) -> _Table:
-    """The table with the most columns that tell of people."""
+    """The table with the most columns that describe people."""
 
     def score(table: _Table) -> tuple[int, int]:
-        told = [_column(meaning, table) is not None for meaning in MEANINGS]
-        return sum(told), int(PEOPLE.search(table.name.lower()) is not None)
+        meanings = [_column(meaning, table) is not None for meaning in MEANINGS]
+        return sum(meanings), int(PEOPLE.search(table.name.lower()) is not None)
 
     best = max(tables, key=score, default=None)
     if best is None or score(best) == (0, 0):
-        got = "no table that tells age, sex or diagnosis"
+        got = "no table with age, sex or diagnosis"
         got = f"{got}; {' '.join(notes).removesuffix('.')}" if notes else got
         todo = "add one, with a column of ids such as participant_id"
-        raise InputError(str(folder), got, "one row a person, in one table", todo)
+        raise InputError(str(folder), got, "one table with one row per person", todo)
     return best
 
 
@@ -187,17 +190,17 @@ def _modalities(tables: Sequence[_Table], people: _Table, notes: list[str]) -> d
     modalities: dict[str, list[_Table]] = {}
     for table in tables:
         if len(table.numeric) < FEWEST_REGIONS:
-            notes.append(f"{table.path} was left out: {counted(len(table.numeric), 'column')} of numbers.")
+            notes.append(f"{table.path} was excluded: {counted(len(table.numeric), 'column')} of numbers.")
         elif not table.ids & people.ids:
-            ours, theirs = named(sorted(table.ids), 1), named(sorted(people.ids), 1)
-            notes.append(f"{table.path} was left out: no id of {people.path} in it ({ours}; there: {theirs}).")
+            own, theirs = named(sorted(table.ids), 1), named(sorted(people.ids), 1)
+            notes.append(f"{table.path} was excluded: it has ids such as {own}, {people.path} such as {theirs}.")
         else:
             modalities.setdefault(_modality(table.name), []).append(table)
     return modalities
 
 
 def _modality(stem: str) -> str:
-    """A name from that of a file: without the hemisphere and without words that tell nothing."""
+    """A name from that of a file, without the hemisphere and uninformative words."""
     words = [word for word in re.split(r"[\W_]+", stem) if word and word.lower() not in IDLE_WORDS]
     name = "_".join(words) or "regions"
     return name if name[0].isalpha() else f"m_{name}"
@@ -205,8 +208,8 @@ def _modality(stem: str) -> str:
 
 def _lines(root: str, people: _Table, modalities: Mapping[str, list[_Table]], notes: Sequence[str]) -> Iterator[str]:
     """The configuration, line by line."""
-    yield "# Written by mmnorm init from names of columns and what stands in them. Read it once, mend what is wrong."
-    yield "# Then: mmnorm inspect says what would be read, mmnorm run does the rest."
+    yield "# Written by mmnorm init from the names and content of columns. Check it, and correct what is wrong."
+    yield "# Then check the data with mmnorm inspect, and start with mmnorm run."
     yield from (f"# {note}" for note in notes)
     yield from ("seed: 1", "", "data:", f"  root: {_scalar(root)}")
     yield from (
@@ -230,14 +233,14 @@ def _lines(root: str, people: _Table, modalities: Mapping[str, list[_Table]], no
 
 
 def _covariates(people: _Table) -> Iterator[str]:
-    """What is usual depends on these."""
+    """The covariates of the norm."""
     kinds: dict[Meaning, str] = {"age": "spline", "sex": "category", "site": "category"}
     terms = {name: column for name in kinds if (column := _column(name, people))}
     for wanted in ("age", "sex"):
         if wanted not in terms:
-            yield f"  # No column reads like {wanted}."
+            yield f"  # No column has a name like {wanted}."
     if terms:
-        yield "  # What is usual depends on these: spline, linear or category. Never the diagnosis."
+        yield COVARIATES
         yield "  covariates:"
         for name, column in terms.items():
             long = f"{{column: {_scalar(column)}, kind: {kinds[name]}}}"
@@ -249,7 +252,7 @@ def _covariates(people: _Table) -> Iterator[str]:
 
 
 def _reference(people: _Table) -> Iterator[str]:
-    """Who is healthy, and the groups: not guessed unless a usual word says so."""
+    """The healthy reference and the groups; the reference only if a diagnosis is a common word for healthy."""
     column = _column("diagnosis", people)
     if column is None:
         others = [
@@ -258,9 +261,9 @@ def _reference(people: _Table) -> Iterator[str]:
             and not any(reads_like(meaning, str(name)) for meaning in MEANINGS)
         ]  # fmt: skip
         if not others:
-            yield "  reference: everyone    # no column could tell a diagnosis"
+            yield "  reference: everyone    # no column could be a diagnosis"
             return
-        yield f"  # No column reads like a diagnosis. It may be one of {', '.join(others)}."
+        yield f"  # No column has a name like diagnosis. It may be one of {', '.join(others)}."
         yield f"  reference: {{column: {UNKNOWN}, values: [{UNKNOWN}]}}    # CHANGE THIS, or write: reference: everyone"
         return
     counts = as_text(people.frame[column]).value_counts()
@@ -268,12 +271,12 @@ def _reference(people: _Table) -> Iterator[str]:
     well = [value for value in values if is_healthy(value)]
     yield f"  # {column}: {', '.join(f'{value} ({counts[value]})' for value in values)}."
     for spellings in same_but_for_spelling(values):
-        told = " and ".join(map(repr, spellings))
-        yield f"  # {told} count as different groups: mend the table if they are one."
-    why = "who is healthy" if well else "CHANGE THIS: which of the values above are the healthy?"
+        names = " and ".join(map(repr, spellings))
+        yield f"  # {names} are different groups: correct the table if they are the same."
+    why = "healthy people" if well else "CHANGE THIS: which of the values above mean healthy?"
     yield f"  reference: {{column: {_scalar(column)}, values: {_flow(well or [UNKNOWN])}}}    # {why}"
     order = well + sorted(set(values) - set(well), key=stage_of)
-    yield f"  groups: {{column: {_scalar(column)}, order: {_flow(order)}}}    # from healthy to most ill"
+    yield f"  groups: {{column: {_scalar(column)}, order: {_flow(order)}}}    # from healthy to most severe"
     if "" in counts:
         yield f"  exclude_subjects: {{{_scalar(column)}: ['']}}    # {counted(int(counts['']), 'row')} without it"
 
@@ -284,12 +287,12 @@ def _scores_and_split(people: _Table) -> Iterator[str]:
         yield f"  scores: {{{', '.join(f'{_scalar(name)}: {way}' for name, way in scores.items())}}}"
     splits = [str(c) for c in people.frame.columns if set(as_text(people.frame[c])) <= set(SPLITS)]
     yield ""
-    yield "  # Healthy people who calibrate and who only test; the rest of them train, everybody else is scored."
+    yield "  # Shares of healthy people for calibration and test; the others train. All other people are scored."
     yield f"  split: {{column: {_scalar(splits[0])}}}" if splits else "  split: {calibrate: 0.2, test: 0.2}"
 
 
 def _scalar(value: str) -> str:
-    """A word as YAML would write it."""
+    """A value as YAML."""
     return yaml.safe_dump(value, allow_unicode=True, width=10_000).removesuffix("\n").removesuffix("\n...")
 
 

@@ -1,4 +1,4 @@
-"""Cells of a table: text and numbers in one normal form, columns and ids found by name."""
+"""Cells of a table: text and numbers in one normal form; columns and ids by name."""
 
 import re
 from collections.abc import Hashable, Iterable, Sequence
@@ -21,13 +21,13 @@ __all__ = [
 ]
 
 MISSING = frozenset({"", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NULL", "null"})
-"""Spellings of a cell that was not observed; -9999 and its like are numbers, and are not guessed."""
+"""Spellings of a cell that was not observed. Codes such as -9999 are numbers and are not interpreted."""
 
 
 def text_of(value: object) -> str:
-    """One cell as text in the normal form in which cells are compared; '' where nothing was observed.
+    """One cell as text in the normal form used to compare cells; '' if not observed.
 
-    Text is stripped, whole numbers lose a trailing `.0`, and truth values are `true` and `false`.
+    Text is stripped, whole numbers lose a trailing `.0`, and booleans become `true` and `false`.
 
     Examples:
         >>> [text_of(cell) for cell in (1.0, "2.0", " CN ", True, "False", "007", "n/a")]
@@ -52,14 +52,14 @@ def as_text(column: pd.Series) -> pd.Series:
 
 
 def as_numbers(column: pd.Series, where: str) -> pd.Series:
-    """A column as float64, NaN where a cell is empty or says so (see `MISSING`), [n].
+    """A column as float64, NaN where a cell is not observed (see `MISSING`), [n].
 
     Args:
-        column: Numbers, or text that spells numbers, indexed by subject.
+        column: Numbers, or text of numbers, indexed by subject.
         where: Table or modality, for the error message.
 
     Raises:
-        InputError: On text that is no number, or an infinite number; names the row and the column.
+        InputError: On text that is not a number, or an infinite number; it names the row and the column.
 
     Examples:
         >>> as_numbers(pd.Series(["1.5", "NA"], index=["sub-1", "sub-2"], name="age"), "participants").tolist()
@@ -74,7 +74,7 @@ def as_numbers(column: pd.Series, where: str) -> pd.Series:
             f"{where}, column {column.name!r}, row {wrong.index[0]!r}",
             repr(wrong.iloc[0]),
             "a finite number, or an empty cell where nothing was observed",
-            "correct the cell, or leave the column out",
+            "correct the cell, or exclude the column",
         )
     return pd.Series(numbers, index=column.index, name=column.name)
 
@@ -99,13 +99,13 @@ def named(names: Iterable[object], most: int = 3) -> str:
         >>> named(["a", "b", "c", "d"])
         "'a', 'b', 'c' and 1 more"
     """
-    told = [repr(str(name)) for name in names]
-    more = f" and {len(told) - most} more" if len(told) > most else ""
-    return (", ".join(told[:most]) or "nothing") + more
+    quoted = [repr(str(name)) for name in names]
+    more = f" and {len(quoted) - most} more" if len(quoted) > most else ""
+    return (", ".join(quoted[:most]) or "nothing") + more
 
 
 def counted(number: int, noun: str) -> str:
-    """A number of things.
+    """A number with its noun, in the plural where needed.
 
     Examples:
         >>> counted(1, "subject"), counted(2, "subject")
@@ -115,10 +115,10 @@ def counted(number: int, noun: str) -> str:
 
 
 def column_of(frame: pd.DataFrame, name: Hashable, where: str) -> pd.Series:
-    """The one column of that name.
+    """The only column of that name.
 
     Raises:
-        InputError: When it is absent, or stands twice.
+        InputError: When it is absent, or occurs more than once.
 
     Examples:
         >>> column_of(pd.DataFrame({"age": [70]}), "age", "participants").tolist()
@@ -128,15 +128,15 @@ def column_of(frame: pd.DataFrame, name: Hashable, where: str) -> pd.Series:
     if len(places) == 1:
         column: pd.Series = frame.iloc[:, places[0]]
         return column
-    got = f"column {name!r} stands {len(places)} times" if len(places) else f"column {name!r} is absent"
+    got = f"column {name!r} occurs {len(places)} times" if len(places) else f"column {name!r} is absent"
     todo = "rename or remove one" if len(places) else hint(name, frame.columns, "name a column of the table")
     raise InputError(where, got, f"one of the columns {named(frame.columns, 12)}", todo)
 
 
 def by_id(frame: pd.DataFrame, key: str | None, where: str) -> pd.DataFrame:
-    """The frame with its ids, as text, for an index, and stripped text for column names.
+    """The frame with its ids, as text, as index, and with stripped column names.
 
-    The ids are the column `key`; or else the index when it is named `key`, or holds text, or `key` is None.
+    The ids are the column `key`; else the index if it is named `key`, or holds text, or `key` is None.
 
     Raises:
         InputError: When the ids are absent, empty or duplicated.
@@ -152,7 +152,7 @@ def by_id(frame: pd.DataFrame, key: str | None, where: str) -> pd.DataFrame:
     elif _holds_ids(frame.index, key):
         cells = frame.index.tolist()
     else:
-        got = "rows that are only numbered" if key is None else f"id column {key!r} is absent"
+        got = "rows without ids" if key is None else f"id column {key!r} is absent"
         todo = hint(key, frame.columns, "name the id column")
         raise InputError(where, got, f"ids as a column or as the index; columns are {named(frame.columns, 12)}", todo)
     ids = pd.Index(
@@ -168,7 +168,7 @@ def by_id(frame: pd.DataFrame, key: str | None, where: str) -> pd.DataFrame:
     twice = ids[ids.duplicated()].unique()
     if len(twice):
         raise InputError(
-            where, f"duplicated ids {named(twice)}", "one row a subject", "keep one row of each, such as one visit"
+            where, f"duplicated ids {named(twice)}", "one row per subject", "keep one row of each, such as one visit"
         )
     return frame.set_axis(ids, axis=0)
 

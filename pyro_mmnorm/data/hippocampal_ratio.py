@@ -1,4 +1,4 @@
-"""Hippocampal volume over intracranial volume: the one region of a baseline."""
+"""Hippocampal volume divided by intracranial volume: the only region of a baseline."""
 
 from dataclasses import replace
 
@@ -7,6 +7,7 @@ import pandas as pd
 from pyro_mmnorm.core.errors import InputError
 from pyro_mmnorm.data.atlas import region_of
 from pyro_mmnorm.data.cohort import Cohort
+from pyro_mmnorm.data.column_roles import plain_word
 
 __all__ = ["hippocampal_ratio", "select_baseline_regions"]
 
@@ -14,21 +15,21 @@ ICV = ("icv", "etiv", "tiv", "intracranialvol", "intracranialvolume", "estimated
 
 
 def select_baseline_regions(baseline: str | None, cohort: Cohort) -> Cohort:
-    """The cohort with the regions that a baseline looks at; all of them for most, and without a baseline."""
+    """The cohort with the regions that a baseline uses: all, except for `hippocampal_volume`."""
     return hippocampal_ratio(cohort) if baseline == "hippocampal_volume" else cohort
 
 
 def hippocampal_ratio(cohort: Cohort) -> Cohort:
-    """The same people with one region, `hippocampus.volume_over_icv`.
+    """The same people with a single region, `hippocampus.volume_over_icv`.
 
-    The volume is the sum of both hippocampi where the tables have them, else of the hippocampal subfields, in one
-    modality; NaN where a part was not observed.
+    The volume is the sum of both hippocampi if the tables have them, else of the hippocampal subfields, in one
+    modality; NaN if a part was not observed.
 
     Args:
-        cohort: With regions that are hippocampi by name (see `atlas.region_of`) and a covariate such as icv or eTIV.
+        cohort: Cohort with hippocampi by name (see `atlas.region_of`) and a covariate such as icv or eTIV.
 
     Raises:
-        InputError: Without such regions or covariate, or where the ICV is not positive.
+        InputError: Without such regions or covariate, or if an ICV is not positive.
 
     Examples:
         >>> import numpy as np
@@ -39,27 +40,23 @@ def hippocampal_ratio(cohort: Cohort) -> Cohort:
         >>> hippocampal_ratio(cohort).values["hippocampus"].iloc[0, 0]
         np.float64(0.006)
     """
-    name = next((name for name in cohort.kinds if _squashed(name) in ICV), None)
+    name = next((name for name in cohort.kinds if plain_word(name) in ICV), None)
     frames = [frame for frame in map(_hippocampus, cohort.values.values()) if frame is not None]
     if name is None or not frames:
         got = "no ICV among the covariates" if name is None else "no region that is a hippocampus"
-        todo = "leave this baseline out, or name it so (icv, eTIV; Left-Hippocampus, left_CA1)"
+        todo = "omit this baseline, or use names such as icv, eTIV, Left-Hippocampus or left_CA1"
         raise InputError("baseline hippocampal_volume", got, "both", todo)
     icv = cohort.covariates[name].to_numpy(float)
     if not (icv > 0).all():
-        got, todo = f"{int((icv <= 0).sum())} people of {icv.min():g}", f"give {name} as a volume, not standardised"
-        raise InputError(f"covariate {name!r}", got, "a positive volume", todo)
+        got = f"{int((icv <= 0).sum())} values of 0 or less, the smallest {icv.min():g}"
+        raise InputError(f"covariate {name!r}", got, "positive volumes", f"use {name} as a volume, not standardised")
     whole = next((frame for frame, is_whole in frames if is_whole), frames[0][0])
     volume = whole.sum(axis=1, skipna=False)
     return replace(cohort, values={"hippocampus": (volume / icv).to_frame("volume_over_icv")}, set_aside={})
 
 
-def _squashed(name: str) -> str:
-    return "".join(letter for letter in name.lower() if letter.isalnum())
-
-
 def _hippocampus(frame: pd.DataFrame) -> tuple[pd.DataFrame, bool] | None:
-    """The hippocampi of a table, True: whole; or their subfields."""
+    """The hippocampi of a table and True, or their subfields and False; None without either."""
     known = {name: region_of(name) for name in frame}
     whole = [name for name, region in known.items() if region and region.name == "Hippocampus"]
     parts = [name for name, region in known.items() if region and region.system == "hippocampus"]

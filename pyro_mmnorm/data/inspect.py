@@ -1,4 +1,4 @@
-"""Inspection: what a configuration would read, in small tables and plain sentences; fits nothing."""
+"""Inspection: what a configuration reads, in small tables and sentences, without fitting anything."""
 
 import re
 from dataclasses import dataclass
@@ -24,19 +24,19 @@ FEW = 30
 
 @dataclass(frozen=True, kw_only=True)
 class Inspection:
-    """What would be read.
+    """Summary of the data that a configuration reads.
 
     Args:
         subjects: group x split, counts.
-        regions: Per modality the regions, the subjects with at least one of them, and the missing cells of these.
-        patterns: Modalities observed together, and how many subjects have just these.
+        regions: Per modality the number of regions, of subjects with at least one of them, and of their missing cells.
+        patterns: Combination of observed modalities, and its number of subjects.
         categories: covariate and level x split, counts.
         ranges: covariate, split, lowest, median and highest value.
-        zeros: modality, region, and subjects whose size there is exactly 0.
-        set_aside: modality, column, and why it is no region.
+        zeros: modality, region, and number of subjects with a value of exactly 0.
+        set_aside: modality, excluded column, and the reason.
         intracranial: id, covariate and value of implausible intracranial volumes.
-        problems: What should be looked at before a run, a sentence each.
-        notes: What was set aside on the way in, a sentence each.
+        problems: What to check before a run, one sentence each.
+        notes: What was excluded from the tables, one sentence each.
     """
 
     subjects: pd.DataFrame
@@ -52,21 +52,21 @@ class Inspection:
 
     @property
     def tables(self) -> dict[str, pd.DataFrame]:
-        """Title -> table, without the empty ones."""
+        """Title -> table, without empty tables."""
         titled = {
             "subjects": self.subjects,
             "regions": self.regions,
             "modalities observed together": self.patterns,
             "categories": self.categories,
             "ranges": self.ranges,
-            "sizes of exactly 0": self.zeros,
-            "columns set aside": self.set_aside,
+            "values of exactly 0": self.zeros,
+            "excluded columns": self.set_aside,
             "implausible intracranial volumes": self.intracranial,
         }
         return {title: table for title, table in titled.items() if len(table)}
 
     def to_text(self) -> str:
-        """Everything as plain text."""
+        """The tables and sentences as plain text."""
         parts = [f"{title}\n{table.to_string(index=False)}" for title, table in self.tables.items()]
         for title, sentences in (("notes", self.notes), ("problems", self.problems)):
             parts.append("\n".join([title, *(f"- {sentence}" for sentence in sentences or ("none",))]))
@@ -74,10 +74,10 @@ class Inspection:
 
 
 def inspect_config(config: Config | str | Path) -> Inspection:
-    """What a configuration would read.
+    """Inspect the data that a configuration reads.
 
     Raises:
-        InputError: On anything that a run would refuse too.
+        InputError: On any input that a run would refuse.
 
     Examples:
         >>> print(inspect_config("configs/abide.yaml").to_text())  # doctest: +SKIP
@@ -88,11 +88,11 @@ def inspect_config(config: Config | str | Path) -> Inspection:
 
 
 def inspect_cohort(cohort: Cohort, tables: dict[str, pd.DataFrame]) -> Inspection:
-    """What a cohort holds, beside the tables that it came from.
+    """Inspect a cohort and the tables from which it was made.
 
     Args:
         cohort: The cohort.
-        tables: modality -> its table as it stood, indexed by id, where zeros can still be told from missing cells.
+        tables: modality -> its table, indexed by id, in which zeros differ from missing cells.
 
     Examples:
         >>> ids = [f"sub-{i:02d}" for i in range(60)]
@@ -103,14 +103,14 @@ def inspect_cohort(cohort: Cohort, tables: dict[str, pd.DataFrame]) -> Inspectio
     """
     zeros = pd.concat([_zeros(m, frame, tables[m]) for m, frame in cohort.values.items()], ignore_index=True)
     categories, intracranial = _categories(cohort), _implausible(cohort)
-    aside = [(m, column, why) for m, columns in cohort.set_aside.items() for column, why in columns.items()]
+    excluded = [(m, column, why) for m, columns in cohort.set_aside.items() for column, why in columns.items()]
     problems = (
-        *_unlearnt_levels(categories),
+        *_untrained_levels(categories),
         *_out_of_range(cohort),
-        *_thin_modalities(cohort),
-        *_zero_sizes(zeros),
-        *_odd_volumes(intracranial),
-        *_alike_groups(cohort),
+        *_rare_modalities(cohort),
+        *_failed_parcels(zeros),
+        *_implausible_volumes(intracranial),
+        *_similar_groups(cohort),
     )
     return Inspection(
         subjects=_by_split(cohort.group, cohort).loc[list(cohort.groups)].reset_index(names="group"),
@@ -119,7 +119,7 @@ def inspect_cohort(cohort: Cohort, tables: dict[str, pd.DataFrame]) -> Inspectio
         categories=categories,
         ranges=_ranges(cohort),
         zeros=zeros,
-        set_aside=pd.DataFrame(aside, columns=["modality", "column", "reason"]),
+        set_aside=pd.DataFrame(excluded, columns=["modality", "column", "reason"]),
         intracranial=intracranial,
         problems=problems,
         notes=cohort.notes,
@@ -134,16 +134,15 @@ def _by_split(label: pd.Series, cohort: Cohort) -> pd.DataFrame:
 def _regions(cohort: Cohort) -> pd.DataFrame:
     rows = []
     for m, frame in cohort.values.items():
-        seen = frame[frame.notna().any(axis=1)]
-        missing = int(seen.isna().to_numpy().sum())
-        share = round(100 * missing / max(1, seen.size), 2)
-        rows.append((m, frame.shape[1], len(seen), missing, share))
+        observed = frame[cohort.present[m]]
+        missing = int(observed.isna().to_numpy().sum())
+        share = round(100 * missing / max(1, observed.size), 2)
+        rows.append((m, frame.shape[1], len(observed), missing, share))
     return pd.DataFrame(rows, columns=["modality", "regions", "subjects", "missing cells", "missing %"])
 
 
 def _patterns(cohort: Cohort) -> pd.DataFrame:
-    seen = pd.DataFrame({m: frame.notna().any(axis=1) for m, frame in cohort.values.items()})
-    pattern = seen.apply(lambda row: " + ".join(row.index[row]), axis=1)
+    pattern = pd.Series(cohort.modalities_present)
     return pattern.value_counts().rename_axis("modalities").reset_index(name="subjects")
 
 
@@ -170,59 +169,59 @@ def _ranges(cohort: Cohort) -> pd.DataFrame:
 
 
 def _zeros(modality: str, regions: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
-    """Zeros of the table as it stood, in the columns that are regions."""
+    """Zeros of the table, in the columns that are regions."""
     table = table.rename(columns=lambda name: str(name).strip()).reindex(regions.index)
     table = table.loc[:, ~table.columns.duplicated()]
-    sizes = pd.DataFrame({region: as_numbers(table[region], f"modality {modality!r}") for region in regions})
-    count = failed_parcels(sizes).sum()
+    values = pd.DataFrame({region: as_numbers(table[region], f"modality {modality!r}") for region in regions})
+    count = failed_parcels(values).sum()
     count = count[count > 0].sort_values(ascending=False, kind="stable")
     return pd.DataFrame({"modality": modality, "region": count.index, "subjects": count.to_numpy(dtype=int)})
 
 
 def _implausible(cohort: Cohort) -> pd.DataFrame:
-    """Intracranial volumes below 0, or beyond 6 median absolute deviations on the log scale.
+    """Intracranial volumes of 0 or less, or more than 6 scaled MAD from the median on the log scale.
 
-    The deviation is scaled to the standard deviation of a normal (1.4826 MAD).
+    The MAD is scaled to the standard deviation of a normal distribution (1.4826 MAD).
     """
-    found = []
+    parts = []
     for name in (name for name in _numeric(cohort) if INTRACRANIAL.search(name)):
         x = cohort.covariates[name]
         log = np.log(x.where(x > 0))
         off = (log - log.median()).abs()
         odd = x[(off > MAX_MADS * 1.4826 * off.median()) | (x <= 0)].sort_values()
-        found.append(pd.DataFrame({"id": odd.index, "covariate": name, "value": odd.to_numpy()}))
-    return pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=["id", "covariate", "value"])
+        parts.append(pd.DataFrame({"id": odd.index, "covariate": name, "value": odd.to_numpy()}))
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["id", "covariate", "value"])
 
 
-def _unlearnt_levels(categories: pd.DataFrame) -> list[str]:
+def _untrained_levels(categories: pd.DataFrame) -> list[str]:
     alone = categories[categories["train"] == 0]
     others = alone[["calibrate", "test", "target"]].sum(axis=1).astype(int)
     return [
         f"covariate {name!r}: {level!r} has no training control but {counted(n, 'other subject')}, who cannot be "
-        "scored; set them aside, or adapt to the new site"
+        "scored; exclude them, or adapt to the new site"
         for name, level, n in zip(alone["covariate"], alone["level"], others, strict=True)
     ]
 
 
-def _zero_sizes(zeros: pd.DataFrame) -> list[str]:
+def _failed_parcels(zeros: pd.DataFrame) -> list[str]:
     return [
-        f"modality {m!r}: {counted(int(part['subjects'].sum()), 'size')} of exactly 0, as FreeSurfer writes for a "
+        f"modality {m!r}: {counted(int(part['subjects'].sum()), 'value')} of exactly 0, which FreeSurfer writes for a "
         f"failed parcel: {named(part['region'])}"
         for m, part in zeros.groupby("modality", sort=False)
     ]
 
 
-def _odd_volumes(intracranial: pd.DataFrame) -> list[str]:
+def _implausible_volumes(intracranial: pd.DataFrame) -> list[str]:
     return [
         f"covariate {name!r}: {counted(len(part), 'implausible intracranial volume')}, such as "
-        f"{part['value'].iloc[0]:g} of {part['id'].iloc[0]!r}; check these scans, or set them aside"
+        f"{part['value'].iloc[0]:g} of {part['id'].iloc[0]!r}; check or exclude these scans"
         for name, part in intracranial.groupby("covariate", sort=False)
     ]
 
 
-def _alike_groups(cohort: Cohort) -> list[str]:
+def _similar_groups(cohort: Cohort) -> list[str]:
     return [
-        f"groups {named(spellings)} differ in spelling only; mend the table if they are one"
+        f"groups {named(spellings)} differ only in spelling; correct the table if they are the same group"
         for spellings in same_but_for_spelling(cohort.groups)
     ]
 
@@ -230,16 +229,16 @@ def _alike_groups(cohort: Cohort) -> list[str]:
 def _out_of_range(cohort: Cohort) -> list[str]:
     sentences = []
     for name in _numeric(cohort):
-        x, known = cohort.covariates[name], cohort.train.covariates[name]
-        out = x.index[(x < known.min()) | (x > known.max())]
-        if len(known) and len(out):
-            span = f"{known.min():g} to {known.max():g}"
-            sentences.append(
-                f"covariate {name!r}: {counted(len(out), 'subject')} outside the training range {span}: {named(out)}"
-            )
+        x, trained = cohort.covariates[name], cohort.train.covariates[name]
+        outside = x.index[(x < trained.min()) | (x > trained.max())]
+        if len(trained) and len(outside):
+            span, count = f"{trained.min():g} to {trained.max():g}", counted(len(outside), "subject")
+            sentences.append(f"covariate {name!r}: {count} outside the training range {span}: {named(outside)}")
     return sentences
 
 
-def _thin_modalities(cohort: Cohort) -> list[str]:
-    seen = {m: int(frame.notna().any(axis=1).sum()) for m, frame in cohort.train.values.items()}
-    return [f"modality {m!r}: observed in {counted(n, 'training control')} only" for m, n in seen.items() if n < FEW]
+def _rare_modalities(cohort: Cohort) -> list[str]:
+    counts = cohort.train.present.sum()
+    return [
+        f"modality {m!r}: observed in only {counted(int(n), 'training control')}" for m, n in counts.items() if n < FEW
+    ]

@@ -1,4 +1,4 @@
-"""Admission: who is let in, and what is known of them, from a table of participants."""
+"""Participants: inclusion and exclusion of subjects, and their covariates, groups and scores."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from typing import Literal, get_args
@@ -22,7 +22,7 @@ __all__ = [
 ]
 
 type Kind = Literal["spline", "linear", "category", "one_hot"]
-"""How a covariate enters the model: numbers by a spline, a line or one column a whole unit, text as categories."""
+"""How a covariate enters the model: by a spline, linearly, by one column per category or per whole number."""
 
 WHERE = "participants"
 
@@ -30,19 +30,19 @@ WHERE = "participants"
 def joined(
     values: Mapping[str, pd.DataFrame], participants: pd.DataFrame, key: str | None, notes: list[str]
 ) -> tuple[dict[str, pd.DataFrame], pd.DataFrame]:
-    """Tables and participants by id, sorted, for everybody who is in both.
+    """Tables and participants by id, sorted, for subjects who are in both.
 
     Args:
         values: modality -> table, with ids as the column `key` or as the index.
-        participants: One row a subject, likewise.
-        key: Name of the id; None when the index of every frame holds it.
-        notes: Gains a sentence for whoever was set aside.
+        participants: One row per subject, with ids in the same way.
+        key: Name of the id; None if it is the index of every frame.
+        notes: Sentences on excluded subjects are appended.
 
     Returns:
-        The tables and the participants, with the same index; a subject without a row in a table has NaN there.
+        The tables and the participants, with the same index; NaN for a subject without a row in a table.
 
     Raises:
-        InputError: On ids that are absent, empty, duplicated, or shared by no participant.
+        InputError: On ids that are absent, empty, duplicated, or without any participant.
 
     Examples:
         >>> table = pd.DataFrame({"id": ["b", "a"], "insula": [2.7, 2.9]})
@@ -56,18 +56,16 @@ def joined(
     for m, table in tables.items():
         if table.index.intersection(people.index).empty:
             got = f"no id in common with the participants: {named(table.index)} here, {named(people.index)} there"
-            raise InputError(
-                f"modality {m!r}", got, "the same ids, letter by letter", "spell them alike in both tables"
-            )
+            raise InputError(f"modality {m!r}", got, "identical ids", "use the same spelling in both tables")
         strangers = table.index.difference(people.index)
         if len(strangers):
             notes.append(
-                f"modality {m!r}: {counted(len(strangers), 'row')} without a participant set aside: {named(strangers)}"
+                f"modality {m!r}: {counted(len(strangers), 'row')} without a participant excluded: {named(strangers)}"
             )
         measured.update(table.index)
     absent = people.index[~people.index.isin(measured)]
     if len(absent):
-        notes.append(f"{counted(len(absent), 'participant')} without a row in any modality set aside: {named(absent)}")
+        notes.append(f"{counted(len(absent), 'participant')} without a row in any modality excluded: {named(absent)}")
     ids = people.index.drop(absent).sort_values()
     return {m: table.reindex(ids) for m, table in tables.items()}, people.loc[ids]
 
@@ -75,15 +73,15 @@ def joined(
 def reference_subjects(
     people: pd.DataFrame, reference: tuple[str, Sequence[Hashable]] | None, *, needed: bool
 ) -> pd.Series:
-    """True for the healthy, [n].
+    """True for reference (healthy) subjects, [n].
 
     Args:
         people: Participants by id.
-        reference: Column and the values that mean healthy, compared as text; None: everybody is.
-        needed: Whether nobody healthy is an error.
+        reference: Column, and its values in healthy subjects, compared as text; None: all subjects are healthy.
+        needed: Whether it is an error that nobody is healthy.
 
     Raises:
-        InputError: When the column is absent, or when nobody has one of the values.
+        InputError: When the column is absent, or (`needed`) nobody has one of the values.
 
     Examples:
         >>> people = pd.DataFrame({"dx": ["CN", "AD"]}, index=["a", "b"])
@@ -96,10 +94,10 @@ def reference_subjects(
     labels = as_text(column_of(people, column, WHERE))
     healthy = labels.isin([text_of(value) for value in values])
     if needed and not healthy.any():
-        found = [label for label in sorted(labels.unique()) if label]
+        known = [label for label in sorted(labels.unique()) if label]
         got = f"no subject with {named(values)}"
         raise InputError(
-            f"reference column {column!r}", got, f"some of its values: {named(found, 10)}", "name the healthy value"
+            f"reference column {column!r}", got, f"some of its values: {named(known, 10)}", "name the healthy value"
         )
     return healthy
 
@@ -107,7 +105,7 @@ def reference_subjects(
 def excluded(
     people: pd.DataFrame, healthy: pd.Series, rules: Mapping[str, Sequence[Hashable]], notes: list[str]
 ) -> pd.Series:
-    """True for subjects with one of the excluding values, such as a quality flag, [n]; '' stands for an empty cell.
+    """True for subjects with one of the values to exclude, such as a quality flag, [n]; '' means an empty cell.
 
     Raises:
         InputError: When a column is absent.
@@ -121,7 +119,7 @@ def excluded(
     for column, values in rules.items():
         hit = as_text(column_of(people, column, WHERE)).isin([text_of(value) for value in values])
         well, ill = int((hit & healthy).sum()), int((hit & ~healthy).sum())
-        notes.append(f"{well} reference and {ill} other subjects set aside by {column}")
+        notes.append(f"{well} reference and {ill} other subjects excluded by {column}")
         out |= hit
     return out
 
@@ -133,16 +131,16 @@ def covariate_columns(
     missing: Literal["error", "set_aside"],
     notes: list[str],
 ) -> pd.DataFrame:
-    """One column a covariate, float64 or text, for the subjects who have them all.
+    """One column per covariate, float64 or text, for the subjects who have all of them.
 
     Args:
         people: Participants by id.
         covariates: covariate -> column and kind.
-        missing: `error`, or `set_aside` whoever has an empty cell.
-        notes: Gains a sentence for whoever was set aside.
+        missing: `error`, or `set_aside` to exclude subjects with an empty cell.
+        notes: Sentences on excluded subjects are appended.
 
     Raises:
-        InputError: On an absent column, an unknown kind, a cell that is no finite number, or (`error`) empty cells.
+        InputError: On an absent column, an unknown kind, a cell that is not a finite number, or (`error`) empty cells.
 
     Examples:
         >>> people = pd.DataFrame({"age_at_scan": ["70", "71"], "sex": [1.0, 2.0]}, index=["a", "b"])
@@ -161,16 +159,14 @@ def covariate_columns(
     frame = pd.DataFrame(columns, index=people.index)
     for name in covariates:
         empty = people.index[frame[name].isna()]
-        if len(empty) and missing == "error":
-            got = f"no value for {counted(len(empty), 'subject')}: {named(empty, 5)}"
-            todo = "fill these cells, or write missing_covariates: set_aside"
-            raise InputError(f"covariate {name!r}", got, "a value for every subject", todo)
-        if len(empty):
-            notes.append(f"{counted(len(empty), 'subject')} without {name} set aside: {named(empty)}")
+        if missing == "error":
+            _check_filled(f"covariate {name!r}", empty, "fill these cells, or write missing_covariates: set_aside")
+        elif len(empty):
+            notes.append(f"{counted(len(empty), 'subject')} without {name} excluded: {named(empty)}")
     frame = frame.dropna()
     if not len(frame):
-        todo = "see what exclude_subjects and missing_covariates set aside"
-        raise InputError(WHERE, "nobody left", "subjects with all covariates", todo)
+        todo = "check exclude_subjects and missing_covariates"
+        raise InputError(WHERE, "no subject left", "subjects with all covariates", todo)
     return frame
 
 
@@ -178,31 +174,35 @@ def filled_labels(people: pd.DataFrame, column: str) -> pd.Series:
     """A column of labels as text, [n].
 
     Raises:
-        InputError: When it is absent or has empty cells: whoever has no diagnosis is neither healthy nor a patient.
+        InputError: When it is absent, or has empty cells: without a diagnosis nobody is healthy or a patient.
 
     Examples:
         >>> filled_labels(pd.DataFrame({"stage": [1.0, 2.0]}), "stage").tolist()
         ['1', '2']
     """
     label = as_text(column_of(people, column, WHERE))
-    empty = label.index[label == ""]
+    todo = f"fill these cells, or exclude the subjects with exclude_subjects: {{{column}: ['']}}"
+    _check_filled(f"column {column!r}", label.index[label == ""], todo)
+    return label
+
+
+def _check_filled(where: str, empty: pd.Index, todo: str) -> None:
+    """Refuse subjects with an empty cell."""
     if len(empty):
         got = f"no value for {counted(len(empty), 'subject')}: {named(empty, 5)}"
-        todo = f"fill these cells, or set the subjects aside with exclude_subjects: {{{column}: ['']}}"
-        raise InputError(f"column {column!r}", got, "a value for every subject", todo)
-    return label
+        raise InputError(where, got, "a value for every subject", todo)
 
 
 def group_labels(
     people: pd.DataFrame, healthy: pd.Series, groups: tuple[str, Sequence[Hashable]] | None
 ) -> tuple[pd.Series, tuple[str, ...]]:
-    """Group of every subject, [n], and the groups that have members, in order.
+    """Group of every subject, [n], and the non-empty groups in order.
 
-    Without `groups` they are `reference` and `target`. Without an order, groups of healthy subjects come first and
-    the alphabet decides the rest.
+    Without `groups` they are `reference` and `target`. Without an order, groups of healthy subjects come first, and
+    otherwise the order is alphabetical.
 
     Raises:
-        InputError: On empty cells, or on a group that the order lacks.
+        InputError: On empty cells, or a group that is missing from the order.
 
     Examples:
         >>> people = pd.DataFrame({"dx": ["CN", "AD"]}, index=["a", "b"])
@@ -227,31 +227,31 @@ def group_labels(
 
 
 def check_label_leakage(
-    design: pd.DataFrame, sources: Mapping[str, str], told_by: Sequence[str], truths: Sequence[pd.Series]
+    design: pd.DataFrame, sources: Mapping[str, str], label_columns: Sequence[str], labels: Sequence[pd.Series]
 ) -> None:
-    """Refuse a covariate that is the diagnosis under its own or another name.
+    """Refuse a covariate that is the diagnosis, under whatever name.
 
     Args:
         design: Covariates, [n, c].
-        sources: covariate -> the participants' column it came from.
-        told_by: The columns that tell who is healthy and who is in which group.
-        truths: The labels themselves, [n] each: no covariate may divide the subjects exactly as one of them does.
+        sources: covariate -> its column of the participants.
+        label_columns: The columns of the reference and of the groups.
+        labels: Labels, [n] each: no covariate may divide the subjects exactly as one of them.
 
     Raises:
-        InputError: When a covariate is one of these columns, or one to one with these labels.
+        InputError: When a covariate is one of these columns, or one to one with one of these labels.
 
     Examples:
         >>> design = pd.DataFrame({"sex": ["F", "M", "F"]})
         >>> check_label_leakage(design, {"sex": "gender"}, ["dx"], [pd.Series([True, True, False])])
     """
     for name, source in sources.items():
-        if source in told_by:
-            got = f"column {source!r}, which tells who is healthy or in which group"
-        elif any(_same_partition(design[name], truth) for truth in truths):
-            got = "values that tell the reference subjects from the others, one to one"
+        if source in label_columns:
+            got = f"column {source!r}, which defines the reference or the groups"
+        elif any(_same_partition(design[name], label) for label in labels):
+            got = "values that are one to one with the reference or the groups"
         else:
             continue
-        todo = "leave it out: a norm that knows the diagnosis hides what the diagnosis does"
+        todo = "remove it: deviations given the diagnosis do not show its effect"
         raise InputError(f"covariate {name!r}", got, "a covariate that is not the diagnosis", todo)
 
 
@@ -261,7 +261,7 @@ def _same_partition(one: pd.Series, other: pd.Series) -> bool:
 
 
 def plain_column(people: pd.DataFrame, column: str) -> pd.Series:
-    """A column as numbers when all its cells are, else as text; NaN where empty.
+    """A column as numbers if all its cells are numbers, else as text; NaN where empty.
 
     Examples:
         >>> plain_column(pd.DataFrame({"rating": ["OK", "", "fail"]}), "rating").isna().tolist()
@@ -276,7 +276,7 @@ def score_columns(people: pd.DataFrame, directions: Mapping[str, str]) -> pd.Dat
     """Clinical or cognitive scores as numbers, NaN where not measured, [n, s].
 
     Raises:
-        InputError: On an absent column, an unknown direction, or a cell that is no number.
+        InputError: On an absent column, an unknown direction, or a cell that is not a number.
 
     Examples:
         >>> score_columns(pd.DataFrame({"MMSE": ["29", ""]}), {"MMSE": "higher_is_better"})["MMSE"].tolist()

@@ -36,16 +36,16 @@ class SiteUnits:
 
 @dataclass(frozen=True, kw_only=True)
 class Preprocess:
-    """From the units of the tables to model units and back; learnt from training controls, then fixed.
+    """Conversion from the units of the tables to model units and back, fitted on training controls.
 
     Args:
         regions: modality -> region names in order.
-        set_aside: modality -> regions constant or hardly observed among the training controls; ignored from then on.
+        set_aside: modality -> excluded regions: constant, or observed in fewer than 10 training controls.
         loc, scale: modality -> mean and standard deviation over training controls, [d].
         terms: The covariates in order.
-        admitted: Sites that came after training; None: any. They have 0 in the columns of `site`.
-        units: New site -> its own location and scale: whoever is of that site is measured in these. So the decoder f
-            becomes loc + scale f there, and so does its sigma, while the posterior stays exact.
+        admitted: Sites absent from training that are accepted; None: any. They have 0 in the columns of `site`.
+        units: New site -> its own location and scale, which replace those of training for people of that site. There
+            the decoder f becomes loc + scale f, its sigma scale sigma, and the posterior remains exact.
     """
 
     regions: Mapping[str, tuple[str, ...]]
@@ -58,26 +58,27 @@ class Preprocess:
 
     @classmethod
     def fit(cls, cohort: Cohort, *, scaling: Scaling = "standard") -> Self:
-        """Learn means, scales and the covariate basis.
+        """Fit locations, scales and the covariate basis.
 
         Args:
-            cohort: Training controls and nobody else (`cohort.train`).
+            cohort: Training controls only (`cohort.train`).
             scaling: `standard`: mean 0 and SD 1; `mean`: divided by the mean, not centred; `minmax`: 0 to 1.
 
         Raises:
-            InputError: When a modality has no region left that varies.
+            InputError: When no region of a modality varies.
         """
-        regions, aside, loc, scale = {}, {}, {}, {}
+        regions, excluded, loc, scale = {}, {}, {}, {}
         for m, frame in cohort.values.items():
             spread, count = frame.std(ddof=0), frame.notna().sum()
             usable = (count >= MIN_OBSERVED) & (spread > 1e-12 * frame.abs().mean())
             if not usable.any():
-                got = "no region that varies over the training controls"
-                raise InputError(f"modality {m!r}", got, "at least one", "check its table, or leave the modality out")
-            regions[m], aside[m] = tuple(frame.columns[usable]), (*frame.columns[~usable], *cohort.set_aside.get(m, {}))
-            loc[m], scale[m] = _units(m, frame.loc[:, usable], scaling)
+                got = "no region that varies among the training controls"
+                raise InputError(f"modality {m!r}", got, "at least one", "check its table, or remove the modality")
+            regions[m] = tuple(frame.columns[usable])
+            excluded[m] = (*frame.columns[~usable], *cohort.set_aside.get(m, {}))
+            loc[m], scale[m] = _loc_scale(m, frame.loc[:, usable], scaling)
         terms = tuple(Term.fit(cohort.covariates[name], kind) for name, kind in cohort.kinds.items())
-        return cls(regions=regions, set_aside=aside, loc=loc, scale=scale, terms=terms)
+        return cls(regions=regions, set_aside=excluded, loc=loc, scale=scale, terms=terms)
 
     @property
     def sizes(self) -> dict[str, int]:
@@ -93,8 +94,8 @@ class Preprocess:
     def coordinates(self) -> dict[str, Any]:
         """Coordinates of the regions for results: `region` (`<modality>.<region>`), `modality` and `region_name`."""
         pairs = [(m, region) for m, part in self.regions.items() for region in part]
-        of, own = ([pair[i] for pair in pairs] for i in (0, 1))
-        return {"region": self.names, "modality": ("region", of), "region_name": ("region", own)}
+        modalities, names = ([pair[i] for pair in pairs] for i in (0, 1))
+        return {"region": self.names, "modality": ("region", modalities), "region_name": ("region", names)}
 
     @property
     def _columns(self) -> dict[str, slice]:
@@ -112,10 +113,10 @@ class Preprocess:
         return sum(term.width for term in self.terms)
 
     def __call__(self, cohort: Cohort) -> Batch:
-        """The same subjects in model units, float32, 0 where not observed.
+        """The cohort in model units, float32, 0 where not observed.
 
         Raises:
-            InputError: When regions are missing or unknown, a covariate is absent, or a category is new.
+            InputError: On missing or unknown regions, an absent covariate, or a category absent from training.
         """
         values, observed = {}, {}
         unknown = sorted(set(cohort.values) - set(self.regions))
@@ -124,7 +125,7 @@ class Preprocess:
                 "modalities",
                 f"{sorted(cohort.values)}",
                 f"some of {sorted(self.regions)}",
-                "rename or remove the others",
+                "rename or remove the other modalities",
             )
         loc, scale = self.units_of(cohort)
         for m, own in self._columns.items():
@@ -138,7 +139,7 @@ class Preprocess:
         return np.concatenate([self._ordered(m, names, cohort) for m, names in self.regions.items()], 1)
 
     def _ordered(self, m: str, names: tuple[str, ...], cohort: Cohort) -> Floats:
-        """The modality's table in the model's order of regions; all NaN when the cohort has no such modality."""
+        """The table of a modality in the model's order of regions; all NaN if the cohort lacks the modality."""
         if m not in cohort.values:
             return np.full((len(cohort), len(names)), np.nan)
         frame = cohort.values[m]
@@ -150,26 +151,30 @@ class Preprocess:
                 for part, word in ((missing, "missing"), (extra, "unknown"))
                 if part
             )
-            todo = "give the missing ones (empty where not observed) and exclude the unknown ones"
-            raise InputError(f"modality {m!r}", got, f"the {len(names)} regions of the training, in any order", todo)
+            todo = "add the missing regions (empty where not observed) and exclude the unknown ones"
+            raise InputError(f"modality {m!r}", got, f"the {len(names)} regions of training, in any order", todo)
         return frame[list(names)].to_numpy(float)
 
     def blank(self, design: Floats | None = None) -> Batch:
-        """People with these encoded covariates, [n, c], of whom nothing was observed; one with zeros when None."""
+        """People without observed cells, with these encoded covariates, [n, c]; one person with zeros if None."""
         covariates = np.zeros((1, self.width)) if design is None else design
         cells = {m: np.zeros((len(covariates), d)) for m, d in self.sizes.items()}
         return Batch.from_arrays(cells, {m: x.astype(bool) for m, x in cells.items()}, covariates)
 
     def design(self, cohort: Cohort) -> Floats:
-        """Encoded covariates, [n, c]; refuses an absent covariate and a new category."""
+        """Encoded covariates, [n, c]; see `encoded`."""
         return self.encoded(cohort.covariates)
 
     def encoded(self, covariates: pd.DataFrame) -> Floats:
-        """`design` of people with these covariates, one column each, [n, c]."""
+        """Encoded covariates, [n, c], from one column per covariate.
+
+        Raises:
+            InputError: On an absent covariate, or a category absent from training.
+        """
         absent = [term.name for term in self.terms if term.name not in covariates]
         if absent:
             raise InputError(
-                "covariates", f"{absent} absent", f"{[t.name for t in self.terms]}", "give them for every subject"
+                "covariates", f"{absent} absent", f"{[t.name for t in self.terms]}", "add them for every subject"
             )
         parts = [term(covariates[term.name], self._admitted(covariates, term)) for term in self.terms]
         return np.concatenate([np.zeros((len(covariates), 0)), *parts], axis=1)
@@ -180,30 +185,30 @@ class Preprocess:
         return self.admitted if self.admitted is not None else set(covariates[SITE])
 
     def admitting(self, sites: tuple[str, ...] | None) -> Self:
-        """The same, with these sites (None: any) admitted beside those met in training."""
+        """A copy that also accepts these sites (None: any) besides those of training."""
         return replace(self, admitted=sites)
 
     @property
     def sites(self) -> tuple[str, ...] | None:
-        """The sites met in training; None where `site` is no covariate by category."""
+        """The sites of training; None where `site` is not a categorical covariate."""
         return next((term.levels for term in self.terms if term.name == SITE and term.kind == "category"), None)
 
     def outside(self, cohort: Cohort, *, refuse: bool = False) -> pd.DataFrame:
-        """Whether each covariate that has a range lies outside that of training, a column each.
+        """Whether each numeric covariate lies outside its range in training, [n, covariates].
 
         Raises:
-            InputError: For the first such person, where they are to be refused.
+            InputError: With `refuse`, when somebody is outside.
         """
         ranges = {
             term.name: (term.low, term.high) for term in self.terms if term.low is not None and term.high is not None
         }
-        found = {name: ~cohort.covariates[name].between(*ends) for name, ends in ranges.items()}
-        for name, far in found.items() if refuse else ():
-            if far.any():
-                got = f"{far.sum()} subjects outside the range of training, such as {cohort.ids[far][0]!r}"
-                todo = "set them aside, or have them flagged (deviations.outside_range: flag)"
+        outside = {name: ~cohort.covariates[name].between(*ends) for name, ends in ranges.items()}
+        for name, beyond in outside.items() if refuse else ():
+            if beyond.any():
+                got = f"{beyond.sum()} subjects outside the range of training, such as {cohort.ids[beyond][0]!r}"
+                todo = "exclude them, or have them flagged (deviations.outside_range: flag)"
                 raise InputError(f"covariate {name!r}", got, "{:g} to {:g}".format(*ranges[name]), todo)
-        return pd.DataFrame(found, index=cohort.ids, dtype=bool)
+        return pd.DataFrame(outside, index=cohort.ids, dtype=bool)
 
     def units_at(self, site: str) -> tuple[Floats, Floats]:
         """Location and scale of every region at a site, [D] each."""
@@ -212,7 +217,7 @@ class Preprocess:
         return np.concatenate(list(self.loc.values())), np.concatenate(list(self.scale.values()))
 
     def units_of(self, cohort: Cohort) -> tuple[Floats, Floats]:
-        """The same for each person, [n, D]; [1, D] where no site has its own."""
+        """Location and scale of every region for each person, [n, D] each; [1, D] where no site has its own."""
         if not self.units:
             loc, scale = self.units_at("")
             return loc[None], scale[None]
@@ -226,7 +231,7 @@ class Preprocess:
         Args:
             modality: Name of the modality.
             x: Values of the people of `cohort` in model units, [..., n, d].
-            cohort: The people, [n]; people of a site with units of its own are converted by these.
+            cohort: The people, [n]; the units of their sites apply where these have their own.
         """
         (loc, scale), own = self.units_of(cohort), self._columns[modality]
         return np.asarray(x, float) * scale[:, own] + loc[:, own]
@@ -254,12 +259,12 @@ class Preprocess:
 
 
 def _slices(widths: Mapping[str, int]) -> dict[str, slice]:
-    """Name -> its columns, where parts of these widths stand side by side."""
+    """Name -> its columns, where parts of these widths are concatenated."""
     ends = np.cumsum([0, *widths.values()]).tolist()
     return {name: slice(*span) for name, span in zip(widths, pairwise(ends), strict=True)}
 
 
-def _units(m: str, frame: pd.DataFrame, scaling: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def _loc_scale(m: str, frame: pd.DataFrame, scaling: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Location and scale of every region."""
     mean = frame.mean()
     if scaling == "standard":

@@ -1,4 +1,4 @@
-"""Splits: who trains, who calibrates, who is only tested, and who is the target."""
+"""Splits: subjects for training, calibration and test, and target subjects."""
 
 import numpy as np
 import pandas as pd
@@ -9,31 +9,31 @@ from pyro_mmnorm.data.frames import as_text, column_of, counted, named
 __all__ = ["SPLITS", "split_by_column", "split_by_fraction", "split_subjects"]
 
 SPLITS = ("train", "calibrate", "test", "target")
-"""What a subject is for: three parts of the reference, and everybody else."""
+"""The three parts of the reference subjects, and all other subjects."""
 
 MIN_TRAIN, MIN_CALIBRATE = 30, 10
 SMALL_STRATUM = 3
 
 
 def split_by_fraction(strata: pd.Series, fractions: tuple[float, float], seed: int) -> pd.Series:
-    r"""Draw calibration and test subjects within strata; everybody else trains.
+    r"""Draw calibration and test subjects within strata; the others are for training.
 
     .. math:: \left| n_{kj} - f_j n_k \right| \le 1, \quad \sum_k n_{kj} = \mathrm{round}\Big(f_j \sum_k n_k\Big)
 
     for stratum :math:`k` with :math:`n_k \ge 3` subjects and part :math:`j`, by rounding the cumulative quotas. (With
-    a fraction above 1/3 a small stratum can run out of subjects; the next one then makes up for it.) Subjects of a
-    smaller stratum all train. The draw depends on ids and seed, never on the order of the rows.
+    a fraction above 1/3 a small stratum may have too few subjects; the next stratum compensates.) All subjects of a
+    smaller stratum are for training. The draw depends on ids and seed, not on the order of the rows.
 
     Args:
         strata: Stratum of each subject, such as the site, indexed by id, [n].
-        fractions: Shares that calibrate and that test.
-        seed: Of the draw.
+        fractions: Shares of calibration and of test subjects.
+        seed: Seed of the random draw.
 
     Returns:
         `train`, `calibrate` or `test` in the order of `strata`, [n].
 
     Raises:
-        InputError: When the fractions leave no one to train or to calibrate.
+        InputError: When the fractions leave no subjects for training or calibration.
 
     Examples:
         >>> sites = pd.Series(["A"] * 10 + ["B"] * 5, index=[f"s{i:02d}" for i in range(15)])
@@ -43,7 +43,7 @@ def split_by_fraction(strata: pd.Series, fractions: tuple[float, float], seed: i
     calibrate, test = fractions
     if not (0 < calibrate < 1 and 0 <= test < 1 and calibrate + test < 1):
         expected = "shares (calibrate, test) with calibrate above 0 and a sum below 1"
-        raise InputError("split", f"{fractions}", expected, "leave someone to train, such as (0.2, 0.2)")
+        raise InputError("split", f"{fractions}", expected, "leave subjects for training, such as (0.2, 0.2)")
     draw = np.random.default_rng(seed)
     label = pd.Series("train", index=strata.index, name="split", dtype=str)
     seen, taken = 0, np.zeros(2, dtype=int)
@@ -61,14 +61,14 @@ def split_by_fraction(strata: pd.Series, fractions: tuple[float, float], seed: i
 
 
 def split_by_column(column: pd.Series, healthy: pd.Series) -> pd.Series:
-    """The split that a column gives.
+    """The split defined by a column.
 
     Args:
         column: `train`, `calibrate`, `test` or `target`, indexed by id, [n].
         healthy: True for reference subjects, [n].
 
     Raises:
-        InputError: On other values, or when somebody outside the reference trains, calibrates or tests.
+        InputError: On other values, or when a subject outside the reference is not target.
 
     Examples:
         >>> column = pd.Series(["train", "target"], index=["sub-1", "sub-2"])
@@ -83,7 +83,7 @@ def split_by_column(column: pd.Series, healthy: pd.Series) -> pd.Series:
     ill = label.index[(label != "target") & ~healthy]
     if len(ill):
         got = f"{counted(len(ill), 'subject')} outside the reference in train, calibrate or test: {named(ill)}"
-        raise InputError(where, got, "reference subjects there", "make them target, or mend the reference")
+        raise InputError(where, got, "reference subjects there", "make them target, or correct the reference")
     return label.rename("split")
 
 
@@ -105,7 +105,6 @@ def split_subjects(
         >>> strata = pd.Series("", index=people.index)
         >>> split_subjects(people, healthy, strata, (0.2, 0.2), seed=1).value_counts().sort_index().to_dict()
         {'calibrate': 10, 'target': 10, 'test': 10, 'train': 30}
-
     """
     if isinstance(split, str):
         label = split_by_column(column_of(people, split, "participants"), healthy)

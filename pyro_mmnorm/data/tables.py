@@ -1,4 +1,4 @@
-"""Tables on disk: csv, tsv and parquet in, and the cohort that a configuration describes."""
+"""Tables on disk: readers of csv, tsv and parquet, and the cohort that a configuration describes."""
 
 import csv
 import re
@@ -20,7 +20,7 @@ from pyro_mmnorm.data.frames import by_id, named, numbers_or_none
 __all__ = ["cohort_of", "input_files", "read_cohort", "read_frames", "read_table"]
 
 CORNER = re.compile(r"|Subject|[Mm]easure:\w+|[lr]h\.[\w.-]+|volume|area|thickness|mean")
-"""What FreeSurfer's table commands write above the ids: `Measure:volume`, `lh.aparc.area`, or nothing at all."""
+"""Name of the id column in tables of FreeSurfer's commands: `Measure:volume`, `lh.aparc.area`, or empty."""
 
 CELLS = 500_000  # of a text table, held as text at a time
 
@@ -72,7 +72,7 @@ def _missing(path: Path) -> InputError:
 
 
 def _rows(path: Path, separator: str) -> Iterator[list[str]]:
-    """The header and every row, all of one length: a cut or shifted row must not pass for missing cells."""
+    """The header, then every row; rows of another length are refused, since they would shift or lose cells."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, delimiter=separator, strict=True)
@@ -143,7 +143,7 @@ READERS: dict[str, Callable[[Path, str | None], pd.DataFrame]] = {
     ".tsv": lambda path, ids: _read_text(path, "\t", ids),
     ".parquet": _read_parquet,
 }
-"""Ending of a file -> how to read it."""
+"""Ending of a file -> its reader, a function of path and name of the id column."""
 
 
 def read_cohort(config: Config | str | Path, *, everyone: Literal["target"] | None = None) -> Cohort:
@@ -154,7 +154,7 @@ def read_cohort(config: Config | str | Path, *, everyone: Literal["target"] | No
         everyone: `target` reads new people for scoring, see `Cohort.from_frames`.
 
     Raises:
-        InputError: On anything in the configuration or its tables that cannot be used.
+        InputError: On invalid values in the configuration or its tables.
 
     Examples:
         >>> cohort = read_cohort("configs/abide.yaml")  # doctest: +SKIP
@@ -165,7 +165,7 @@ def read_cohort(config: Config | str | Path, *, everyone: Literal["target"] | No
 
 
 def read_frames(data: DataConfig) -> tuple[dict[str, pd.DataFrame], pd.DataFrame]:
-    """Modality -> its tables side by side, and the participants, as they stand on disk.
+    """Modality -> its tables joined by id, and the participants.
 
     Raises:
         InputError: As `read_table`; and when a table has no id column, empty or duplicated ids.
@@ -179,12 +179,12 @@ def read_frames(data: DataConfig) -> tuple[dict[str, pd.DataFrame], pd.DataFrame
 
 
 def _modality_table(path: Path, key: str) -> pd.DataFrame:
-    """One table by id: in the column `key`, or in the first column below a corner cell of FreeSurfer's."""
+    """One table by id: the column `key`, or the first column if its name is one of FreeSurfer's."""
     table = read_table(path, ids=key)
     columns = [str(name).strip() for name in table.columns]
     if key not in columns and not CORNER.fullmatch(columns[0]):
-        expected = f"it among {named(columns, 5)}, or FreeSurfer's corner cell first, such as Measure:volume"
-        todo = hint(key, columns, "name the id column alike in all tables")
+        expected = f"it among {named(columns, 5)}, or a first column of FreeSurfer, such as Measure:volume"
+        todo = hint(key, columns, "use the same name for the id column in all tables")
         raise InputError(str(path), f"id column {key!r} is absent", expected, todo)
     if key not in columns:
         table = table.set_axis([key, *columns[1:]], axis=1)
@@ -198,7 +198,7 @@ def cohort_of(
     *,
     everyone: Literal["target"] | None = None,
 ) -> Cohort:
-    """The cohort of tables that are read already, by the rules of a configuration.
+    """The cohort of tables that have been read, by the rules of a configuration.
 
     Raises:
         InputError: As `Cohort.from_frames`.
@@ -228,7 +228,7 @@ def cohort_of(
 
 
 def input_files(config: Config) -> list[Path]:
-    """The participants and every table, in the order of the configuration: what provenance is told by.
+    """The files of a configuration in order, for the provenance: participants, then every table.
 
     Examples:
         >>> from pyro_mmnorm.config import parse_config

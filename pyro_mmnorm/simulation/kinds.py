@@ -1,4 +1,4 @@
-"""Kinds: every sort of simulated cohort by name."""
+"""Kinds of simulated cohorts, by name."""
 
 from collections.abc import Callable
 from inspect import signature
@@ -7,14 +7,13 @@ from typing import Any, Literal, overload
 from pyro_mmnorm.core.errors import check_known
 from pyro_mmnorm.simulation.poster import poster
 from pyro_mmnorm.simulation.scenario import Scenario
-from pyro_mmnorm.simulation.simulated import Simulation
-from pyro_mmnorm.simulation.simulated import simulate as from_scenario
+from pyro_mmnorm.simulation.simulated import Simulation, from_scenario
 from pyro_mmnorm.simulation.ukb_adni import UkbAdni, ukb_adni
 
 __all__ = ["KINDS", "simulate"]
 
 KINDS: dict[str, Callable[..., Simulation]] = {"poster": poster, "ukb_adni": ukb_adni}
-"""Cohorts that have a name, beside those that a scenario describes."""
+"""Name -> cohort, in addition to those described by a scenario."""
 
 
 @overload
@@ -25,9 +24,9 @@ def simulate(scenario: Scenario | None = None, *, kind: str = "scenario", **chan
     """A cohort with known truth.
 
     Args:
-        scenario: For kind `scenario`: what it is like; None: the defaults of `Scenario`.
-        kind: `scenario`; `poster`: of the poster's size, one study, see `poster`; `ukb_adni`: like UK Biobank and ADNI
-            together, see `ukb_adni`.
+        scenario: For kind `scenario`: its description; None: the defaults of `Scenario`.
+        kind: `scenario`; `poster`: one study of the size of the poster, see `poster`; `ukb_adni`: UK Biobank and ADNI
+            combined, see `ukb_adni`.
         **changes: Fields of `Scenario`, or arguments of the kind.
 
     Raises:

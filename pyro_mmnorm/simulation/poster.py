@@ -1,4 +1,4 @@
-"""The poster's cohort: its size, its modalities and its stages, with made-up people."""
+"""Simulated cohort with the size, modalities and stages of the poster."""
 
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ from pyro_mmnorm.simulation.truth import Truth
 
 __all__ = ["poster"]
 
-# Volumes in mm^3, to the order of magnitude that FreeSurfer gives in adults; approximate, from no data set.
+# Volumes in mm^3, of the order of magnitude of FreeSurfer in adults; approximate, from no data set.
 CORTICAL = {
     "bankssts": 2400, "caudalanteriorcingulate": 1900, "caudalmiddlefrontal": 5800, "cuneus": 3000, "entorhinal": 1900,
     "fusiform": 9000, "inferiorparietal": 12500, "inferiortemporal": 10500, "isthmuscingulate": 2400,
@@ -51,14 +51,14 @@ STAGES = {"SMC": 106.0, "EMCI": 312.0, "LMCI": 263.0, "AD": 181.0}
 
 
 def poster(healthy: int = 9875, patients: int = 862, seed: int = 1) -> Simulation:
-    """A cohort of the poster's size: 64 cortical, 35 subcortical and 16 hippocampal volumes, three sites.
+    """A cohort of the size of the poster: 64 cortical, 35 subcortical and 16 hippocampal volumes, three sites.
 
     Patients are of the stages SMC, EMCI, LMCI and AD (106, 312, 263 and 181 of 862) and five years older on average.
-    With the stage, and from person to person within it, the hippocampus and its subfields, the entorhinal cortex and
-    the amygdala shrink most, the temporal and parietal cortex less, and the ventricles grow; ADAS13 follows the same
-    severity, with noise. A common factor holds a fifth of the variance of every region. Names are those of FreeSurfer.
-    Means and effects are plausible but approximate and come from no data set: the cohort shows what a program does,
-    and nothing about disease.
+    Severity increases with the stage and varies within it. With severity, the hippocampus and its subfields, the
+    entorhinal cortex and the amygdala lose most volume, the temporal and parietal cortex less, and the ventricles grow;
+    ADAS13 depends on the same severity, with noise. A common factor explains a fifth of the variance of every region.
+    Names are those of FreeSurfer. Means and effects are plausible but approximate and come from no data set: the cohort
+    shows how a program works, and nothing about disease.
 
     Args:
         healthy, patients: Numbers of people.
@@ -79,7 +79,7 @@ def poster(healthy: int = 9875, patients: int = 862, seed: int = 1) -> Simulatio
         healthy=healthy,
         patients=patients,
         seed=seed,
-        regions={m: list(sizes) for m, sizes in REGIONS.items()},
+        regions={m: list(volumes) for m, volumes in REGIONS.items()},
         latents=10,
         age=(45.0, 82.0),
         patients_older=5.0,
@@ -89,7 +89,7 @@ def poster(healthy: int = 9875, patients: int = 862, seed: int = 1) -> Simulatio
         stages=STAGES,
     )
     drawn = Truth.draw(scenario)
-    mean = np.array([float(size) for sizes in REGIONS.values() for size in sizes.values()])
+    mean = np.array([float(volume) for volumes in REGIONS.values() for volume in volumes.values()])
     fluid = np.char.find(drawn.region, "Vent") >= 0
     truth = replace(
         drawn,
@@ -98,13 +98,13 @@ def poster(healthy: int = 9875, patients: int = 862, seed: int = 1) -> Simulatio
         age_slope=np.where(fluid, 1, -1) * np.abs(drawn.age_slope),
     )
     participants, severity = draw_people(scenario, spread=0.15)
-    change = np.array([CHANGES.get(_plain(name), 0.0) for name in drawn.region])
+    change = np.array([CHANGES.get(_without_side(name), 0.0) for name in drawn.region])
     planted = Planted(np.zeros((patients, truth.loadings.shape[1])), severity[healthy:, None] * change)
     return measure(scenario, truth, participants, planted)
 
 
-def _plain(region: str) -> str:
-    """The name without its side."""
+def _without_side(region: str) -> str:
+    """The name without side and measure."""
     for side in ("lh_", "rh_", "Left-", "Right-", "left_", "right_"):
         region = region.removeprefix(side)
     return region.removesuffix("_volume")

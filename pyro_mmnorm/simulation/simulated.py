@@ -1,4 +1,4 @@
-"""Simulation: a cohort drawn from a scenario, with everything that is known of it."""
+"""Simulation: a cohort drawn from a scenario, with its known truth."""
 
 import io
 from collections.abc import Mapping
@@ -16,14 +16,14 @@ from pyro_mmnorm.core.files import atomic_write
 from pyro_mmnorm.core.progress import bar
 from pyro_mmnorm.core.typing import Floats
 from pyro_mmnorm.data.splits import split_by_fraction
-from pyro_mmnorm.simulation.scenario import Scenario
+from pyro_mmnorm.simulation.scenario import Scenario, quotas
 from pyro_mmnorm.simulation.truth import ReferenceKind, Truth, conditional_z
 
 if TYPE_CHECKING:
     from pyro_mmnorm.data.cohort import Cohort
     from pyro_mmnorm.data.participants import Kind
 
-__all__ = ["Planted", "Simulation", "draw_people", "measure", "simulate"]
+__all__ = ["Planted", "Simulation", "draw_people", "from_scenario", "measure"]
 
 SHARES = {"one_region": 0.0, "sparse": 0.06, "dense": 0.5}
 SIZES = {"one_region": 4.0, "sparse": 4.0, "dense": 0.7, "latent": 3.0}
@@ -32,7 +32,7 @@ KINDS: tuple[ReferenceKind, ...] = get_args(ReferenceKind.__value__)
 
 
 class Planted(NamedTuple):
-    """What is wrong with patients: how far their latents move, [patients, K], and each region beside, [patients, d]."""
+    """Effects in patients: shifts of their latents, [patients, K], and additional changes of regions, [patients, d]."""
 
     latents: Floats
     regions: Floats
@@ -40,16 +40,16 @@ class Planted(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Simulation:
-    """A simulated cohort and the truth about it. All frames have the ids, `participant_id`, as their index.
+    """A simulated cohort and its truth. The index of all frames is `participant_id`.
 
     Args:
-        scenario: What was asked for.
-        values: modality -> frame [n, regions], in units as if of mm^3, NaN where not observed.
+        scenario: Its description.
+        values: modality -> frame [n, regions], in nominal mm^3, NaN where not observed.
         participants: age (years), sex (F, M), site, diagnosis (CN or a stage), stage (0 for CN, then 1, 2, ...),
             subtype (with subtypes; 0 for CN), ADAS13 (higher is worse; 8 and 22 times the square of the severity, with
             noise of SD 4) and split (train, calibrate, test, target).
         effect: Planted effect, [n, d], columns `<modality>.<region>`, in units of the marginal SD of that region given
-            the age, sex and site of that person; told also for cells that were not observed.
+            the age, sex and site of that person; also for cells that are not observed.
         truth: The parameters.
     """
 
@@ -63,25 +63,24 @@ class Simulation:
         """The exact z-score of every observed cell, [n, d], N(0, 1) in healthy people; NaN where not observed.
 
         Args:
-            kind: `normative`: given age, sex and site. `reconstruction`: given all other observed regions of the
-                person too. `cross_modal`: given the observed regions of the other modalities; where there are none it
-                equals `normative`. See `conditional_z`.
+            kind: `normative`: given age, sex and site. `reconstruction`: also given all other observed regions of the
+                person. `cross_modal`: also given the observed regions of the other modalities; without any it equals
+                `normative`. See `conditional_z`.
 
         Raises:
-            InputError: On another kind; and with t-distributed noise or a nonlinear scenario: no closed form.
+            InputError: On another kind; and with t-distributed noise or a nonlinear scenario, which have no closed
+                form.
 
         Examples:
-            >>> cohort = simulate(healthy=200, patients=20, seed=1)
+            >>> cohort = from_scenario(healthy=200, patients=20, seed=1)
             >>> cohort.reference_z("cross_modal").shape
             (220, 42)
         """
         check_known("kind", kind, KINDS)
         if not self._has_closed_form:
             got = f"nonlinear {self.scenario.nonlinear:g} and tails {self.scenario.tails}"
-            todo = "simulate a cohort with nonlinear=0 and tails=None"
-            raise InputError(
-                "reference z", got, "a linear scenario with Gaussian noise: others have no closed form", todo
-            )
+            expected = "a linear scenario with Gaussian noise: others have no closed form"
+            raise InputError("reference z", got, expected, "simulate a cohort with nonlinear=0 and tails=None")
         mean, sd = self.truth.norm(self.participants)
         deviation = (np.hstack([frame.to_numpy() for frame in self.values.values()]) - mean) / sd
         z = conditional_z(deviation, self.truth, kind)
@@ -92,13 +91,13 @@ class Simulation:
         return not self.scenario.nonlinear and self.scenario.tails is None
 
     def to_cohort(self) -> "Cohort":
-        """The same people as a `Cohort`: covariates age, sex and (where there are several) site, groups by diagnosis.
+        """The same people as a `Cohort`: covariates age, sex and (with several sites) site, groups by diagnosis.
 
         Raises:
             InputError: As `Cohort.from_frames`, such as below 30 training controls.
 
         Examples:
-            >>> len(simulate(healthy=200, patients=20, seed=1).to_cohort().target)
+            >>> len(from_scenario(healthy=200, patients=20, seed=1).to_cohort().target)
             20
         """
         from pyro_mmnorm.data.cohort import Cohort
@@ -118,50 +117,50 @@ class Simulation:
         )
 
     def write(self, folder: str | Path) -> Path:
-        """Write the tables and the truth as files; each appears whole or not at all.
+        """Write the tables and the truth as files; each is written whole or not at all.
 
-        `participants.csv` and `<modality>.csv` are what a study would have. `effect.csv`, `reference_<kind>.csv` (where
-        there is a closed form) and `truth.npz` (see `Truth`) are what it would not. Numbers have 4 decimals.
+        `participants.csv` and `<modality>.csv` are the tables of a study. `effect.csv`, `reference_<kind>.csv` (with a
+        closed form) and `truth.npz` (see `Truth`) are the truth. Numbers have 4 decimals.
 
         Returns:
-            The folder, made if need be.
+            The folder, created if needed.
 
         Raises:
             InputError: When the folder is a file.
 
         Examples:
-            >>> simulate(healthy=200, patients=20, seed=1).write("demo_data")  # doctest: +SKIP
+            >>> from_scenario(healthy=200, patients=20, seed=1).write("demo_data")  # doctest: +SKIP
         """
         folder = Path(folder)
         if folder.exists() and not folder.is_dir():
-            raise InputError(str(folder), "a file", "a folder, new or old", "choose another name")
+            raise InputError(str(folder), "a file", "a folder, new or existing", "choose another name")
         folder.mkdir(parents=True, exist_ok=True)
         tables = {"participants": self.participants, **self.values, "effect": self.effect}
         for kind in KINDS:
             if self._has_closed_form:
                 tables[f"reference_{kind}"] = self.reference_z(kind)
-            else:  # one of an earlier cohort must not stand beside this one
+            else:  # remove one of an earlier cohort
                 (folder / f"reference_{kind}.csv").unlink(missing_ok=True)
         for name, frame in bar(tables.items(), "tables", unit="table"):
             atomic_write(folder / f"{name}.csv", frame.round(DECIMALS).to_csv(lineterminator="\n").encode())
         archive = io.BytesIO()
-        np.savez(archive, **self.truth.arrays())  # type: ignore[arg-type]  # the stub takes them for allow_pickle
+        np.savez(archive, **self.truth.arrays())  # type: ignore[arg-type]  # the stub reads them as allow_pickle
         atomic_write(folder / "truth.npz", archive.getvalue())
         return folder
 
 
-def simulate(scenario: Scenario | None = None, **changes: Any) -> Simulation:
+def from_scenario(scenario: Scenario | None = None, **changes: Any) -> Simulation:
     """A cohort with known truth.
 
     Args:
-        scenario: What it is like; None: the defaults of `Scenario`.
+        scenario: Its description; None: the defaults of `Scenario`.
         **changes: Fields of `Scenario` to change.
 
     Raises:
         InputError: On an unknown field, or a value out of range.
 
     Examples:
-        >>> cohort = simulate(healthy=100, patients=10, sites=2, effect="one_region", seed=3)
+        >>> cohort = from_scenario(healthy=100, patients=10, sites=2, effect="one_region", seed=3)
         >>> {m: frame.shape for m, frame in cohort.values.items()}
         {'cortical': (110, 24), 'subcortical': (110, 12), 'hippocampal': (110, 6)}
         >>> cohort.effect.abs().max(axis=1).groupby(cohort.participants["diagnosis"]).mean().to_dict()
@@ -172,17 +171,16 @@ def simulate(scenario: Scenario | None = None, **changes: Any) -> Simulation:
     scenario = replace(scenario or Scenario(), **changes)
     truth = Truth.draw(scenario)
     participants, severity = draw_people(scenario)
-    full = _plant(scenario, truth)
-    ill = severity[scenario.healthy :, None]
-    return measure(scenario, truth, participants, Planted(ill * full.latents, ill * full.regions))
+    full, severe = _plant(scenario, truth), severity[scenario.healthy :, None]
+    return measure(scenario, truth, participants, Planted(severe * full.latents, severe * full.regions))
 
 
 def draw_people(scenario: Scenario, spread: float = 0.0) -> tuple[pd.DataFrame, Floats]:
-    """Participants as in `Simulation`, the healthy first, and their severity, [n]: 0 healthy, 1 the last stage.
+    """Participants as in `Simulation`, healthy people first, and their severity, [n]: 0 healthy, 1 the last stage.
 
     Args:
-        scenario: What they are like.
-        spread: SD of the severity of the patients within a stage; it does not fall below 0.
+        scenario: Description of the cohort.
+        spread: SD of the severity of the patients within a stage; severity is at least 0.
 
     Examples:
         >>> people, severity = draw_people(Scenario(healthy=10, patients=4, stages={"MCI": 1, "AD": 1}))
@@ -194,9 +192,7 @@ def draw_people(scenario: Scenario, spread: float = 0.0) -> tuple[pd.DataFrame, 
     ids = pd.Index([f"sub-{i + 1:0{max(4, len(str(n)))}d}" for i in range(n)], name="participant_id", dtype=str)
     site_names = np.array([f"site-{k + 1}" for k in range(scenario.sites)])
     size = 1 / np.arange(1, scenario.sites + 1)
-    quota = np.cumsum([0.0, *scenario.stages.values()]) / sum(scenario.stages.values()) * patients
-    of_stage = np.diff(np.floor(quota + 0.5).astype(int))
-    stage = np.repeat(np.arange(stages + 1), [healthy, *of_stage])
+    stage = np.repeat(np.arange(stages + 1), [healthy, *quotas(scenario.stages.values(), patients)])
     participants = pd.DataFrame(
         {
             "age": _ages(scenario, rng.random(n)),
@@ -217,7 +213,7 @@ def draw_people(scenario: Scenario, spread: float = 0.0) -> tuple[pd.DataFrame, 
 
 
 def _ages(scenario: Scenario, uniform: Floats) -> Floats:
-    """Ages in the range, to a tenth of a year; those of patients are drawn towards its upper end."""
+    """Ages in the range, rounded to 0.1 years; ages of patients are shifted towards its upper limit."""
     low, high = scenario.age
     if scenario.age_shape == "normal":
         uniform = (ndtri(ndtr(-2) + uniform * (ndtr(2) - ndtr(-2))) + 2) / 4
@@ -227,13 +223,13 @@ def _ages(scenario: Scenario, uniform: Floats) -> Floats:
 
 
 def _plant(scenario: Scenario, truth: Truth) -> Planted:
-    """The effect of every patient at severity 1; patients of a subtype share theirs."""
+    """The effect of every patient at severity 1; it is the same for patients of one subtype."""
     rng, (d, total) = scenario.rng("effects"), truth.loadings.shape
     size = SIZES[scenario.effect] if scenario.effect_size is None else scenario.effect_size
     along = scenario.effect == "latent"
     places = scenario.latents if along else d
     many = 1 if along else max(1, round(SHARES[scenario.effect] * d))
-    if scenario.subtypes:  # the subtypes take turns in one random order: no place twice as long as there are enough
+    if scenario.subtypes:  # consecutive places of one random order: distinct as long as there are enough
         turns = (np.arange(scenario.subtypes)[:, None] * many + np.arange(many)) % places
         chosen = rng.permutation(places)[turns]
     else:
@@ -249,11 +245,11 @@ def _plant(scenario: Scenario, truth: Truth) -> Planted:
 
 
 def measure(scenario: Scenario, truth: Truth, participants: pd.DataFrame, planted: Planted) -> Simulation:
-    """Latents, noise, planted effects and gaps for these people.
+    """Draw latents, noise and missing cells of these people, and add the planted effects.
 
     Args:
-        scenario, truth: What the cohort is like.
-        participants: As `draw_people` gives them.
+        scenario, truth: Description and parameters of the cohort.
+        participants: Participants of `draw_people`.
         planted: Effects of the patients, who are the last rows.
     """
     n, (d, total), healthy = len(participants), truth.loadings.shape, scenario.healthy
@@ -276,7 +272,7 @@ def measure(scenario: Scenario, truth: Truth, participants: pd.DataFrame, plante
 
 
 def _noise(scenario: Scenario, n: int, d: int) -> Floats:
-    """Noise of SD 1, [n, d]."""
+    """Noise with SD 1, [n, d]."""
     rng, tails = scenario.rng("noise"), scenario.tails
     if tails is None:
         return rng.standard_normal((n, d))

@@ -11,32 +11,33 @@ from pyro_mmnorm.simulation.volumes import CENTRES, region_table
 __all__ = ["SPELLINGS", "Spelling", "spelled"]
 
 type Spelling = Literal["ukb", "adni"]
-"""Whose column names."""
+"""Study whose column names are used."""
 
 SPELLINGS: tuple[Spelling, ...] = get_args(Spelling.__value__)
 """The known spellings."""
 
-FIRST = 9_000_001  # an eid and a RID that nobody in the studies has
+FIRST = 9_000_001  # an eid and a RID that no person of the studies has
 UNEVEN = 0.1
 
 
 def spelled(
     spelling: Spelling, volumes: pd.DataFrame, people: pd.DataFrame, rng: np.random.Generator
 ) -> dict[str, pd.DataFrame]:
-    """File name -> a table of that study's people, in its column names.
+    """File name -> a table of the people of that study, with its column names.
 
     Ids run from 9,000,001 in the order of `people`.
 
     `ukb`: one table with `eid`, `31-0.0` (sex), `54-2.0` (centre), `21003-2.0` (age in whole years), `26521-2.0`
     (intracranial volume) and columns such as `26789-2.0`; regions that are sums over head and body of the hippocampus
-    stand as their parts. `adni`: `UCSFFSX.csv` with `RID`, `ST10CV` (intracranial volume) and columns such as `ST13CV`,
-    and `ADNIMERGE.csv` with who the people are. Visits have no dates. See ukb_adni.csv for which names are inferred.
+    are given by their parts. `adni`: `UCSFFSX.csv` with `RID`, `ST10CV` (intracranial volume) and columns such as
+    `ST13CV`, and `ADNIMERGE.csv` with the description of the people. Visits have no dates. The comments of
+    ukb_adni.csv list the inferred names.
 
     Args:
-        spelling: Which.
+        spelling: `ukb` or `adni`.
         volumes: mm3, [n, 115], columns in the order of `region_table`.
-        people: As `draw_volunteers` gives them, [n].
-        rng: For how a sum falls into parts.
+        people: Participants of `draw_volunteers`, [n].
+        rng: Generator of the shares of the parts of a sum.
 
     Raises:
         InputError: On another spelling.
@@ -62,7 +63,7 @@ def _attendance(people: pd.DataFrame) -> pd.DataFrame:
 
 
 def _fields(volumes: pd.DataFrame, rng: np.random.Generator) -> pd.DataFrame:
-    """A column a field, in the order of their numbers; the parts of a sum have shares that differ between people."""
+    """One column per field, in order of their numbers; the shares of the parts of a sum differ between people."""
     columns: dict[str, pd.Series] = {}
     for region, fields in zip(volumes, region_table()["ukb"], strict=True):
         parts = fields.split("+")

@@ -1,4 +1,4 @@
-"""Truth: the parameters that a simulated cohort comes from, and the exact z-scores that follow from them."""
+"""Truth: the parameters of a simulated cohort, and the exact z-scores that follow from them."""
 
 from dataclasses import dataclass, fields
 from typing import Any, Literal, Self
@@ -15,7 +15,7 @@ __all__ = ["Network", "ReferenceKind", "Truth", "conditional_z"]
 
 
 type ReferenceKind = Literal["normative", "reconstruction", "cross_modal"]
-"""Given the covariates alone; and given all other regions; and given the other modalities."""
+"""z given the covariates alone, also given all other regions, or also given the other modalities."""
 
 MOMENT_DRAWS = 20_000
 CHUNK = 8192
@@ -47,26 +47,26 @@ class Network:
 
 @dataclass(frozen=True, kw_only=True)
 class Truth:
-    r"""The parameters of a simulated cohort; d regions in the order of the modalities, K latents, S sites.
+    r"""The parameters of a simulated cohort: d regions in the order of the modalities, K latents, S sites.
 
     .. math:: m_j(c) = \mu_j + s_j (\alpha_j t + \beta_j (t^2 - \tfrac13) + \gamma_j (\text{male} - \tfrac12)
         + \delta_{j, \text{site}}), \qquad r(c) = g^{t / 2}\, \rho_{\text{site}}
 
-    with t the age, moved to -1 for the youngest and 1 for the oldest.
+    with t the age, scaled to -1 for the lowest and 1 for the highest age.
 
     Args:
         modality, region: Names, [d] each.
-        mean, sd: mu and s, in the unit of the tables (as if mm^3), [d] each; s is a tenth of mu, so that values are
-            all but never negative.
-        loadings: w in units of s, [d, K]; the common factor, where there is one, is the last column. In a nonlinear
+        mean, sd: mu and s, in the unit of the tables (nominal mm^3), [d] each; s is a tenth of mu, so that negative
+            values are very rare.
+        loadings: w in units of s, [d, K]; the common factor, if there is one, is the last column. In a nonlinear
             scenario the others are the limit of the network at steepness 0.
         noise_sd: psi in units of s, [d].
         age_slope, age_bend, sex: alpha, beta and gamma in units of s, [d] each.
         site_shift: delta in units of s, [S, d].
         site_scale: rho, [S].
-        age: Youngest and oldest, in years.
+        age: Lowest and highest age, in years.
         age_growth: g.
-        network: What the latents but the common factor go through; None: `loadings`.
+        network: Transformation of the latents except the common factor; None: `loadings`.
     """
 
     modality: NDArray[np.str_]
@@ -97,11 +97,7 @@ class Truth:
         labels = [(m, name) for m, names in scenario.names.items() for name in names]
         modality, region = (np.array(column, dtype=str) for column in zip(*labels, strict=True))
         d, sites, common = len(labels), scenario.sites, scenario.common_factor
-        inner, bias, outer = (
-            rng.standard_normal((k, 4 * k)),
-            rng.standard_normal(4 * k),
-            rng.standard_normal((4 * k, d)),
-        )
+        inner, bias, outer = (rng.standard_normal(shape) for shape in ((k, 4 * k), 4 * k, (4 * k, d)))
         inner /= np.linalg.norm(inner, axis=0)
         communality = (1 - common) * rng.uniform(0.3, 0.7, d)
         loadings = (inner @ outer).T
@@ -141,7 +137,7 @@ class Truth:
         return [f"site-{k + 1}" for k in range(len(self.site_scale))]
 
     def signal(self, z: Floats) -> Floats:
-        """What the latents, [n, K], add to every region, in units of the marginal SD given the covariates, [n, d]."""
+        """Contribution of the latents, [n, K], to every region, in marginal SD given the covariates, [n, d]."""
         if self.network is None:
             return z @ self.loadings.T
         k = len(self.network.inner)
@@ -151,7 +147,7 @@ class Truth:
         """Mean and SD of every region for people of that age, sex and site, in the unit of the tables, [n, d] each.
 
         Raises:
-            InputError: On a sex other than F and M, or a site that is none of `sites`.
+            InputError: On a sex other than F and M, or a site that is not among `sites`.
 
         Examples:
             >>> people = pd.DataFrame({"age": [45.0, 82.0], "sex": ["F", "M"], "site": "site-1"})
@@ -173,7 +169,7 @@ class Truth:
         return self.mean + self.sd * shift, self.sd * scale
 
     def arrays(self) -> dict[str, NDArray[Any]]:
-        """Everything by name, those of the network as `network_<name>`."""
+        """All parameters by name; those of the network as `network_<name>`."""
         own = {f.name: np.asarray(getattr(self, f.name)) for f in fields(self) if f.name != "network"}
         if self.network is None:
             return own
@@ -183,7 +179,7 @@ class Truth:
 def _network(
     steepness: float, inner: Floats, bias: Floats, outer: Floats, communality: Floats, latents: Floats
 ) -> Network:
-    """The network whose output has the variances `communality`, by its moments over draws of the latents."""
+    """The network with output variances `communality`, from moments over draws of the latents."""
     hidden = np.tanh(steepness * (latents @ inner + bias))
     variance = np.einsum("hj,hg,gj->j", outer, np.cov(hidden, rowvar=False), outer)
     scaled = outer * np.sqrt(communality / variance)
@@ -195,14 +191,14 @@ def conditional_z(deviation: Floats, truth: Truth, kind: ReferenceKind) -> Float
 
     With the observed block of the precision :math:`P = (W W^\top + \Psi)^{-1}`, `reconstruction` is
     :math:`(P x)_j / \sqrt{P_{jj}}`, which equals the z of region j given all other observed regions. `cross_modal` is
-    the z given the observed regions of the other modalities, and `normative` given none. All come from the posterior of
-    the latents, of precision :math:`I + W^\top \Psi^{-1} W` over the cells that are given, so every person may lack
-    other cells.
+    the z given the observed regions of the other modalities, and `normative` given none. They are computed from the
+    posterior of the latents, with precision :math:`I + W^\top \Psi^{-1} W` over the given cells, so that the missing
+    cells may differ between people.
 
     Args:
         deviation: (x - mean) / SD given the covariates, NaN where not observed, [n, d].
-        truth: Its linear-Gaussian part is used.
-        kind: Which z.
+        truth: Parameters; only the linear-Gaussian part is used.
+        kind: Kind of z.
 
     Returns:
         z, NaN where not observed, [n, d].
@@ -221,6 +217,7 @@ def conditional_z(deviation: Floats, truth: Truth, kind: ReferenceKind) -> Float
 
 def _given_all_others(deviation: Floats, truth: Truth) -> Floats:
     given = np.isfinite(deviation)
+    # Given all observed cells; the cell itself is then removed in closed form, (x - E) / sqrt(noise - variance of W z).
     expected, variance = _posterior_predictive(deviation, given, truth)
     z = np.full_like(deviation, np.nan)
     z[given] = (deviation - expected)[given] / np.sqrt((truth.noise_sd**2 - variance)[given])
@@ -239,8 +236,10 @@ def _given_other_modalities(deviation: Floats, truth: Truth) -> Floats:
 def _posterior_predictive(deviation: Floats, given: NDArray[np.bool_], truth: Truth) -> tuple[Floats, Floats]:
     """Mean and variance of W z given the cells where `given` is True, [n, d] each."""
     w, (d, k) = truth.loadings, truth.loadings.shape
+    # Posterior covariance of the latents: (I + W' diag(weight) W)^-1, with weight 0 for cells that are not given.
     weight = given / truth.noise_sd**2
     squares = (w[:, :, None] * w[:, None, :]).reshape(d, k * k)
     covariance = np.linalg.inv(np.eye(k) + (weight @ squares).reshape(-1, k, k))
+    # Posterior mean, then mean and variance of W z.
     loc = np.einsum("nkl,nl->nk", covariance, (weight * np.where(given, deviation, 0.0)) @ w)
     return loc @ w.T, covariance.reshape(-1, k * k) @ squares.T

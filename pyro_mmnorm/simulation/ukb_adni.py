@@ -1,4 +1,4 @@
-"""A cohort like UK Biobank and ADNI together: two studies, real region names, volumes in mm3, made-up people."""
+"""Simulated cohort like UK Biobank and ADNI combined: two studies, real region names, volumes in mm3."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 import pandas as pd
 
-from pyro_mmnorm.core.errors import InputError, check_known
+from pyro_mmnorm.core.errors import check_known
 from pyro_mmnorm.core.files import atomic_write
 from pyro_mmnorm.core.typing import Floats
 from pyro_mmnorm.simulation.people import GROUPS, SCORES, STAGES, draw_volunteers
-from pyro_mmnorm.simulation.scenario import Scenario
+from pyro_mmnorm.simulation.scenario import Scenario, check_values
 from pyro_mmnorm.simulation.simulated import DECIMALS, Planted, Simulation, measure
 from pyro_mmnorm.simulation.spellings import Spelling, spelled
 from pyro_mmnorm.simulation.truth import ReferenceKind
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["EffectClass", "UkbAdni", "ukb_adni"]
 
 type EffectClass = Literal["local", "along"]
-"""Beside normal variation, or along it."""
+"""Effect in the regions themselves, or along normal variation."""
 
 DIRECTIONS = {
     "typical": (("hippocampus", -5.0), ("medial", -4.0), ("temporal", -4.0), ("fluid", 4.0), ("common", -3.0)),
@@ -31,19 +31,19 @@ DIRECTIONS = {
     "sparing": (("parietal", -6.0), ("temporal", -4.0), ("frontal", -4.0), ("fluid", 4.0), ("common", -3.0)),
 }
 LATENT_STEP = 3.0
-CHUNK = 1024  # people whose exact z are worked out at once: the latents are many
+CHUNK = 1024  # people whose exact z are computed at once: there are many latents
 
 
 @dataclass(frozen=True, kw_only=True)
 class UkbAdni(Simulation):
-    """A simulated cohort of two studies and the truth about it.
+    """A simulated cohort of two studies and its truth.
 
-    What differs from `Simulation`:
+    Differences from `Simulation`:
 
     Args:
         values: modality -> frame [n, regions], mm3; NaN where the cell is missing, and 0.0 where FreeSurfer failed.
-        participants: As `draw_volunteers` gives them.
-        effect: In units of the SD of the log volume given age, sex, site and intracranial volume, [n, d].
+        participants: Participants of `draw_volunteers`.
+        effect: Planted effect in SD of the log volume given age, sex, site and intracranial volume, [n, d].
         truth: The parameters of the log volumes, a `VolumeTruth`.
         hidden: severity, subtype and effect_class (`local` or `along` normal variation, '' for controls), [n].
     """
@@ -51,9 +51,9 @@ class UkbAdni(Simulation):
     hidden: pd.DataFrame
 
     def reference_z(self, kind: ReferenceKind) -> pd.DataFrame:
-        """The exact z-score of every observed cell given also the intracranial volume, see `Simulation.reference_z`.
+        """The exact z-score of every observed cell, also given the intracranial volume; see `Simulation.reference_z`.
 
-        Only with `tails=None`: with the usual heavy tails there is no closed form.
+        Only with `tails=None`: the default heavy tails have no closed form.
 
         Raises:
             InputError: As `Simulation.reference_z`.
@@ -67,7 +67,7 @@ class UkbAdni(Simulation):
         return pd.concat([self._logs(part).reference_z(kind) for part in rows])
 
     def _logs(self, rows: np.ndarray) -> Simulation:
-        """Some people with log volumes, which are linear and, without heavy tails, Gaussian."""
+        """Log volumes of some people, which are linear and, without heavy tails, Gaussian."""
         return Simulation(
             scenario=self.scenario,
             values={m: frame.iloc[rows].where(frame > 0).transform(np.log) for m, frame in self.values.items()},
@@ -79,8 +79,8 @@ class UkbAdni(Simulation):
     def to_cohort(self) -> "Cohort":
         """The same people as a `Cohort` for the two-step study: trained on UK Biobank, calibrated and tested on ADNI.
 
-        Covariates are age, sex and intracranial volume. Sites are not among them: those of ADNI are unknown in
-        training, and the calibration on ADNI's controls takes up the shift between the studies.
+        Covariates are age, sex and intracranial volume. Sites are not among them: those of ADNI are absent from
+        training, and the calibration on ADNI's controls removes the shift between the studies.
 
         Raises:
             InputError: As `Cohort.from_frames`.
@@ -106,7 +106,7 @@ class UkbAdni(Simulation):
         )
 
     def spelled(self, spelling: Spelling) -> dict[str, pd.DataFrame]:
-        """File name -> a table of one study's people in its own column names, see `spellings.spelled`.
+        """File name -> a table of one study with its own column names; see `spellings.spelled`.
 
         Raises:
             InputError: On a spelling other than `ukb` and `adni`.
@@ -120,7 +120,7 @@ class UkbAdni(Simulation):
         return spelled(spelling, volumes, self.participants, self.scenario.rng("missing").spawn(2)[1])
 
     def write(self, folder: str | Path, *, spelling: Spelling | None = None) -> Path:
-        """Write the tables and the truth as `Simulation.write`, `hidden.csv`, and on request the tables of `spelled`.
+        """Write the tables and the truth as `Simulation.write`, `hidden.csv`, and optionally the tables of `spelled`.
 
         Raises:
             InputError: When the folder is a file, or on an unknown spelling.
@@ -147,39 +147,39 @@ def ukb_adni(
     failures: float = 0.001,
     missing: float = 0.002,
 ) -> UkbAdni:
-    r"""A cohort like UK Biobank and ADNI together, with known truth.
+    r"""A cohort like UK Biobank and ADNI combined, with known truth.
 
     64 cortical, 35 subcortical and 16 hippocampal volumes of people of UK Biobank (45 to 82 years), of ADNI's controls
-    and of its patients (55 to 91 years; SMC, EMCI, LMCI and AD as 106, 312, 263 and 181). See `VolumeTruth` for how a
-    volume comes about, `region_table` for the regions and `draw_volunteers` for the people. Log volumes follow age
-    along a parabola, sex, intracranial volume by a power, study and site (location and scale); they share a common
-    factor (negative in fluid), a factor per system of neighbours and one per pair of sides.
+    and of its patients (55 to 91 years; SMC, EMCI, LMCI and AD in proportions 106, 312, 263 and 181). See `VolumeTruth`
+    for the model of a volume, `region_table` for the regions and `draw_volunteers` for the people. Log volumes depend
+    on age (a parabola), sex, intracranial volume (a power), study and site (location and scale); they share a common
+    factor (negative in fluid), one factor per system of neighbouring regions and one per pair of sides.
 
-    Patients differ by severity, which overlaps between stages, and by one of three subtypes: typical, limbic, or
-    sparing the hippocampus. The effect is severity times the profile of the subtype: in the regions themselves
-    (`local`), or of 3 SD along a direction of the latents (`along` normal variation), never both. Controls have none:
-    whether some of ADNI's controls are ill without knowing it is left out.
+    Patients differ in severity, which overlaps between stages, and in subtype: typical, limbic, or sparing the
+    hippocampus. The effect is severity times the profile of the subtype, either in the regions themselves (`local`) or
+    3 SD along a direction of the latents (`along` normal variation). Controls have no effect: undiagnosed disease in
+    some of ADNI's controls is not simulated.
 
-    Means, spreads and correlations are measured where open data hold them; much else is a plausible round figure. The
-    cohort shows what a program does, and nothing about disease.
+    Means, SDs and correlations are measured in open data if available; many others are plausible round numbers. The
+    cohort shows how a program works, and nothing about disease.
 
     Args:
-        healthy: People of UK Biobank.
-        controls, patients: Of ADNI.
+        healthy: Number of people of UK Biobank.
+        controls, patients: Numbers of people of ADNI.
         seed: The same seed gives the same cohort. The truth does not depend on the number of people.
         effect: `local`, or `along` normal variation.
-        patchiness: SD of the log of what a region of one patient loses beside the profile (`local` only). With 0 both
-            sides and all neighbours shrink alike, which comes close to normal variation: with the exact model the
+        patchiness: SD over regions of the log ratio of a patient's effect to the profile (`local` only). With 0 both
+            sides and all neighbours change alike, which is close to normal variation: with the exact model the
             correlation of planted effect and `reconstruction` z is then .11, with 0.5 .25, and .03 for `along`.
         tails: Degrees of freedom of the noise of a region; None: Gaussian, for which `reference_z` is exact.
-        failures: Chance that a cell that is not missing is 0.0, as FreeSurfer writes for a region it did not find.
-        missing: Chance that a cell is missing. Both rates are round figures of ours.
+        failures: Probability that a cell that is not missing is 0.0, which FreeSurfer writes for a region not found.
+        missing: Probability that a cell is missing. Both rates are round numbers of ours.
 
     Raises:
         InputError: On a value out of range.
 
     References:
-        Kumar, Payne & Sotiras, mmNormVAE (the poster that this package follows; see CITATION.cff); ukb_adni.csv tells
+        Kumar, Payne & Sotiras, mmNormVAE (the poster that this package follows; see CITATION.cff); ukb_adni.csv lists
         the source of every number of the regions.
 
     Examples:
@@ -190,16 +190,14 @@ def ukb_adni(
         True
     """
     check_known("effect", effect, get_args(EffectClass.__value__))
-    rules = {
-        "healthy": (healthy, healthy >= 0, "a whole number from 0 on"),
-        "controls": (controls, controls >= 0, "a whole number from 0 on"),
-        "patchiness": (patchiness, 0 <= patchiness < np.inf, "a number from 0 on"),
-        "failures": (failures, 0 <= failures < 1, "a share from 0 to below 1"),
-        "missing": (missing, 0 <= missing < 1, "a share from 0 to below 1"),
+    rules: dict[str, tuple[object, bool, str]] = {
+        "healthy": (healthy, healthy >= 0, "a whole number of at least 0"),
+        "controls": (controls, controls >= 0, "a whole number of at least 0"),
+        "patchiness": (patchiness, 0 <= patchiness < np.inf, "a number of at least 0"),
+        "failures": (failures, 0 <= failures < 1, "a share of at least 0 and below 1"),
+        "missing": (missing, 0 <= missing < 1, "a share of at least 0 and below 1"),
     }
-    for name, (got, fine, expected) in rules.items():
-        if not fine:
-            raise InputError(f"ukb_adni: {name}", repr(got), expected, f"mend {name}")
+    check_values("ukb_adni", rules)
     table = region_table()
     scenario = Scenario(
         healthy=healthy + controls,
@@ -218,10 +216,10 @@ def ukb_adni(
     participants, hidden = draw_volunteers(scenario, controls)
     planted = _planted(truth, hidden.iloc[healthy + controls :], effect, patchiness, scenario.rng("effects"))
     drawn = measure(scenario, truth, participants, planted)
-    lost = scenario.rng("missing").spawn(1)[0]
+    failed = scenario.rng("missing").spawn(1)[0]
     return UkbAdni(
         scenario=scenario,
-        values={m: _with_failures(log.transform(np.exp), failures, lost) for m, log in drawn.values.items()},
+        values={m: _with_failures(log.transform(np.exp), failures, failed) for m, log in drawn.values.items()},
         participants=participants,
         effect=drawn.effect,
         truth=truth,
@@ -230,7 +228,7 @@ def ukb_adni(
 
 
 def _with_failures(volumes: pd.DataFrame, share: float, rng: np.random.Generator) -> pd.DataFrame:
-    """0.0 in some of the cells that are not missing."""
+    """The volumes with 0.0 in a share of the cells that are not missing."""
     return volumes.mask(volumes.notna() & (rng.random(volumes.shape) < share), 0.0)
 
 
@@ -240,8 +238,8 @@ def _planted(
     """Severity times the profile or the direction of the subtype."""
     severity = hidden["severity"].to_numpy()[:, None]
     if effect == "along":
-        way = {name: LATENT_STEP * truth.direction(weights) for name, weights in DIRECTIONS.items()}
-        latents = severity * _rows(way, hidden["subtype"])
+        steps = {name: LATENT_STEP * truth.direction(weights) for name, weights in DIRECTIONS.items()}
+        latents = severity * _rows(steps, hidden["subtype"])
         return Planted(latents, np.zeros((len(hidden), len(truth.region))))
     profile = {name: region_table()[name].to_numpy(float) for name in DIRECTIONS}
     uneven = np.exp(patchiness * rng.standard_normal((len(hidden), len(truth.region))) - patchiness**2 / 2)
@@ -249,6 +247,6 @@ def _planted(
     return Planted(np.zeros((len(hidden), truth.loadings.shape[1])), regions)
 
 
-def _rows(of: dict[str, Floats], subtype: pd.Series) -> Floats:
-    """A row for everybody."""
-    return np.array(list(of.values()))[pd.Index(of).get_indexer(pd.Index(subtype))]
+def _rows(profiles: dict[str, Floats], subtype: pd.Series) -> Floats:
+    """The profile of every person by subtype, [n, ...]."""
+    return np.array(list(profiles.values()))[pd.Index(profiles).get_indexer(pd.Index(subtype))]

@@ -1,4 +1,4 @@
-"""Volumes: the regions of the UK Biobank and ADNI cohort, and the distribution that their volumes are drawn from."""
+"""Volumes: the regions of the UK Biobank and ADNI cohort, and the distribution of their volumes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,24 +17,24 @@ from pyro_mmnorm.simulation.truth import Truth
 __all__ = ["ADNI_SITES", "AGE", "CENTRES", "ICV", "SYSTEMS", "VolumeTruth", "factor_loadings", "region_table"]
 
 AGE = (45.0, 91.0)
-"""Youngest and oldest of both studies together, in years."""
+"""Lowest and highest age of both studies, in years."""
 
 ICV = 1.53e6
-"""Intracranial volume, mm3, at which the regions have the means of the table."""
+"""Intracranial volume in mm3 for which the means of the table hold."""
 
 CENTRES = {"ukb-cheadle": 11025, "ukb-reading": 11026, "ukb-newcastle": 11027}
-"""Imaging centres of UK Biobank, and how field 54 codes them."""
+"""Imaging centres of UK Biobank -> their codes in field 54."""
 
 ADNI_SITES = tuple(f"adni-{k:03d}" for k in range(1, 31))
-"""Sites of ADNI: fewer than there are, since a simulated site should hold some people."""
+"""Sites of ADNI: fewer than in the study, so that every simulated site has some people."""
 
 SYSTEMS = (
     "frontal", "parietal", "temporal", "medial", "occipital", "cingulate", "deep", "white", "cerebellum", "fluid",
     "hippocampus",
 )  # fmt: skip
-"""Groups of neighbours that vary together: one factor each."""
+"""Groups of correlated neighbouring regions, with one factor each."""
 
-# Shifts between scanners and software, in SD of a region: round figures, from no publication.
+# Shifts between scanners and software, in SD of a region: round numbers, from no publication.
 STUDY_SHIFT, STUDY_SCALE = 0.35, 1.1
 SITE_SHIFT, SITE_SCALE = {"ukb": 0.05, "adni": 0.15}, {"ukb": 0.02, "adni": 0.05}
 AGE_GROWTH = 1.25
@@ -43,12 +43,11 @@ LEAST_NOISE = 0.05
 
 @cache
 def region_table() -> pd.DataFrame:
-    """The 115 regions, [115, 19]: names, volumes, age curves, atrophy, field names; ukb_adni.csv tells the sources.
+    """The 115 regions, [115, 19]: names, volumes, age curves, atrophy, field names; ukb_adni.csv lists the sources.
 
-    The 35 of aseg are those that UK Biobank and ADNI both have, without the whole hippocampus (its subfields are a
-    modality of their own, and measures that are sums of one another must not stand side by side), choroid plexus,
-    vessels and fifth ventricle. The 8 subfields a side are those of ADNI's tables, the fissure among them; UK Biobank's
-    are sums over head and body.
+    The 35 of aseg are in both UK Biobank and ADNI. The whole hippocampus is excluded, since it is the sum of its
+    subfields, which are a modality of their own; so are choroid plexus, vessels and fifth ventricle. The 8 subfields
+    per side are those of ADNI's tables, including the fissure; UK Biobank's are sums over head and body.
 
     Examples:
         >>> region_table().groupby("modality", sort=False).size().to_dict()
@@ -62,7 +61,7 @@ def region_table() -> pd.DataFrame:
 def factor_loadings(table: pd.DataFrame) -> Floats:
     """Loadings on a factor per system, a factor per pair of sides, and the common factor as the last column, [d, K].
 
-    Regions of a pair correlate by `twin`, as far as the shared factors leave room; the noise keeps at least 5 % of the
+    The correlation of a pair is `twin`, within the limits of the other factors; the noise has at least 5 % of the
     variance.
 
     Examples:
@@ -81,19 +80,19 @@ def factor_loadings(table: pd.DataFrame) -> Floats:
 
 
 def _members(labels: pd.Series, names: list[str]) -> NDArray[np.bool_]:
-    """True where a region is of that name, [d, names]."""
+    """True where the label of a region is that name, [d, names]."""
     return labels.to_numpy(str)[:, None] == np.array(names)
 
 
 @dataclass(frozen=True, kw_only=True)
 class VolumeTruth(Truth):
-    r"""The parameters of log volumes; those of `Truth`, in log mm3, and two more.
+    r"""The parameters of log volumes: those of `Truth`, in log mm3, and two more.
 
     .. math:: \log x_{ij} = m_j(c_i) + \theta_j \log(\mathrm{ICV}_i / 1.53\,10^6)
         + s_j\, r(c_i)\, (w_j^\top z_i + \psi_j \varepsilon_{ij} + e_{ij})
 
-    So volumes are positive, ventricles are skewed, head size acts by a power, and an effect of -1 in a region of
-    s = 0.1 is a loss of a tenth.
+    Volumes are therefore positive, ventricles are skewed, head size acts as a power, and an effect of -1 in a region
+    with s = 0.1 is a loss of a tenth.
 
     Args:
         site: Names of the sites, [S].
@@ -168,7 +167,7 @@ class VolumeTruth(Truth):
         return mean + self.icv * head, sd
 
     def direction(self, weights: Sequence[tuple[str, float]]) -> Floats:
-        """Latents of length 1 along the factors of some systems and `common`, [K].
+        """Latents of length 1 along the factors of some systems and the common factor, [K].
 
         Examples:
             >>> VolumeTruth.draw(Scenario()).direction([("fluid", 3.0), ("common", -4.0)])[[9, -1]].tolist()
@@ -185,7 +184,7 @@ def _numbers(table: pd.DataFrame, column: str) -> Floats:
 
 
 def _age_curve(table: pd.DataFrame) -> tuple[Floats, Floats, Floats]:
-    """Level, slope and bend of the log volume in t, the age from -1 to 1, by the parabola with the table's slopes."""
+    """Level, slope and curvature of the log volume in t, the age scaled to -1..1, with the slopes of the table."""
     middle, half = sum(AGE) / 2, (AGE[1] - AGE[0]) / 2
     early, late = _numbers(table, "slope_60") / 100, _numbers(table, "slope_75") / 100
     curve = (late - early) / 15

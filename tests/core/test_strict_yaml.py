@@ -9,9 +9,9 @@ from pyro_mmnorm.core.strict_yaml import load_tree
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("seed: 1\nout: x\nseed: 2", r"here: key 'seed' stands twice .*line 3"),
-        ("a: {b: {tables: [a.csv], 'tables': [b.csv]}}", r"here: key 'tables' stands twice"),
-        ("data: [", r"expected YAML. Mend the line named"),
+        ("seed: 1\nout: x\nseed: 2", r"here: key 'seed' occurs twice .*line 3"),
+        ("a: {b: {tables: [a.csv], 'tables': [b.csv]}}", r"here: key 'tables' occurs twice"),
+        ("data: [", r"expected YAML. Correct that line"),
         ("? [a]\n: 2", r"unhashable key"),
         ("a: !!python/name:os.system", r"could not determine a constructor"),
         ("3", r"here: int at the top; expected a mapping with the key data"),
@@ -49,7 +49,7 @@ def test_overrides_are_read_as_yaml_and_make_their_way():
     [
         ("seed", r"--set seed: no key=value; expected key.path=value"),
         ("=3", r"--set =3: no key=value"),
-        ("seed.x=3", r"--set seed.x=3: 'seed' holds a value; expected a mapping"),
+        ("seed.x=3", r"--set seed.x=3: 'seed' is a value; expected a mapping"),
         ("model.hidden=[8", r"expected YAML"),
     ],
 )

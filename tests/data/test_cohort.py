@@ -140,7 +140,7 @@ def test_a_person_without_any_observed_region_is_set_aside():
         frame.iloc[4, :-1] = np.nan
     cohort = admit(values)
     assert "sub-004" not in cohort.ids
-    assert cohort.notes[-1] == "1 subject without any observed region set aside: 'sub-004'"
+    assert cohort.notes[-1] == "1 subject without any observed region excluded: 'sub-004'"
 
 
 def test_flags_and_missing_covariates_set_aside():
@@ -149,8 +149,8 @@ def test_flags_and_missing_covariates_set_aside():
     cohort = admit(participants=participants, exclude_subjects={"flag": ["true"]}, missing_covariates="set_aside")
     assert len(cohort) == N - 3
     assert cohort.notes[:2] == (
-        "1 reference and 1 other subjects set aside by flag",
-        "1 subject without age set aside: 'sub-003'",
+        "1 reference and 1 other subjects excluded by flag",
+        "1 subject without age excluded: 'sub-003'",
     )
 
 
@@ -194,7 +194,7 @@ def test_everybody_can_be_healthy():
     [
         ({"id": "participant"}, r"participants: id column 'participant' is absent; .*Did you mean 'participant_id'"),
         ({"covariates": {"age": "cubic"}}, r"covariate 'age': 'cubic'"),
-        ({"covariates": {"diagnosis": ("dx", "category")}}, r"covariate 'diagnosis': column 'dx', which tells"),
+        ({"covariates": {"diagnosis": ("dx", "category")}}, r"covariate 'diagnosis': column 'dx', which defines"),
         ({"reference": ("dx", ["HC"])}, r"reference column 'dx': no subject with 'HC'; .*'AD', 'CN', 'MCI'"),
         ({"groups": ("dx", ["CN", "AD"])}, r"groups column 'dx': group 'MCI', such as for 'sub-058'"),
         ({"scores": {"MMSE": "better"}}, r"score 'MMSE': 'better'"),
@@ -202,7 +202,7 @@ def test_everybody_can_be_healthy():
         ({"split": (0.5, 0.4)}, r"split: 6 train, 29 calibrate, 23 test, 12 target"),
         ({"split": "sex"}, r"split column 'sex': values 'F', 'M'|split column 'sex': values 'M', 'F'"),
         ({"exclude_subjects": {"flags": [True]}}, r"column 'flags' is absent; .*Did you mean 'flag'"),
-        ({"exclude_subjects": {"sex": ["F", "M"]}}, r"participants: nobody left"),
+        ({"exclude_subjects": {"sex": ["F", "M"]}}, r"participants: no subject left"),
         ({"missing_covariates": "drop"}, r"missing_covariates: 'drop'"),
         ({"everyone": "train"}, r"everyone: 'train'; expected one of None, target"),
         ({"include": {"thicknes": ["*"]}}, r"include: 'thicknes'; .*Did you mean 'thickness'"),
@@ -218,7 +218,7 @@ def test_what_cannot_be_used_is_refused(changes, message):
 def test_a_coded_diagnosis_is_refused_as_a_covariate():
     participants = people().assign(code=lambda p: (p["dx"] != "CN").astype(int), stage=lambda p: p["dx"].str.lower())
     for column, kind in (("code", "linear"), ("code", "category"), ("stage", "category")):
-        with pytest.raises(InputError, match=f"covariate '{column}': values that tell the reference subjects"):
+        with pytest.raises(InputError, match=f"covariate '{column}': values that are one to one with the reference"):
             admit(participants=participants, covariates={column: kind})
 
 
@@ -232,9 +232,7 @@ def test_an_empty_diagnosis_is_refused_in_training_but_not_in_new_people():
 
 @pytest.mark.parametrize("name", ["", "a.b", "1st", "left hippocampus"])
 def test_modalities_need_a_plain_name(name):
-    with pytest.raises(
-        InputError, match=r"a name that cannot be used; expected a letter, then letters, digits, _ and -"
-    ):
+    with pytest.raises(InputError, match=r"an invalid name; expected a letter, then letters, digits, _ and -"):
         admit({name: tables()["volume"]})
 
 
@@ -242,7 +240,7 @@ def test_a_cohort_needs_a_modality_and_observed_regions():
     with pytest.raises(InputError, match=r"values: no modality"):
         Cohort.from_frames({}, people(), id="participant_id")
     empty = {"volume": tables()["volume"].assign(**{"Left-Hippocampus": np.nan, "Right-Hippocampus": ""})}
-    with pytest.raises(InputError, match=r"participants: nobody with an observed region"):
+    with pytest.raises(InputError, match=r"participants: no subject with an observed region"):
         admit(empty, everyone="target")
 
 
@@ -259,7 +257,7 @@ def test_a_cohort_is_frozen_and_of_one_set_of_people():
     cohort = admit()
     with pytest.raises(dataclasses.FrozenInstanceError):
         cohort.split = cohort.group
-    with pytest.raises(InputError, match=r"cohort: group: other rows than the covariates"):
+    with pytest.raises(InputError, match=r"cohort: group: rows that differ from the covariates"):
         dataclasses.replace(cohort, group=cohort.group.iloc[::-1])
     assert dataclasses.replace(cohort, adjust=pd.DataFrame()).train.adjust.shape == (34, 0)
 

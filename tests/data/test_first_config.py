@@ -57,7 +57,7 @@ def test_a_usual_study_needs_no_hand(study, tmp_path):
     assert cohort.groups == ("Healthy Control", "MCI", "AD")
     assert len(cohort) == 78  # one has no age, one no diagnosis
     assert list(cohort.values["volumes"]) == ["Left-Hippocampus", "Right-Hippocampus"]
-    assert told[:2] == ["clinical.tsv: who the people are, 80 of them, ids in 'Subject ID'",
+    assert told[:2] == ["clinical.tsv: table of 80 people, ids in 'Subject ID'",
                         "aparc_thickness: 6 regions, 80 of 80 people"]  # fmt: skip
     assert "volumes: 2 regions, 79 of 80 people" in told
 
@@ -114,7 +114,7 @@ def test_what_cannot_be_used_is_refused(study, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(InputError, match="0 tables"):
         first_config(tmp_path / "empty", "my.yaml")
-    with pytest.raises(InputError, match="no table that tells age, sex or diagnosis"):
+    with pytest.raises(InputError, match="no table with age, sex or diagnosis"):
         first_config(study / "fs", "my.yaml")
     alone = tmp_path / "alone"
     alone.mkdir()

@@ -76,7 +76,7 @@ def test_a_column_is_found_once_or_refused():
     assert column_of(frame, "age", "people").tolist() == [70]
     with pytest.raises(InputError, match=r"people: column 'Agee' is absent; .*'age', 'dx', 'dx'. Did you mean 'age'"):
         column_of(frame, "Agee", "people")
-    with pytest.raises(InputError, match=r"column 'dx' stands 2 times"):
+    with pytest.raises(InputError, match=r"column 'dx' occurs 2 times"):
         column_of(frame, "dx", "people")
 
 
@@ -109,7 +109,7 @@ def test_ids_keep_their_zeros_and_numbers_lose_their_point():
             "Subject_",
             r"id column 'Subject_' is absent; .* columns are 'subject'.*'subject'",
         ),
-        (pd.DataFrame({"x": [1]}), None, r"t: rows that are only numbered"),
+        (pd.DataFrame({"x": [1]}), None, r"t: rows without ids"),
         (pd.DataFrame({"id": ["a", "", None]}), "id", r"t: 2 rows without an id"),
         (pd.DataFrame({"id": ["b", "a", " a", "b"]}), "id", r"t: duplicated ids 'a', 'b'"),
     ],

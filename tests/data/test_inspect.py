@@ -79,7 +79,7 @@ def test_problems_are_told_in_sentences(inspection):
     told = "\n".join(inspection.problems)
     assert "covariate 'site': 'C' has no training control but 5 other subjects, who cannot be scored" in told
     assert re.search(r"covariate 'age': \d+ subjects? outside the training range [\d.]+ to [\d.]+: 's", told)
-    assert "modality 'thickness': 1 size of exactly 0, as FreeSurfer writes for a failed parcel: 'insula'" in told
+    assert "modality 'thickness': 1 value of exactly 0, which FreeSurfer writes for a failed parcel: 'insula'" in told
     assert "covariate 'eTIV': 1 implausible intracranial volume, such as 12160 of 's79'" in told
 
 

@@ -32,8 +32,8 @@ def test_rows_are_joined_by_id_and_sorted():
     np.testing.assert_array_equal(tables["area"]["insula"], [1, np.nan, 3])  # b has no row: not observed
     np.testing.assert_array_equal(tables["thickness"]["insula"], [1.1, 2.2, np.nan])
     assert notes == [
-        "modality 'area': 2 rows without a participant set aside: 'x', 'y'",
-        "1 participant without a row in any modality set aside: 'd'",
+        "modality 'area': 2 rows without a participant excluded: 'x', 'y'",
+        "1 participant without a row in any modality excluded: 'd'",
     ]
 
 
@@ -74,7 +74,7 @@ def test_flags_set_subjects_aside_with_a_note():
     healthy = frame["dx"] == "CN"
     assert excluded(frame, healthy, {"flag": [True]}, notes).tolist() == [True, False, True, False]
     assert excluded(frame, healthy, {"flag": [""]}, []).tolist() == [False, False, False, True]
-    assert notes == ["1 reference and 1 other subjects set aside by flag"]
+    assert notes == ["1 reference and 1 other subjects excluded by flag"]
     with pytest.raises(InputError, match=r"participants: column 'flags' is absent.*Did you mean 'flag'"):
         excluded(frame, healthy, {"flags": [True]}, [])
 
@@ -98,7 +98,7 @@ def test_missing_covariates_are_refused_or_set_aside(kind):
         covariate_columns(frame, {"age": ("age", kind)}, missing="error", notes=notes)
     out = covariate_columns(frame, {"age": ("age", kind)}, missing="set_aside", notes=notes)
     assert out.index.tolist() == ["a", "d"]
-    assert notes == ["2 subjects without age set aside: 'b', 'c'"]
+    assert notes == ["2 subjects without age excluded: 'b', 'c'"]
 
 
 def test_codes_of_missing_values_are_not_guessed():
@@ -113,7 +113,7 @@ def test_codes_of_missing_values_are_not_guessed():
         ({"age": ("age", "splin")}, "error", r"covariate 'age': 'splin'; expected one of spline, linear, category"),
         ({"dx": ("dx", "linear")}, "error", r"participants, column 'dx', row 'a': 'CN'; expected a finite number"),
         ({"age": ("age", "spline")}, "drop", r"missing_covariates: 'drop'; expected one of error, set_aside"),
-        ({"gone": ("gone", "linear")}, "set_aside", r"participants: nobody left"),
+        ({"gone": ("gone", "linear")}, "set_aside", r"participants: no subject left"),
     ],
 )
 def test_covariates_that_cannot_be_used_are_refused(terms, missing, message):
@@ -157,13 +157,13 @@ STAGE = pd.Series(["CN", "CN", "CN", "MCI", "AD", "AD"])
 @pytest.mark.parametrize(
     ("column", "source", "message"),
     [
-        ([70, 71, 72, 73, 74, 75], "dx", r"covariate 'c': column 'dx', which tells who is healthy"),
+        ([70, 71, 72, 73, 74, 75], "dx", r"covariate 'c': column 'dx', which defines the reference"),
         (
             ["x", "x", "x", "y", "y", "y"],
             "code",
-            r"values that tell the reference subjects from the others, one to one",
+            r"values that are one to one with the reference",
         ),
-        ([0, 0, 0, 1, 1, 1], "code", r"one to one.*hides what the diagnosis does"),
+        ([0, 0, 0, 1, 1, 1], "code", r"one to one.*do not show its effect"),
         (["0", "0", "0", "1", "2", "2"], "code", r"one to one"),
     ],
 )

@@ -98,7 +98,7 @@ def test_an_admitted_site_has_zeros_in_its_columns_and_others_are_refused_still(
     with pytest.raises(InputError, match=r"\['Zug'\] unseen"):
         preprocess.admitting(("Basel",)).design(new)
     men = dataclasses.replace(cohort, covariates=cohort.covariates.assign(sex="man"))
-    with pytest.raises(InputError, match=r"covariate 'sex'.*Set those subjects aside"):
+    with pytest.raises(InputError, match=r"covariate 'sex'.*Exclude those subjects"):
         preprocess.admitting(None).design(men)
 
 
@@ -128,7 +128,7 @@ def test_constant_and_rare_regions_are_set_aside_and_ignored_later(cohort):
     assert preprocess.set_aside["cortical"] == ("flat", "rare")
     assert preprocess(changed).values["cortical"].shape[1] == 12
     nothing = dataclasses.replace(cohort, values={"cortical": frame[["flat"]]})
-    with pytest.raises(InputError, match="no region that varies over the training controls"):
+    with pytest.raises(InputError, match="no region that varies among the training controls"):
         Preprocess.fit(nothing.train)
 
 

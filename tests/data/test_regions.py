@@ -42,7 +42,7 @@ def test_totals_are_set_aside_and_regions_stay():
     assert list(frame) == REGIONS
     assert aside == dict.fromkeys(FREESURFER_TOTALS, "total")
     assert notes == [
-        "modality 'm': 23 columns set aside (total): 'lh_MeanThickness_thickness', 'rh_WhiteSurfArea_area', "
+        "modality 'm': 23 columns excluded (total): 'lh_MeanThickness_thickness', 'rh_WhiteSurfArea_area', "
         "'BrainSegVol' and 20 more"
     ]
 

@@ -406,7 +406,7 @@ def test_split_holds_out_a_fifth_twice():
     ],
 )
 def test_a_scenario_out_of_range_is_refused(field, value):
-    with pytest.raises(InputError, match=rf"^scenario: {field}: .*; expected .*\. Mend {field}\.$") as error:
+    with pytest.raises(InputError, match=rf"^scenario: {field}: .*; expected .*\. Correct {field}\.$") as error:
         simulate(**{field: value})
     assert error.value.got == repr(value)
 

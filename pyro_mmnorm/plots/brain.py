@@ -49,7 +49,6 @@ class Painting(NamedTuple):
     Args:
         shapes: Row of the table -> ids of its shapes.
         views: Names of the views that show the shapes, see `brain_svg_shapes`.
-        values: Shapes x groups, NaN where there is no value.
         scale: Number -> colour.
         paints: Group -> shape -> colour and edge.
         notes: Sentences for the reader: what is hatched, what could not be drawn.
@@ -57,7 +56,6 @@ class Painting(NamedTuple):
 
     shapes: dict[str, tuple[str, ...]]
     views: list[str]
-    values: pd.DataFrame
     scale: ScalarMappable
     paints: dict[str, dict[str, Paint]]
     notes: list[str]
@@ -177,7 +175,7 @@ def painted(
             else Paint("")
             for shape, value in zip(table.index, table[group].to_numpy(float), strict=True)
         }
-    return Painting(names.shapes, _views(names), table, scale, paints, _notes(names, table, pale is not None))
+    return Painting(names.shapes, _views(names), scale, paints, _notes(names, table, pale is not None))
 
 
 # ------------------------------------------------------------------------------------------------- regions to draw
@@ -293,15 +291,15 @@ def _notes(names: _Names, table: pd.DataFrame, faded: bool) -> list[str]:
     for groups, rows in absent.groupby(list(absent.columns), sort=False):
         without = [str(group) for group, missing in zip(absent.columns, groups, strict=True) if missing is True]
         if without:
-            some = f" ({', '.join(without)})" if len(without) < len(absent.columns) else ""
+            some = f" in {', '.join(without)}" if len(without) < len(absent.columns) else ""
             regions = [region for shape in rows.index if (region := region_of(shape))]
-            notes.append(f"Hatched, no value{some}: {_listed(regions)}.")
+            notes.append(f"Hatched (no value{some}): {_listed(regions)}.")
     if names.shapeless:
-        notes.append(f"Not drawn, no shape or no side: {', '.join(names.shapeless)}.")
+        notes.append(f"Not drawn (no shape or no side): {', '.join(names.shapeless)}.")
     if names.unknown:
-        notes.append(f"Not drawn, unknown name: {', '.join(names.unknown)}.")
+        notes.append(f"Not drawn (unknown name): {', '.join(names.unknown)}.")
     if faded:
-        notes.append("Pale without a dark edge: not significant.")
+        notes.append("Pale, without a dark edge: not significant.")
     drawn = _views(names)
     if any(_system(name) != "cortex" for name in drawn):
         codes = f" {CODES}." if any(_system(name) == "hippocampus" for name in drawn) else ""

@@ -7,7 +7,7 @@ from scipy import stats
 
 from pyro_mmnorm.core.errors import InputError, needed
 from pyro_mmnorm.plots.style import BLUE, GREY, INK, OKABE_ITO, VERMILLION, axes_of, label_both_sides, short, styled
-from pyro_mmnorm.plots.z_values import Moments, cells_of, moments
+from pyro_mmnorm.plots.z_values import Moments, cells_of, moments, pooled
 
 __all__ = ["coverage_curve", "group_forest", "sd_by_region", "z_against"]
 
@@ -130,18 +130,18 @@ def _running(z: pd.DataFrame, covariate: pd.Series, name: str, ax: Axes | None) 
         ax.fill_between(at, rows[f"{part}_low"], rows[f"{part}_high"], color=colour, alpha=0.2, linewidth=0)
         label = f"{part.replace('sd', 'SD')} of z (expected: {null})"
         ax.plot(at, rows[part], color=colour, linewidth=2, label=label)
-    ax.plot(covariate, np.full(n, 0.01), "|", color=GREY, transform=ax.get_xaxis_transform(), markersize=7)
+    ax.plot(
+        covariate, np.full(n, 0.01), "|", color=GREY, transform=ax.get_xaxis_transform(), markersize=7, label="people"
+    )
     low, high = min(-0.5, rows["mean_low"].min() - 0.2), max(1.9, rows["sd_high"].max() + 0.4)
     ax.set(xlabel=name, ylabel="z of test controls", ylim=(low, high))
     ax.set_title(f"Moving mean and SD of z over {name}\n({n:,} test controls, window of {width})")
-    ax.legend(loc="upper left", ncols=2)
+    ax.legend(loc="upper left", ncols=3)
     return ax
 
 
 def _levels(z: pd.DataFrame, covariate: pd.Series, name: str, ax: Axes | None) -> Axes:
-    counts = covariate.astype(str).value_counts()
-    small = counts.index[counts < MIN_LEVEL]
-    level = covariate.astype(str).where(lambda text: ~text.isin(small), f"others, under {MIN_LEVEL} each")
+    level, _ = pooled(covariate, MIN_LEVEL)
     rows = [{"by": name, "level": key} | moments(part.to_numpy(float))._asdict()
             for key, part in z.groupby(level) if part.notna().any(axis=1).sum() > 1]  # fmt: skip
     return group_forest(pd.DataFrame(rows), ax=ax)

@@ -32,7 +32,7 @@ type Departure = Callable[[Floats, int | None], tuple[Floats, Floats, Floats]]
 
 REACH = 3.0  # a worm plot ends here, or at the 5th most extreme value
 MOST_LEVELS = 4
-EVERYBODY = "all"
+ALL_PEOPLE = "all"
 
 
 @styled
@@ -238,7 +238,7 @@ def _parts(z: pd.DataFrame, by: pd.Series | None) -> Iterator[tuple[str, Floats]
     cells_of(z)
     known = z[z.notna().any(axis=1)]
     if by is None:
-        yield EVERYBODY, known.to_numpy(float)
+        yield ALL_PEOPLE, known.to_numpy(float)
         return
     levels = levels_of(by.reindex(known.index))
     kept = list(levels.value_counts().index[:MOST_LEVELS])

@@ -31,6 +31,7 @@ from pyro_mmnorm.stats.intervals import MEAN_ABS_Z
 
 __all__ = [
     "axis_label",
+    "frequency_axis",
     "group_heatmap",
     "groups_in_order",
     "region_bars",
@@ -154,7 +155,7 @@ def region_bars(regions: pd.DataFrame, group: str, *, top: int = 20, ax: Axes | 
     """The regions of a group with the largest mean z of either sign, with 95 % intervals, beside the test controls.
 
     Full colour marks q < 0.05 (Welch test against test controls, Benjamini-Hochberg over regions). Regions are selected
-    post hoc by |mean z|, so their means are biased upwards.
+    post hoc, which biases |mean z| upwards.
 
     Args:
         regions: `modality`, `region`, `group`, `n`, `mean_z`, `sd_z`, and optionally `welch_q`.
@@ -233,15 +234,27 @@ def significance_frequency(regions: pd.DataFrame, *, top: int = 20, ax: Axes | N
         ax.hlines(y, low, high, color=colour, linewidth=1.3)
         marker = "D" if group == TEST_CONTROLS else "o"
         ax.plot(x, y, marker, color=colour, markersize=4.5, label=f"{short(group, 24)} (n {int(rows['n'].max()):,})")
-    ax.axvline(5, color=INK, linestyle="--", linewidth=1, label="5 %, expected by chance")
+    frequency_axis(ax, [short(r if m in r else f"{r} ({m})") for m, r in best])
     ax.hlines(np.arange(len(best) - 1) + 0.5, 0, 1, transform=ax.get_yaxis_transform(), color="#dddddd", linewidth=0.7)
-    ax.set_yticks(range(len(best)), [short(r if m in r else f"{r} ({m})") for m, r in best])
-    ax.set(ylim=(len(best) - 0.4, -0.6), xlabel="people with p < 0.05 in this region (%)")
-    ax.set_xlim(left=0)
     title = "Proportion of people with extreme deviations, 95 % intervals"
     ax.set_title(f"{title}\n(p < 0.05; the poster's frequency of significance)")
     legend_below(ax, ncols=3)
     return ax
+
+
+def frequency_axis(ax: Axes, regions: Sequence[str]) -> None:
+    """Axes of the proportion of people with p < 0.05 (x, percent) by region (y), with the 5 % expected by chance.
+
+    Examples:
+        >>> ax = axes_of(None, 4.0, 3.0)
+        >>> frequency_axis(ax, ["insula"])
+        >>> ax.get_xlabel()
+        'people with p < 0.05 in this region (%)'
+    """
+    ax.axvline(5, color=INK, linestyle="--", linewidth=1, label="5 %, expected by chance")
+    ax.set_yticks(range(len(regions)), regions)
+    ax.set(ylim=(len(regions) - 0.4, -0.6), xlabel="people with p < 0.05 in this region (%)")
+    ax.set_xlim(left=0)
 
 
 @styled

@@ -1,6 +1,7 @@
 """Predictive checks: replicated people, drawn from the model, against the observed people."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from scipy import special
 from pyro_mmnorm.core.errors import InputError
 from pyro_mmnorm.core.typing import Floats
 from pyro_mmnorm.plots.style import BLUE, GREY, INK, VERMILLION
+from pyro_mmnorm.plots.z_values import pooled
 from pyro_mmnorm.stats.metrics import pit_test
 
 __all__ = ["STATISTICS", "ppc"]
@@ -126,7 +128,9 @@ def ppc(
     columns = len(levels) if by else len(models)
     fewest = min(len(panel.rep) for panel in panels.values())
     panels = {name: panel._replace(rep=panel.rep[:fewest]) for name, panel in panels.items()}
-    return _KINDS[kind](panels, columns, t_stat, np.random.default_rng(seed))
+    pc, title = _KINDS[kind](panels, columns, t_stat, np.random.default_rng(seed))
+    pc.add_title(title, size=11)
+    return pc
 
 
 def _one_of(what: str, name: Any, known: Any) -> None:
@@ -174,14 +178,12 @@ def _levels(tree: xr.DataTree, by: str | None, n: int) -> dict[str, NDArray[np.b
         cut = pd.qcut(x, 3, duplicates="drop")
         return {f"{by.removesuffix(TERTILE)} {c.left:.4g} to {c.right:.4g}": (cut == c).to_numpy()
                 for c in cut.cat.categories}  # fmt: skip
-    counts = x.value_counts()
-    rare = f"others, under {FEWEST} each"
-    level = x.where(x.map(counts) >= FEWEST, rare)
-    return {str(value) if value == rare else f"{by} {value}": (level == value).to_numpy()
+    level, rare = pooled(x, FEWEST)
+    return {value if value == rare else f"{by} {value}": (level == value).to_numpy()
             for value in sorted(level.unique(), key=lambda value: (value == rare, value))}  # fmt: skip
 
 
-def _dist(panels: Mapping[str, Panel], columns: int, _t: Any, _rng: Any) -> Any:
+def _dist(panels: Mapping[str, Panel], columns: int, _t: Any, _rng: Any) -> tuple[Any, str]:
     observed, replicates = {}, {}
     for title, (y, rep) in panels.items():
         known, dim = np.isfinite(y), f"cell {title}"
@@ -195,10 +197,10 @@ def _dist(panels: Mapping[str, Panel], columns: int, _t: Any, _rng: Any) -> Any:
     }
     tree = _tree(replicates, observed)
     pc = _arviz().plot_ppc_dist(tree, num_samples=draws, kind="kde", visuals=options, **_layout(panels, columns))
-    return _titled(pc, "Density of standardised values; blue: replicated, black: observed")
+    return pc, "Density of standardised values; blue: replicated, black: observed"
 
 
-def _t_stat(panels: Mapping[str, Panel], columns: int, t_stat: Any, _rng: Any) -> Any:
+def _t_stat(panels: Mapping[str, Panel], columns: int, t_stat: Any, _rng: Any) -> tuple[Any, str]:
     if not callable(t_stat):
         _one_of("t_stat", t_stat, STATISTICS)
     statistic = t_stat if callable(t_stat) else STATISTICS[t_stat]
@@ -215,12 +217,12 @@ def _t_stat(panels: Mapping[str, Panel], columns: int, t_stat: Any, _rng: Any) -
     pc = az.plot_dist(tree, group="posterior_predictive", kind="kde", visuals=options, **layout)
     pc.map(az.visuals.scatter_x, "observed", data=xr.Dataset(observed), color=VERMILLION, size=60)
     name = t_stat if isinstance(t_stat, str) else t_stat.__name__
-    return _titled(pc, f"Statistic: {name}; blue: replicated, dot: observed")
+    return pc, f"Statistic: {name}; blue: replicated, dot: observed"
 
 
 def _pit(
     panels: Mapping[str, Panel], columns: int, _t: Any, rng: np.random.Generator, *, coverage: bool = False
-) -> Any:
+) -> tuple[Any, str]:
     az, ranks, bands, limit = _arviz(), {}, {}, 0.0
     for title, (y, rep) in panels.items():
         known = np.isfinite(y)
@@ -242,11 +244,7 @@ def _pit(
     pc.map(az.visuals.fill_between_y, "band", data=band, color=GREY, alpha=0.3, ignore_aes="all")
     pc.map(az.visuals.set_ylim, "ylim", limits=(-limit, limit), ignore_aes="all", store_artist=False)
     what = "Proportion of people within the interval" if coverage else "Distribution of PIT"
-    return _titled(pc, f"{what}, observed − expected; grey: pointwise 95 % range")
-
-
-def _coverage(panels: Mapping[str, Panel], columns: int, t_stat: Any, rng: np.random.Generator) -> Any:
-    return _pit(panels, columns, t_stat, rng, coverage=True)
+    return pc, f"{what}, observed − expected; grey: pointwise 95 % range"
 
 
 def _departure(u: Floats) -> tuple[Floats, Floats, Floats]:
@@ -280,9 +278,5 @@ def _layout(panels: Mapping[str, Panel], columns: int) -> dict[str, Any]:
     return {"cols": ["__variable__"], "col_wrap": columns, "figure_kwargs": figure, "backend": "matplotlib"}
 
 
-def _titled(pc: Any, text: str) -> Any:
-    pc.add_title(text, size=11)
-    return pc
-
-
-_KINDS: dict[str, Callable[..., Any]] = {"dist": _dist, "t_stat": _t_stat, "pit": _pit, "coverage": _coverage}
+_KINDS: dict[str, Callable[..., Any]] = {"dist": _dist, "t_stat": _t_stat, "pit": _pit}
+_KINDS["coverage"] = partial(_pit, coverage=True)

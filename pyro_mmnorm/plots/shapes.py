@@ -32,7 +32,7 @@ def brain_svg_shapes() -> dict[str, BrainView]:
     """Every view of the brain as SVG paths with its view box; read once.
 
     Returns:
-        `left lateral`, `left medial`, `right medial`, `right lateral` (cortex; the medial views hold seven
+        `left lateral`, `left medial`, `right medial`, `right lateral` (cortex; the medial views show seven
         subcortical regions too), `deep` (subcortex, ventricles, cerebellum) and `hippocampus`, `hippocampus head`,
         `hippocampus body` (subfields). The last four are schematics. The returned value is shared: do not change it.
 
@@ -72,7 +72,7 @@ def svg_path(d: str) -> Path:
     points: list[list[float]] = []
     codes: list[int] = []
     for command, numbers in re.findall(r"([MLCZ])([^MLCZ]*)", d):
-        # Z has no point of its own: matplotlib ignores the one that stands for it
+        # Z has no coordinates: matplotlib ignores the vertex of CLOSEPOLY
         new = np.array(re.findall(r"-?[\d.]+", numbers) or points[-1], float).reshape(-1, 2).tolist()
         points += new
         codes += [int(PATH_CODES[command])] * len(new)

@@ -9,7 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from pyro_mmnorm.core.errors import InputError, needed
-from pyro_mmnorm.plots.findings import axis_label, groups_in_order, values_by_group
+from pyro_mmnorm.plots.findings import axis_label, frequency_axis, groups_in_order, values_by_group
 from pyro_mmnorm.plots.style import (
     GREY,
     INK,
@@ -93,7 +93,7 @@ def frequency_bars(
     tables: Mapping[str, pd.DataFrame], *, title: str = "Proportion of people with extreme deviations (p < 0.05)",
     stages: bool = False, ax: Axes | None = None,
 ) -> Axes:  # fmt: skip
-    """Proportion of people with p < 0.05 in each region, a bar per table, with that of the test controls.
+    """Proportion of people with p < 0.05 in each region, a bar per table, with 95 % intervals and the test controls.
 
     A dark tick on each bar is the proportion of the test controls in the same region and model; the dashed line is the
     5 % expected by chance. Only the part of a bar beyond its tick is evidence of deviation.
@@ -112,7 +112,7 @@ def frequency_bars(
         >>> rows = pd.DataFrame({"region": ["left_CA1"], "n": [9], "share_significant": [0.4],
         ...     "share_significant_low": [0.2], "share_significant_high": [0.7], "share_significant_controls": [0.05]})
         >>> frequency_bars({"AD": rows}).get_xlabel()
-        'people with p < 0.05 in this region (%), 95 % interval'
+        'people with p < 0.05 in this region (%)'
     """
     share = "share_significant"
     columns = ["region", "n", share, f"{share}_low", f"{share}_high", f"{share}_controls"]
@@ -131,14 +131,11 @@ def frequency_bars(
         ax.barh(y, x, 0.9 * step, color=colours[name], label=f"{short(name, 24)} (n {int(rows['n'].max()):,})")
         ax.hlines(y, low, high, color=GREY, linewidth=1.2)
         ax.vlines(controls, y - 0.5 * step, y + 0.5 * step, color=INK, linewidth=2)
-    ax.axvline(5, color=INK, linestyle="--", linewidth=1, label="5 %, expected by chance")
+    frequency_axis(ax, [short(region) for region in regions])
     handles = [
         *ax.get_legend_handles_labels()[0],
         Line2D([], [], color=INK, linewidth=2, label=f"{TEST_CONTROLS}, same region"),
     ]
-    ax.set_yticks(range(len(regions)), [short(region) for region in regions])
-    ax.set(ylim=(len(regions) - 0.4, -0.6), xlabel="people with p < 0.05 in this region (%), 95 % interval")
-    ax.set_xlim(left=0)
     ax.set_title(title)
     legend_below(ax, ncols=3, handles=handles)
     return ax

@@ -49,9 +49,8 @@ def history_curves(history: pd.DataFrame, *, ax: Axes | None = None) -> Axes:
     settled = history[shown].iloc[len(history) // 10 :]  # the steep first epochs do not set the scale
     low, high = settled.min().min(), settled.max().max()
     room = 0.08 * (high - low or 1.0)
-    _mark(ax, history)
-    ax.set(ylim=(low - room, high + room), xlabel="epoch", ylabel="negative ELBO (nats per subject)")
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _epoch_axis(ax, history)
+    ax.set(ylim=(low - room, high + room), ylabel="negative ELBO (nats per subject)")
     seconds = f", {history['seconds'].sum():,.0f} s" if "seconds" in history else ""
     ax.set_title(f"Loss: {len(history)} epochs{seconds}")
     legend_below(ax, ncols=3)
@@ -83,11 +82,10 @@ def active_units(history: pd.DataFrame, latent_dim: int, *, ax: Axes | None = No
     ax.axhline(latent_dim, color=GREY, linestyle="--", linewidth=1)
     ax.annotate(f"{latent_dim} in the model", (1, latent_dim), (-2, -3), xycoords=("axes fraction", "data"),
                 textcoords="offset points", ha="right", va="top", color=GREY)  # fmt: skip
-    _mark(ax, history)
-    ax.set(ylim=(-0.03 * latent_dim, 1.08 * latent_dim), xlabel="epoch", ylabel="active latent dimensions")
-    for axis in (ax.xaxis, ax.yaxis):
-        axis.set_major_locator(MaxNLocator(integer=True))
-    ax.set_title(f"Active units: {history['active_units'].iloc[best]:g} of {latent_dim} at the best epoch")
+    _epoch_axis(ax, history)
+    ax.yaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.set(ylim=(-0.03 * latent_dim, 1.08 * latent_dim), ylabel="active latent dimensions")
+    ax.set_title(f"Active latent dimensions: {history['active_units'].iloc[best]:g} of {latent_dim} at the best epoch")
     return ax
 
 
@@ -113,16 +111,17 @@ def held_out_fit(history: pd.DataFrame, sizes: Mapping[str, int], *, ax: Axes | 
     for name, colour in zip(sizes, cycle(OKABE_ITO), strict=False):
         nats = history[f"log_likelihood_{name}"] / sizes[name]
         ax.plot(history["epoch"], nats, color=colour, linewidth=1.6, label=short(f"{name}, {sizes[name]} regions", 30))
-    _mark(ax, history)
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.set(xlabel="epoch", ylabel="log-likelihood (nats per person and region)")
+    _epoch_axis(ax, history)
+    ax.set_ylabel("log-likelihood (nats per person and region)")
     ax.set_title("Fit to validation controls, by modality")
     legend_below(ax, ncols=2)
     return ax
 
 
-def _mark(ax: Axes, history: pd.DataFrame) -> None:
-    """A dotted line at the epoch of the selected weights (0: initialisation), or else at the best epoch."""
+def _epoch_axis(ax: Axes, history: pd.DataFrame) -> None:
+    """Label the axis and mark the epoch of the selected weights (0: initialisation), or else the best epoch."""
+    ax.set_xlabel("epoch")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     at, what = history["epoch"].iloc[best_epoch(history)], "best epoch"
     if "best_epoch" in history:
         at, what = int(history["best_epoch"].iloc[-1]), "selected epoch"

@@ -11,7 +11,7 @@ from pyro_mmnorm.core.errors import InputError
 from pyro_mmnorm.core.typing import Floats
 from pyro_mmnorm.stats.grouping import SMALLEST_GROUP, tertiles
 
-__all__ = ["Moments", "band", "cells_of", "half_width", "levels_of", "moments", "people_in"]
+__all__ = ["Moments", "band", "cells_of", "half_width", "levels_of", "moments", "people_in", "pooled"]
 
 LEVEL = 0.95  # of simultaneous bands
 DRAWS = 2000  # of the multiplier bootstrap
@@ -131,6 +131,18 @@ def levels_of(covariate: pd.Series) -> pd.Series:
     found = tertiles(known) if number else known.astype(str)
     count = found.value_counts()
     return found.where(found.isin(count.index[count >= SMALLEST_GROUP])).reindex(covariate.index)
+
+
+def pooled(covariate: pd.Series, fewest: int) -> tuple[pd.Series, str]:
+    """Levels of a category as text, rare and missing ones pooled; and the name of the pooled level.
+
+    Examples:
+        >>> pooled(pd.Series(["A", "A", "B", "C"]), 2)[0].tolist()
+        ['A', 'A', 'others, under 2 each', 'others, under 2 each']
+    """
+    text, rare = covariate.astype(str), f"others, under {fewest} each"
+    frequent = covariate.notna() & (text.map(text.value_counts()) >= fewest)
+    return text.where(frequent, rare), rare
 
 
 def people_in(z: Floats) -> str:

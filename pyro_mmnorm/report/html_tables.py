@@ -16,6 +16,22 @@ SUBGROUP_KEYS = ("by", "level", "n")
 EXPECTED = {"mean": 0.0, "sd": 1.0, "beyond_1.96": 0.05, "beyond_2.58": 0.00988, "beyond_3.29": 0.001, "kurtosis": 0.0}
 EXPECTED |= {"skew": 0.0} | {f"coverage_{level}": level / 100 for level in (50, 80, 90, 95, 99)}
 RECORD_KEYS = {*ESTIMATE, "n", "p", "q", "statistic"}
+CAPTIONS = {
+    "primary": "Primary endpoint",
+    "groups": "Means of the measures of a person, by group",
+    "significance": "Proportions of extreme regions (p < 0.05) and of people with a significant omnibus test",
+    "likelihood_ratio": "Likelihood ratio of a significant omnibus test, group against test controls",
+    "auc": "AUC of each group against test controls",
+    "trend": "Trend over stages",
+    "pairs": "Differences between groups",
+    "heterogeneity": "Heterogeneity within and between groups (Hamming distance of the flags q < 0.05)",
+    "correlations": "Correlations with clinical scores",
+    "modalities": "Results by modality",
+    "independence": "Correlations of z between modalities in test controls",
+    "between_modalities": "Correlations of z between modalities in test controls",
+    "conformal": "Conformal p-values in test controls",
+}
+"""Top-level key of findings.json or calibration.json -> caption of its table."""
 
 
 class Cell(NamedTuple):
@@ -113,7 +129,7 @@ def _calibration_row(line: Mapping[str, Any], keys: Sequence[str]) -> list[Cell]
 
 
 def finding_tables(findings: Mapping[str, Any]) -> list[Table]:
-    """findings.json as tables: one per top-level key, a row per record with a value, an interval, n or p."""
+    """Tables of findings.json: one per top-level key, a row per record with a value, an interval, n or p."""
     alone = {key: value for key, value in findings.items() if not isinstance(value, (Mapping, list))}
     blocks = ({"summary": alone} if alone else {}) | {k: v for k, v in findings.items() if k not in alone}
     return [_finding_table(key, list(_records(block, ()))) for key, block in blocks.items() if block]
@@ -156,4 +172,4 @@ def _finding_table(name: str, records: list[tuple[tuple[str, ...], dict[str, Any
             cells.append(Cell(interval(key, record), right=not isinstance(record.get("value"), str)))
         cells += [Cell(number(key, record.get(key)), right=not isinstance(record.get(key), str)) for key in order]
         rows.append(cells)
-    return Table(capitalised(plain(name)), ["measure", *head, *map(plain, order)], rows)
+    return Table(CAPTIONS.get(name, capitalised(plain(name))), ["measure", *head, *map(plain, order)], rows)

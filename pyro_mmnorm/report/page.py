@@ -101,7 +101,8 @@ def build_report(run_dir: str | Path) -> Path:
     pictures, left_out = draw(run)
     sections = [_run(run), _calibration(run), _findings(run), _people(run), _training(run), _provenance(run, left_out)]
     sections = [section._replace(pictures=pictures.get(section.id, ())) for section in sections]
-    return atomic_write(run.path / "report.html", page_of(_title(run), _lead(run), sections))
+    title = f"Normative deviations: {run.path.resolve().name}"
+    return atomic_write(run.path / "report.html", page_of(title, _lead(run), sections))
 
 
 def page_of(title: str, lead: str, sections: Sequence[Section]) -> str:
@@ -148,10 +149,6 @@ def _paths(sections: Sequence[Section]) -> dict[str, str]:
         for shape, d in [*view.shapes.items(), ("ground", view.ground), ("lines", view.lines)]
         if d
     }
-
-
-def _title(run: RunResults) -> str:
-    return f"Normative deviations: {run.path.resolve().name}"
 
 
 def _lead(run: RunResults) -> str:
@@ -262,7 +259,7 @@ def _people(run: RunResults) -> Section:
     largest = [_largest(run.z.loc[name]) for name in top.index]
     top = top.assign(shown_group=group_of(top), largest=largest)
     caption = f"The {len(top)} of {len(scored):,} {who} with the largest mean |z|"
-    note = Note("Mean |z| is 0.798 under calibration. Poor image quality also increases it: check the image first.")
+    note = Note("Mean |z| is expected to be 0.798. Poor image quality increases it: check the image first.")
     people = explorer(run)
     notes = [note, *(Note(text) for text in people.notes)]
     tables = [columns_of(top, PEOPLE_COLUMNS, caption, "id")]

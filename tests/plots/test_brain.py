@@ -298,13 +298,13 @@ def test_missing_regions_are_hatched_and_named(values):
     figure = plots.brain_map(values.drop(["ctx-rh-insula", "right_CA1"]).rename({"CC_Central": "mystery"}))
     hatched = {name for name, patches in faces(figure).items() if all(patch.get_hatch() for patch in patches)}
     assert hatched == {"ctx-lh-insula", "ctx-rh-insula", "right_CA1", "CC_Central"}
-    assert "Hatched, no value: insula (L, R), CC_Central, CA1 (R)." in words(figure)
-    assert "unknown name: mystery" in words(figure)
+    assert "Hatched (no value): insula (L, R), CC_Central, CA1 (R)." in words(figure)
+    assert "(unknown name): mystery" in words(figure)
 
 
 def test_regions_without_a_shape_are_named():
     figure = plots.brain_map(pd.Series({"lh_insula_area": 1.0, "CSF": 2.0, "wm-lh-insula": 0.0, "insula": 0.0}))
-    assert "no shape or no side: CSF, wm-lh-insula, insula" in words(figure)
+    assert "(no shape or no side): CSF, wm-lh-insula, insula" in words(figure)
 
 
 def test_only_the_parts_with_values_are_drawn(values):
@@ -362,7 +362,7 @@ def test_small_multiples_share_one_scale(values):
     frame.loc["ctx-lh-insula", "sMCI"] = np.nan
     figure = plots.brain_maps(frame, n={"sMCI": 80, "AD": 141}, faded=frame.abs() < 0)
     assert [text.get_text() for text in figure.texts][1:4] == ["sMCI, n 80", "AD, n 141", "Key to the schematics"]
-    assert "Hatched, no value (sMCI): insula (L)." in words(figure)
+    assert "Hatched (no value in sMCI): insula (L)." in words(figure)
     scale = _scale(values.to_numpy(), "diverging", None, "z")
     patches = faces(figure)["ctx-rh-superiorfrontal"]
     assert len(patches) == 4  # lateral and medial, in two groups

@@ -120,7 +120,7 @@ def write_run(folder, groups=("MCI", "AD"), people=40, regions=6, modalities=("t
             "subjects": {"train": 300, "calibrate": 100, "test": people, "target": people * len(groups)},
             "regions": dict.fromkeys(modalities, regions),
         },
-        "notes": ["3 subjects without an age were set aside"],
+        "notes": ["3 subjects without an age were excluded"],
     }  # fmt: skip
     for name, content in (("calibration", calibration), ("findings", findings), ("provenance", provenance)):
         (folder / f"{name}.json").write_text(json.dumps(content))
@@ -306,7 +306,7 @@ def test_most_deviant_people_come_first(run, page):
 def test_findings_provenance_and_training_are_shown(page):
     for text in ("Primary endpoint: AUC of mean |z|: 0.80 [0.75, 0.85], n 80, p <0.001.", "Stages in order.",
                  "AD › mean |z| 0.80 [0.75, 0.85] 80 DeLong", "mean |z| › slope 0.21 [0.16, 0.26] 120 <0.001",
-                 "pyro-ppl 1.9.1", "ab" * 32, "fit 41.20 812.50", "3 subjects without an age were set aside",
+                 "pyro-ppl 1.9.1", "ab" * 32, "fit 41.20 812.50", "3 subjects without an age were excluded",
                  "60 epochs in 12 s", "11 of 16 latent dimensions are active", "latent_dim 16",
                  "train 300"):  # fmt: skip
         assert text in page.words, text

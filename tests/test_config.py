@@ -1,4 +1,4 @@
-"""Configuration: strict YAML in, the same YAML out, and errors that say what to do."""
+"""Configuration: read from strict YAML, written as the same YAML, with errors that say what to do."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def changed(old, new):
     return MINIMAL.replace(old, new)
 
 
-def test_new_people_are_told_apart_by_two_keys():
+def test_two_keys_decide_on_new_people():
     text = "data: {participants: p.csv, id: id, modalities: {t: {tables: [t.csv]}}, reference: everyone}"
     chosen = parse_config(text, overrides=["deviations.unseen_site=population", "deviations.outside_range=refuse"])
     assert (chosen.deviations.unseen_site, chosen.deviations.outside_range) == ("population", "refuse")
@@ -34,7 +34,7 @@ def test_new_people_are_told_apart_by_two_keys():
         parse_config(text, overrides=["deviations.unseen_site=guess"])
 
 
-def test_four_keys_are_enough():
+def test_four_keys_are_required():
     config = parse_config(MINIMAL)
     assert config.data.modalities["thickness"].zeros == "missing"
     assert config.data.split.calibrate == 0.2
@@ -113,7 +113,7 @@ def test_an_unknown_key_is_an_error_with_a_hint(text, message):
         ),
     ],
 )
-def test_what_cannot_be_a_configuration_is_refused(text, message):
+def test_invalid_values_are_refused(text, message):
     with pytest.raises(InputError, match=message):
         parse_config(text)
 
@@ -142,7 +142,7 @@ def test_the_environment_and_overrides_reach_the_configuration(monkeypatch):
     assert config.data.root == "/data/tables"
 
 
-def test_yaml_out_is_the_configuration_that_went_in():
+def test_yaml_restores_the_configuration():
     text = MINIMAL + (
         "  covariates: {age: spline, site: {column: SITE_ID, kind: category}}\n"
         "  groups: {column: dx, order: [1, '1', 2.5, true, 'NO']}\n"
@@ -158,13 +158,13 @@ def test_yaml_out_is_the_configuration_that_went_in():
     assert Config.model_validate_json(config.model_dump_json()) == config
 
 
-def test_the_root_is_beside_the_file_or_else_in_the_working_folder(tmp_path, monkeypatch):
+def test_the_root_is_relative_to_the_file_or_else_to_the_working_folder(tmp_path, monkeypatch):
     (tmp_path / "configs").mkdir()
     (tmp_path / "here").mkdir()
     path = tmp_path / "configs" / "run.yaml"
     path.write_text(MINIMAL + "  root: tables\n")
     monkeypatch.chdir(tmp_path / "here")
-    assert read_config(path).data.root == str(tmp_path / "configs" / "tables")  # nowhere: told where it should be
+    assert read_config(path).data.root == str(tmp_path / "configs" / "tables")  # in neither: beside the file
     (tmp_path / "here" / "tables").mkdir()
     assert read_config(path).data.root == str(tmp_path / "here" / "tables")
     (tmp_path / "configs" / "tables").mkdir()
@@ -174,7 +174,7 @@ def test_the_root_is_beside_the_file_or_else_in_the_working_folder(tmp_path, mon
     assert read_config(path, overrides=["data.root=../here"]).data.root == str(tmp_path / "here")
 
 
-def test_files_that_are_no_configuration_are_refused(tmp_path):
+def test_invalid_files_are_refused(tmp_path):
     with pytest.raises(InputError, match=r"run.yaml: no such file; expected a YAML configuration"):
         read_config(tmp_path / "run.yaml")
     (tmp_path / "run.yaml").write_bytes(MINIMAL.encode() + b"out: \xe4\n")

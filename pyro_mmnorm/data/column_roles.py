@@ -59,8 +59,8 @@ def reads_like(meaning: Meaning, name: str) -> bool:
     if meaning == "id":
         return IDS.fullmatch(name.lower()) is not None
     words = {word.lower() for word in WORDS.findall(name)}
-    core, beside = MEANT[meaning]
-    return bool(words & core) and words <= core | beside
+    core, optional = MEANT[meaning]
+    return bool(words & core) and words <= core | optional
 
 
 def is_healthy(label: str) -> bool:

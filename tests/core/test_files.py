@@ -1,10 +1,12 @@
-"""Files land whole or not at all."""
+"""Files are written whole or not at all."""
 
 import json
+import sys
 
 import pytest
 
 from pyro_mmnorm.core import files
+from pyro_mmnorm.core.errors import InputError
 
 
 def test_an_interrupted_write_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
@@ -26,3 +28,9 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="disk full"):
         files.atomic_write(path, b"new")
     assert [(p.name, p.read_bytes()) for p in tmp_path.iterdir()] == [("report.html", b"old")]
+
+
+def test_parquet_without_pyarrow_names_the_extra(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(InputError, match=r"a.parquet: parquet, but pyarrow .*Install pyro-mmnorm\[parquet\]"):
+        files.require_pyarrow("a.parquet")

@@ -1,4 +1,4 @@
-"""Bars: there on a terminal when something takes long, nowhere else, and gone afterwards."""
+"""Bars: shown on a terminal for long steps only, and removed afterwards."""
 
 import io
 import logging
@@ -17,7 +17,7 @@ class Terminal(io.StringIO):
 
 
 def terminal(monkeypatch, delay=0):
-    """In the test itself: pytest puts a stderr of its own there after fixtures are made."""
+    """Called in the test itself: pytest replaces stderr after the fixtures are set up."""
     there = Terminal()
     monkeypatch.setattr(sys, "stderr", there)
     monkeypatch.setattr(progress, "DELAY", delay)
@@ -30,15 +30,15 @@ def work():
         assert sum(bar([1, 2], "bootstrap")) == 3
 
 
-def test_a_terminal_is_told_and_wiped(monkeypatch):
+def test_bars_are_shown_and_removed_on_a_terminal(monkeypatch):
     stderr = terminal(monkeypatch)
     work()
-    told = stderr.getvalue()
-    assert [word for word in ("deviations ...", "cross_modal", "bootstrap") if word not in told] == [], repr(told)
-    assert told.rstrip("\x1b[A").endswith("\r")
+    shown = stderr.getvalue()
+    assert [word for word in ("deviations ...", "cross_modal", "bootstrap") if word not in shown] == [], repr(shown)
+    assert shown.rstrip("\x1b[A").endswith("\r")
 
 
-def test_nothing_is_shown_elsewhere_or_in_silence(monkeypatch):
+def test_nothing_is_shown_elsewhere_or_inside_silent(monkeypatch):
     stderr = terminal(monkeypatch)
     with silent():
         work()
@@ -49,13 +49,13 @@ def test_nothing_is_shown_elsewhere_or_in_silence(monkeypatch):
     assert file.getvalue() == ""
 
 
-def test_what_takes_a_moment_needs_no_bar(monkeypatch):
+def test_a_short_step_shows_no_bar(monkeypatch):
     stderr = terminal(monkeypatch, delay=60)
     assert sum(bar([1, 2], "bootstrap")) == 3
     assert "bootstrap" not in stderr.getvalue()
 
 
-def test_a_log_line_stands_on_a_line_of_its_own(monkeypatch):
+def test_a_log_line_has_a_line_of_its_own(monkeypatch):
     stderr = terminal(monkeypatch)
     handler = LogAboveBars()
     with during("deviations"):
@@ -63,7 +63,7 @@ def test_a_log_line_stands_on_a_line_of_its_own(monkeypatch):
     assert "train: 1.0 s\n" in stderr.getvalue()
 
 
-def test_permutations_tell_how_far_they_have_come(monkeypatch):
+def test_permutations_show_progress(monkeypatch):
     """The longest part of the findings of a run."""
     stderr, rng = terminal(monkeypatch), np.random.default_rng(0)
     between_modalities(rng.normal(size=(40, 4)), np.array(list("aabb")), rng=rng, permutations=3, repeats=3)

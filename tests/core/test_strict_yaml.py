@@ -1,4 +1,4 @@
-"""Strict YAML: what is refused, what is overridden, what the environment fills in."""
+"""Strict YAML: invalid text, overrides and environment variables."""
 
 import pytest
 
@@ -18,12 +18,12 @@ from pyro_mmnorm.core.strict_yaml import load_tree
         ("", r"here: NoneType at the top"),
     ],
 )
-def test_what_is_no_mapping_of_single_keys_is_refused(text, message):
+def test_text_that_is_not_a_mapping_with_unique_keys_is_refused(text, message):
     with pytest.raises(InputError, match=message):
         load_tree(text, where="here")
 
 
-def test_only_true_and_false_are_truth_values():
+def test_only_true_and_false_are_booleans():
     """YAML 1.1 would read the country code NO as false."""
     tree = load_tree("a: [NO, on, yes, n, true, False, TRUE]")
     assert tree["a"] == ["NO", "on", "yes", "n", True, False, True]
@@ -34,7 +34,7 @@ def test_merge_keys_may_be_overridden():
     assert tree["b"] == {"tables": ["b.csv"], "zeros": "keep"}
 
 
-def test_overrides_are_read_as_yaml_and_make_their_way():
+def test_overrides_are_yaml_and_create_parents():
     overrides = ["a.b=[1, x]", "c=2", "d.e.f={g: NO}", "h="]
     assert load_tree("a: {b: 0, k: 1}", overrides=overrides) == {
         "a": {"b": [1, "x"], "k": 1},
@@ -53,12 +53,12 @@ def test_overrides_are_read_as_yaml_and_make_their_way():
         ("model.hidden=[8", r"expected YAML"),
     ],
 )
-def test_overrides_that_cannot_be_used_are_refused(override, message):
+def test_invalid_overrides_are_refused(override, message):
     with pytest.raises(InputError, match=message):
         load_tree("seed: 1", overrides=[override])
 
 
-def test_the_environment_fills_in(monkeypatch):
+def test_environment_variables_are_replaced(monkeypatch):
     text = "root: ['${MMNORM_TEST_ROOT:-default/folder}/tables', 3]"
     monkeypatch.delenv("MMNORM_TEST_ROOT", raising=False)
     assert load_tree(text)["root"] == ["default/folder/tables", 3]

@@ -1,4 +1,4 @@
-"""Cohort: the only door, the record behind it, and the batch that is cut from it."""
+"""Cohort: validation of tables, the record, and batches from it."""
 
 import dataclasses
 import functools
@@ -71,7 +71,7 @@ def assert_same(one, other):
         assert getattr(one, name) == getattr(other, name)
 
 
-def test_a_cohort_holds_what_the_tables_say():
+def test_a_cohort_contains_the_tables():
     cohort = admit()
     assert cohort.ids.tolist() == IDS
     assert cohort.regions == [
@@ -89,7 +89,7 @@ def test_a_cohort_holds_what_the_tables_say():
     assert cohort.adjust["flag"].iloc[:2].tolist() == ["true", "false"]
 
 
-def test_parts_are_disjoint_and_controls_alone_train():
+def test_parts_are_disjoint_and_only_controls_train():
     cohort = admit()
     parts = (cohort.train, cohort.calibrate, cohort.test, cohort.target)
     assert sorted(i for part in parts for i in part.ids) == IDS
@@ -100,7 +100,7 @@ def test_parts_are_disjoint_and_controls_alone_train():
 
 @settings(max_examples=10, deadline=None)
 @given(st.permutations(range(N)), st.permutations(range(N)))
-def test_the_order_of_rows_changes_nothing(first, second):
+def test_the_order_of_rows_has_no_effect(first, second):
     """Neither the cohort nor the split may depend on how a table was sorted."""
     moved = {m: frame.iloc[list(first)] for m, frame in tables().items()}
     assert_same(admit(moved, people().iloc[list(second)]), sorted_cohort())
@@ -134,7 +134,7 @@ def test_a_person_absent_from_one_table_lacks_that_modality_only():
     assert len(cohort) == N
 
 
-def test_a_person_without_any_observed_region_is_set_aside():
+def test_a_person_without_any_observed_region_is_excluded():
     values = tables()
     for frame in values.values():
         frame.iloc[4, :-1] = np.nan
@@ -143,7 +143,7 @@ def test_a_person_without_any_observed_region_is_set_aside():
     assert cohort.notes[-1] == "1 subject without any observed region excluded: 'sub-004'"
 
 
-def test_flags_and_missing_covariates_set_aside():
+def test_flags_and_missing_covariates_exclude():
     participants = people()
     participants.loc[3, "age"] = np.nan
     cohort = admit(participants=participants, exclude_subjects={"flag": ["true"]}, missing_covariates="set_aside")
@@ -154,7 +154,7 @@ def test_flags_and_missing_covariates_set_aside():
     )
 
 
-def test_a_split_column_is_followed():
+def test_a_split_column_is_used():
     participants = people().assign(part=["train"] * 40 + ["calibrate"] * 10 + ["test"] * 8 + ["target"] * PATIENTS)
     assert admit(participants=participants, split="part").split.tolist() == participants["part"].tolist()
 
@@ -183,7 +183,7 @@ def test_new_people_are_all_target_however_few():
     assert alone.groups == ("reference",)
 
 
-def test_everybody_can_be_healthy():
+def test_all_people_can_be_healthy():
     cohort = admit(reference=None, groups=None)
     assert len(cohort.target) == 0
     assert cohort.groups == ("reference",)
@@ -210,7 +210,7 @@ def test_everybody_can_be_healthy():
         ({"exclude": {"volume": ["*"]}}, r"modality 'volume': no usable region"),
     ],
 )
-def test_what_cannot_be_used_is_refused(changes, message):
+def test_invalid_input_is_refused(changes, message):
     with pytest.raises(InputError, match=message):
         admit(**changes)
 
@@ -231,7 +231,7 @@ def test_an_empty_diagnosis_is_refused_in_training_but_not_in_new_people():
 
 
 @pytest.mark.parametrize("name", ["", "a.b", "1st", "left hippocampus"])
-def test_modalities_need_a_plain_name(name):
+def test_modalities_need_a_valid_name(name):
     with pytest.raises(InputError, match=r"an invalid name; expected a letter, then letters, digits, _ and -"):
         admit({name: tables()["volume"]})
 
@@ -244,7 +244,7 @@ def test_a_cohort_needs_a_modality_and_observed_regions():
         admit(empty, everyone="target")
 
 
-def test_a_cohort_is_cut_by_mask_or_by_ids():
+def test_a_cohort_is_indexed_by_mask_or_by_ids():
     cohort = admit()
     women = cohort[cohort.covariates["sex"] == "F"]
     assert len(women) == N // 2
@@ -272,7 +272,7 @@ def batch(**changes):
     return Batch(**parts | changes)
 
 
-def test_a_batch_is_cut_by_rows():
+def test_a_batch_is_indexed_by_rows():
     second = batch()[torch.tensor([1])]
     assert len(second) == 1
     assert second.values["t"].tolist() == [[2.0, 3.0]]

@@ -1,4 +1,4 @@
-"""The first configuration: right where names are usual, silent nowhere, and never a guess about who is healthy."""
+"""The first configuration: valid for common names, with notes on exclusions, and no guesses about healthy people."""
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,7 @@ from pyro_mmnorm.data.tables import read_cohort
 
 @pytest.fixture
 def study(tmp_path):
-    """Tables as they come: other names in each, a tsv, FreeSurfer's corner, missing cells, an id that nobody has."""
+    """Typical tables: different id names, a tsv, FreeSurfer's first column, missing cells, an unknown id."""
     rng, n = np.random.default_rng(0), 80
     ids = [f"P{i:03d}" for i in range(n)]
     people = pd.DataFrame(
@@ -43,8 +43,8 @@ def study(tmp_path):
     return root
 
 
-def test_a_usual_study_needs_no_hand(study, tmp_path):
-    text, told = first_config(study, tmp_path / "my.yaml")
+def test_a_typical_study_needs_no_edit(study, tmp_path):
+    text, summary = first_config(study, tmp_path / "my.yaml")
     (tmp_path / "my.yaml").write_text(text)
     config = read_config(tmp_path / "my.yaml")
     assert config.data.participants == "clinical.tsv"
@@ -57,58 +57,58 @@ def test_a_usual_study_needs_no_hand(study, tmp_path):
     assert cohort.groups == ("Healthy Control", "MCI", "AD")
     assert len(cohort) == 78  # one has no age, one no diagnosis
     assert list(cohort.values["volumes"]) == ["Left-Hippocampus", "Right-Hippocampus"]
-    assert told[:2] == ["clinical.tsv: table of 80 people, ids in 'Subject ID'",
+    assert summary[:2] == ["clinical.tsv: table of 80 people, ids in 'Subject ID'",
                         "aparc_thickness: 6 regions, 80 of 80 people"]  # fmt: skip
-    assert "volumes: 2 regions, 79 of 80 people" in told
+    assert "volumes: 2 regions, 79 of 80 people" in summary
 
 
 @pytest.mark.parametrize("labels", [["1", "2"], ["0", "1"], ["patient", "other"], ["HCX", "AD"]])
-def test_who_is_healthy_is_not_guessed(study, tmp_path, labels):
+def test_healthy_people_are_not_guessed(study, tmp_path, labels):
     people = pd.read_csv(study / "clinical.tsv", sep="\t").assign(**{"Dx Group": labels * 40})
     people.to_csv(study / "clinical.tsv", sep="\t", index=False)
     out = tmp_path / "my.yaml"
-    told = CliRunner().invoke(app, ["init", str(study), "--out", str(out)])
-    assert told.exit_code == 0
-    assert "who is healthy" in told.stdout
+    result = CliRunner().invoke(app, ["init", str(study), "--out", str(out)])
+    assert result.exit_code == 0
+    assert "Define the healthy people" in result.stdout
     assert UNKNOWN in out.read_text()
     refused = CliRunner().invoke(app, ["inspect", str(out)])
     assert refused.exit_code == 2
     assert all(label in refused.stderr for label in labels)
 
 
-def test_without_any_column_that_could_tell_everybody_is_the_reference(study, tmp_path):
+def test_without_any_possible_diagnosis_all_people_are_the_reference(study, tmp_path):
     people = pd.read_csv(study / "clinical.tsv", sep="\t").drop(columns="Dx Group")
     people.to_csv(study / "clinical.tsv", sep="\t", index=False)
     assert parse_config(first_config(study, tmp_path / "my.yaml")[0]).data.reference == "everyone"
 
 
-def test_a_diagnosis_under_an_odd_name_is_not_passed_over(study, tmp_path):
-    """Else its patients would train the norm."""
+def test_a_diagnosis_with_an_unusual_name_is_reported(study, tmp_path):
+    """Otherwise the norm would be trained on its patients."""
     people = pd.read_csv(study / "clinical.tsv", sep="\t").rename(columns={"Dx Group": "grp2"})
     people.to_csv(study / "clinical.tsv", sep="\t", index=False)
-    text, told = first_config(study, tmp_path / "my.yaml")
+    text, summary = first_config(study, tmp_path / "my.yaml")
     assert UNKNOWN in text
-    assert any("grp2" in sentence for sentence in told)
+    assert any("grp2" in sentence for sentence in summary)
 
 
-def test_two_spellings_of_a_group_are_told(study, tmp_path):
+def test_two_spellings_of_a_group_are_reported(study, tmp_path):
     people = pd.read_csv(study / "clinical.tsv", sep="\t")
     people.loc[people["Dx Group"].eq("AD").idxmax(), "Dx Group"] = "ad"
     people.to_csv(study / "clinical.tsv", sep="\t", index=False)
     assert any("'AD' and 'ad'" in sentence for sentence in first_config(study, tmp_path / "my.yaml")[1])
 
 
-def test_what_is_left_out_is_told(study, tmp_path):
+def test_excluded_tables_are_reported(study, tmp_path):
     (study / "other.csv").write_text("id,a,b\nx,1,2\n")
     (study / "one.csv").write_text("id,a\nP000,1\n")
     (study / "broken.csv").write_text("id,a\nP000\n")
-    text, told = first_config(study, tmp_path / "my.yaml")
+    text, summary = first_config(study, tmp_path / "my.yaml")
     for name in ("other.csv", "one.csv", "broken.csv"):
-        assert any(name in sentence for sentence in told)
+        assert any(name in sentence for sentence in summary)
         assert f"# {name}" in text
 
 
-def test_what_cannot_be_used_is_refused(study, tmp_path):
+def test_invalid_folders_are_refused(study, tmp_path):
     with pytest.raises(InputError, match="no such folder"):
         first_config(tmp_path / "none", "my.yaml")
     (tmp_path / "empty").mkdir()
@@ -128,7 +128,7 @@ def test_what_cannot_be_used_is_refused(study, tmp_path):
         first_config(tmp_path / "freesurfer", "my.yaml")
 
 
-def test_a_configuration_is_not_overwritten_unasked(study, tmp_path):
+def test_a_configuration_is_not_overwritten_by_default(study, tmp_path):
     out = tmp_path / "my.yaml"
     out.write_text("mine")
     assert CliRunner().invoke(app, ["init", str(study), "--out", str(out)]).exit_code == 2

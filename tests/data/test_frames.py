@@ -42,7 +42,7 @@ def test_the_normal_form_is_a_fixed_point(cell):
     assert text_of(text_of(cell)) == text_of(cell)
 
 
-def test_a_column_of_numbers_and_the_same_column_as_text_are_alike():
+def test_a_column_of_numbers_and_the_same_column_as_text_are_equal():
     numbers = pd.Series([1.0, 2.0, None])
     assert as_text(numbers).tolist() == as_text(pd.Series(["1", "2.0", ""])).tolist() == ["1", "2", ""]
 
@@ -63,7 +63,7 @@ def test_empty_cells_are_not_observed(column):
 @pytest.mark.parametrize(
     "cell", ["1,2", "1_000", "3 mm", "inf", "-Infinity", "1e999", -float("inf"), pd.Timestamp("2020-01-01")]
 )
-def test_what_is_no_finite_number_is_refused_with_row_and_column(cell):
+def test_a_cell_that_is_not_a_finite_number_is_refused_with_row_and_column(cell):
     column = pd.Series([cell], index=["sub-7"], name="insula")
     with pytest.raises(
         InputError, match=r"modality 'area', column 'insula', row 'sub-7': '.+'; expected a finite number"
@@ -96,7 +96,7 @@ def test_ids_are_text_from_a_column_or_the_index(frame):
     assert list(out) == ["x"]
 
 
-def test_ids_keep_their_zeros_and_numbers_lose_their_point():
+def test_ids_keep_leading_zeros_and_whole_numbers_lose_the_decimal_point():
     assert by_id(pd.DataFrame({"id": ["007", 7, 8.0]}), "id", "t").index.tolist() == ["007", "7", "8"]
     assert by_id(pd.DataFrame({"x": [1]}, index=[7]), None, "t").index.tolist() == ["7"]
 
@@ -114,17 +114,17 @@ def test_ids_keep_their_zeros_and_numbers_lose_their_point():
         (pd.DataFrame({"id": ["b", "a", " a", "b"]}), "id", r"t: duplicated ids 'a', 'b'"),
     ],
 )
-def test_ids_that_cannot_be_used_are_refused(frame, key, message):
+def test_invalid_ids_are_refused(frame, key, message):
     with pytest.raises(InputError, match=message):
         by_id(frame, key, "t")
 
 
-def test_words_outside_a_list_are_refused():
+def test_unknown_values_are_refused():
     with pytest.raises(InputError, match=r"kind: 'splin'; expected one of spline, linear. Did you mean 'spline'"):
         check_known("kind", "splin", ("spline", "linear"))
 
 
-def test_names_and_counts_are_told_briefly():
+def test_names_and_counts_are_short():
     assert named([]) == "nothing"
     assert named("abcde", 2) == "'a', 'b' and 3 more"
     assert (counted(0, "row"), counted(1, "row")) == ("0 rows", "1 row")

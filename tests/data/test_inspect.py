@@ -1,4 +1,4 @@
-"""Inspection: what is told before a run, and what is told to be wrong."""
+"""Inspection: summary of the data and problems before a run."""
 
 import re
 
@@ -26,7 +26,7 @@ data:
 
 
 def frames():
-    """Site C has patients only, one of them old and with a tiny head; a parcel failed; five people lack volumes."""
+    """Site C has only patients, one of them old with a very small head; a parcel failed; five people lack volumes."""
     draw = np.random.default_rng(0)
     thickness = pd.DataFrame(draw.normal(2.5, 0.2, (N, 2)), columns=["insula", "cuneus"], index=IDS)
     thickness.loc["s03", "insula"] = 0.0
@@ -61,7 +61,7 @@ def test_regions_and_missing_cells_are_counted(inspection):
     assert rows(inspection.patterns) == [("thickness + volume", 75), ("thickness", 5)]
 
 
-def test_categories_and_ranges_are_told_by_split(inspection):
+def test_categories_and_ranges_are_listed_by_split(inspection):
     sites = inspection.categories.set_index("level")
     assert sites.loc["C", ["train", "calibrate", "test", "target"]].tolist() == [0, 0, 0, 5]
     assert sites[["train", "calibrate", "test"]].sum(axis=None) == 60
@@ -69,21 +69,23 @@ def test_categories_and_ranges_are_told_by_split(inspection):
     assert ages["highest"].item() == 95.0
 
 
-def test_what_was_set_aside_and_what_is_zero_are_listed(inspection):
+def test_excluded_columns_and_zeros_are_listed(inspection):
     assert rows(inspection.set_aside) == [("volume", "eTIV", "total"), ("volume", "hole", "constant")]
     assert rows(inspection.zeros) == [("thickness", "insula", 1)]
     assert rows(inspection.intracranial) == [("s79", "eTIV", 12160.0)]
 
 
-def test_problems_are_told_in_sentences(inspection):
-    told = "\n".join(inspection.problems)
-    assert "covariate 'site': 'C' has no training control but 5 other subjects, who cannot be scored" in told
-    assert re.search(r"covariate 'age': \d+ subjects? outside the training range [\d.]+ to [\d.]+: 's", told)
-    assert "modality 'thickness': 1 value of exactly 0, which FreeSurfer writes for a failed parcel: 'insula'" in told
-    assert "covariate 'eTIV': 1 implausible intracranial volume, such as 12160 of 's79'" in told
+def test_problems_are_reported_in_sentences(inspection):
+    problems = "\n".join(inspection.problems)
+    assert "covariate 'site': 'C' has no training control but 5 other subjects, who cannot be scored" in problems
+    assert re.search(r"covariate 'age': \d+ subjects? outside the training range [\d.]+ to [\d.]+: 's", problems)
+    assert (
+        "modality 'thickness': 1 value of exactly 0, which FreeSurfer writes for a failed parcel: 'insula'" in problems
+    )
+    assert "covariate 'eTIV': 1 implausible intracranial volume, such as 12160 of 's79'" in problems
 
 
-def test_a_thin_modality_is_a_problem():
+def test_a_rare_modality_is_a_problem():
     tables, people = frames()
     tables["volume"] = tables["volume"].iloc[50:]
     cohort = Cohort.from_frames(tables, people, reference=("dx", ["CN"]))
@@ -100,13 +102,13 @@ def test_a_clean_cohort_has_no_problem():
     assert "implausible intracranial volumes" not in inspection.tables
 
 
-def test_text_holds_every_table_and_note(inspection):
+def test_text_contains_every_table_and_note(inspection):
     text = inspection.to_text()
     assert all(f"{title}\n" in text for title in inspection.tables)
     assert all(f"- {sentence}\n" in text for sentence in (*inspection.notes, *inspection.problems))
     assert len(inspection.tables) == 8
 
 
-def test_what_a_run_refuses_inspection_refuses_too(tmp_path):
+def test_inspection_refuses_the_same_input_as_a_run(tmp_path):
     with pytest.raises(InputError, match=r"thickness.csv: no such file"):
         inspect_config(parse_config(CONFIG.format(root=tmp_path)))

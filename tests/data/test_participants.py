@@ -1,4 +1,4 @@
-"""Admission: who is let in, who is healthy, and which covariates may be known."""
+"""Participants: inclusion, reference, groups and covariates."""
 
 import numpy as np
 import pandas as pd
@@ -37,7 +37,7 @@ def test_rows_are_joined_by_id_and_sorted():
     ]
 
 
-def test_ids_that_never_match_are_shown_in_both_spellings():
+def test_ids_without_a_match_are_shown_in_both_spellings():
     table = pd.DataFrame({"id": ["7", "8"], "insula": [1, 2]})
     participants = pd.DataFrame({"id": ["007", "008"]})
     with pytest.raises(InputError, match=r"modality 'area': no id in common .*: '7', '8' here, '007', '008' there"):
@@ -50,16 +50,16 @@ def test_reference_values_are_compared_as_text(column, values):
     assert reference_subjects(people(dx=column), ("dx", values), needed=True).tolist() == [True, False]
 
 
-def test_truth_values_are_compared_in_any_spelling():
+def test_booleans_are_compared_in_any_spelling():
     for column in ([True, False], ["True", "False"], ["TRUE", "false"]):
         assert reference_subjects(people(well=column), ("well", [True]), needed=True).tolist() == [True, False]
 
 
-def test_everybody_is_healthy_without_a_reference():
+def test_all_people_are_healthy_without_a_reference():
     assert reference_subjects(people(age=[1, 2]), None, needed=True).all()
 
 
-def test_a_reference_without_subjects_shows_the_values_there_are():
+def test_a_reference_without_subjects_shows_the_existing_values():
     frame = people(dx=["TD", "ASD", None])
     with pytest.raises(InputError, match=r"reference column 'dx': no subject with 'CN'; .*: 'ASD', 'TD'"):
         reference_subjects(frame, ("dx", ["CN"]), needed=True)
@@ -68,7 +68,7 @@ def test_a_reference_without_subjects_shows_the_values_there_are():
         reference_subjects(frame, ("DX", ["CN"]), needed=True)
 
 
-def test_flags_set_subjects_aside_with_a_note():
+def test_flags_exclude_subjects_with_a_note():
     notes = []
     frame = people(flag=["True", "False", "true", None], dx=["CN", "CN", "AD", "AD"])
     healthy = frame["dx"] == "CN"
@@ -87,12 +87,12 @@ def test_covariates_are_renamed_numbers_or_categories():
     assert out.to_dict("list") == {"age": [70.0, 71.5], "sex": ["1", "2"], "site": ["01", "02"]}
 
 
-def test_no_covariates_keep_everybody():
+def test_without_covariates_nobody_is_excluded():
     assert len(covariate_columns(people(age=[1, 2]), {}, missing="error", notes=[])) == 2
 
 
 @pytest.mark.parametrize("kind", ["linear", "category"])
-def test_missing_covariates_are_refused_or_set_aside(kind):
+def test_missing_covariates_are_refused_or_exclude(kind):
     frame, notes = people(age=["70", "n/a", "", "60"]), []
     with pytest.raises(InputError, match=r"covariate 'age': no value for 2 subjects: 'b', 'c'; .*set_aside"):
         covariate_columns(frame, {"age": ("age", kind)}, missing="error", notes=notes)
@@ -101,7 +101,7 @@ def test_missing_covariates_are_refused_or_set_aside(kind):
     assert notes == ["2 subjects without age excluded: 'b', 'c'"]
 
 
-def test_codes_of_missing_values_are_not_guessed():
+def test_codes_of_missing_values_are_not_interpreted():
     out = covariate_columns(people(age=[-9999, 70]), {"age": ("age", "linear")}, missing="error", notes=[])
     assert out["age"].tolist() == [-9999.0, 70.0]
 
@@ -116,7 +116,7 @@ def test_codes_of_missing_values_are_not_guessed():
         ({"gone": ("gone", "linear")}, "set_aside", r"participants: no subject left"),
     ],
 )
-def test_covariates_that_cannot_be_used_are_refused(terms, missing, message):
+def test_invalid_covariates_are_refused(terms, missing, message):
     frame = people(age=[70, 71], dx=["CN", "AD"], gone=["", ""])
     with pytest.raises(InputError, match=message):
         covariate_columns(frame, terms, missing=missing, notes=[])
@@ -137,7 +137,7 @@ def test_groups_without_a_column_are_reference_and_target():
     assert group_labels(people(age=[1, 2]), healthy | True, None)[1] == ("reference",)
 
 
-def test_groups_come_in_the_order_given_or_healthy_first():
+def test_groups_have_the_given_order_or_healthy_first():
     frame = people(dx=["AD", "CN", "SMC", "CN"])
     healthy = frame["dx"] == "CN"
     assert group_labels(frame, healthy, ("dx", ["SMC", "AD", "CN", "EMCI"]))[1] == ("SMC", "AD", "CN")
@@ -167,7 +167,7 @@ STAGE = pd.Series(["CN", "CN", "CN", "MCI", "AD", "AD"])
         (["0", "0", "0", "1", "2", "2"], "code", r"one to one"),
     ],
 )
-def test_the_diagnosis_is_no_covariate_under_any_name(column, source, message):
+def test_the_diagnosis_is_refused_as_a_covariate_under_any_name(column, source, message):
     with pytest.raises(InputError, match=message):
         check_label_leakage(pd.DataFrame({"c": column}), {"c": source}, ["dx"], [HEALTHY, STAGE])
 
@@ -175,7 +175,7 @@ def test_the_diagnosis_is_no_covariate_under_any_name(column, source, message):
 @pytest.mark.parametrize(
     "column", [["M", "F", "M", "F", "F", "F"], [70, 71, 72, 73, 74, 75], ["A", "B", "C", "D", "E", "E"]]
 )
-def test_other_covariates_pass(column):
+def test_other_covariates_are_accepted(column):
     check_label_leakage(pd.DataFrame({"c": column}), {"c": "code"}, ["dx"], [HEALTHY, STAGE])
 
 

@@ -1,4 +1,4 @@
-"""Preprocessing: fitted on training controls only, by name, refusing what it does not know."""
+"""Preprocessing: fitted on training controls only, regions by name, unknown input refused."""
 
 import dataclasses
 import json
@@ -13,20 +13,20 @@ from pyro_mmnorm.data.covariates import Term, natural_spline
 from pyro_mmnorm.data.preprocess import Preprocess
 
 
-def test_training_controls_become_standard(cohort):
+def test_training_controls_are_standardised(cohort):
     batch = Preprocess.fit(cohort.train)(cohort.train)
     for x in batch.values.values():
         np.testing.assert_allclose(x.mean(0), 0, atol=1e-5)  # float32
         np.testing.assert_allclose(x.std(0, correction=0), 1, atol=1e-5)
 
 
-def test_nothing_is_learnt_from_anybody_but_the_training_controls(cohort):
+def test_only_training_controls_are_used_for_the_fit(cohort):
     shifted = {m: frame.where(cohort.split == "train", frame * 3 + 7) for m, frame in cohort.values.items()}
     other = dataclasses.replace(cohort, values=shifted)
     assert Preprocess.fit(cohort.train) == Preprocess.fit(other.train)
 
 
-def test_units_come_back(cohort):
+def test_units_are_restored(cohort):
     preprocess = Preprocess.fit(cohort.train)
     x = preprocess(cohort.test).values["cortical"].numpy()
     np.testing.assert_allclose(
@@ -81,7 +81,7 @@ def test_a_category_unseen_in_training_is_refused_by_name(cohort):
         Preprocess.fit(cohort.train)(dataclasses.replace(cohort, covariates=covariates))
 
 
-def test_an_admitted_site_has_zeros_in_its_columns_and_others_are_refused_still(cohort):
+def test_an_admitted_site_has_zeros_in_its_columns_and_others_are_still_refused(cohort):
     preprocess = Preprocess.fit(cohort.train)
     covariates = cohort.covariates.assign(site="Zug")
     new = dataclasses.replace(cohort, covariates=covariates)
@@ -107,8 +107,8 @@ def test_people_outside_the_range_of_training_are_found(cohort):
     assert not preprocess.outside(cohort.train).to_numpy().any()
     ends = cohort.train.covariates["age"].min(), cohort.train.covariates["age"].max()
     some = cohort.test[cohort.test.ids[:4]]
-    told = some.covariates.assign(age=[ends[0], ends[0] - 1e-3, ends[1], ends[1] + 1e-3])
-    changed = dataclasses.replace(some, covariates=told)
+    ages = some.covariates.assign(age=[ends[0], ends[0] - 1e-3, ends[1], ends[1] + 1e-3])
+    changed = dataclasses.replace(some, covariates=ages)
     assert preprocess.outside(changed)["age"].tolist() == [False, True, False, True]
     with pytest.raises(InputError, match="covariate 'age': 2 subjects outside the range of training"):
         preprocess.outside(changed, refuse=True)
@@ -120,7 +120,7 @@ def test_an_absent_covariate_is_refused(cohort):
         Preprocess.fit(cohort.train)(dataclasses.replace(cohort, covariates=cohort.covariates.drop(columns="age")))
 
 
-def test_constant_and_rare_regions_are_set_aside_and_ignored_later(cohort):
+def test_constant_and_rare_regions_are_excluded_and_ignored_later(cohort):
     frame = cohort.values["cortical"].assign(flat=5.0, rare=np.nan)
     frame.loc[frame.index[:3], "rare"] = [1.0, 2.0, 3.0]
     changed = dataclasses.replace(cohort, values={**cohort.values, "cortical": frame})
@@ -132,20 +132,20 @@ def test_constant_and_rare_regions_are_set_aside_and_ignored_later(cohort):
         Preprocess.fit(nothing.train)
 
 
-def test_covariates_without_spread_are_refused():
+def test_covariates_without_variance_are_refused():
     with pytest.raises(InputError, match="70 for every training control"):
         Term.fit(pd.Series([70.0] * 40, name="age"), "linear")
     with pytest.raises(InputError, match="fewer than 3 distinct knots"):
         Term.fit(pd.Series([70.0] * 20 + [71.0] * 20, name="age"), "spline")
 
 
-def test_its_record_gives_it_back(cohort):
+def test_its_record_restores_it(cohort):
     preprocess = Preprocess.fit(cohort.train)
     assert Preprocess.from_record(json.loads(json.dumps(preprocess.to_record()))) == preprocess
 
 
 @pytest.mark.parametrize(("scaling", "low", "high"), [("minmax", 0, 1), ("mean", 0.2, 2.0)])
-def test_regions_are_scaled_as_asked(cohort, scaling, low, high):
+def test_regions_are_scaled_as_configured(cohort, scaling, low, high):
     x = Preprocess.fit(cohort.train, scaling=scaling)(cohort.train).values["cortical"]
     assert low <= x.min()
     assert x.max() <= high
@@ -155,8 +155,8 @@ def test_regions_are_scaled_as_asked(cohort, scaling, low, high):
         Preprocess.fit(cohort.train, scaling="log")
 
 
-def test_one_hot_is_one_column_a_whole_unit_met_in_training_and_an_unseen_one_is_named():
-    """The published encoding of age; it has no answer for a year that nobody in training had (PAPER.md, point 6)."""
+def test_one_hot_has_one_column_per_whole_number_of_training_and_refuses_others():
+    """The published encoding of age, which is undefined for an age absent from training (PAPER.md, point 6)."""
     term = Term.fit(pd.Series([61.2, 47.9, 61.9, 9.0], name="age"), "one_hot")
     assert term.levels == ("9", "47", "61")
     got = term(pd.Series([61.0, 9.99, 47.5], name="age"))
@@ -167,7 +167,7 @@ def test_one_hot_is_one_column_a_whole_unit_met_in_training_and_an_unseen_one_is
         term(pd.Series({"a": 61.5, "b": 62.0, "c": 48.0}, name="age"))
 
 
-def test_one_hot_survives_the_record_and_takes_its_part_in_a_cohort(frames):
+def test_one_hot_survives_the_record_and_works_in_a_cohort(frames):
     values, people = frames
     cohort = Cohort.from_frames(
         values, people.assign(age=people["age"].clip(55, 60)).reset_index(), id="participant_id",

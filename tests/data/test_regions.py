@@ -1,4 +1,4 @@
-"""Regions: what is set aside, what counts as observed."""
+"""Regions: excluded columns and observed cells."""
 
 import numpy as np
 import pandas as pd
@@ -36,7 +36,7 @@ def table_of(**columns):
     return pd.DataFrame(columns, index=[f"s{i}" for i in range(len(next(iter(columns.values()))))])
 
 
-def test_totals_are_set_aside_and_regions_stay():
+def test_totals_are_excluded_and_regions_kept():
     table = pd.DataFrame({name: [1.0, 2.0] for name in FREESURFER_TOTALS + REGIONS})
     frame, aside, notes = usable(table)
     assert list(frame) == REGIONS
@@ -52,7 +52,7 @@ def test_totals_can_be_kept():
     assert (list(frame), aside, notes) == (["eTIV"], {}, [])
 
 
-def test_patterns_include_and_exclude_and_know_their_case():
+def test_patterns_include_and_exclude_and_are_case_sensitive():
     table = table_of(lh_a=[1, 2], lh_b=[1, 2], rh_a=[1, 2], LH_a=[1, 2])
     frame, aside, _ = usable(table, include=["lh_*"], exclude=["*_b"])
     assert list(frame) == ["lh_a"]
@@ -65,7 +65,7 @@ def test_a_pattern_that_matches_nothing_is_noted():
     assert not any("'eTIV' matches" in note for note in notes)  # it matches, though a total anyway
 
 
-def test_an_exact_zero_among_positive_sizes_is_not_observed():
+def test_an_exact_zero_among_positive_values_is_not_observed():
     table = table_of(insula=[2.0, 0.0, 3.0], gain=[-1.0, 0.0, 2.0], hole=[0.0, 1.0, 0.0])
     frame, aside, notes = usable(table)
     np.testing.assert_array_equal(frame["insula"], [2.0, np.nan, 3.0])
@@ -84,7 +84,7 @@ def test_failed_parcels_ignore_missing_cells():
     assert failed_parcels(table_of(a=[0.0, np.nan, 1.0]))["a"].tolist() == [True, False, False]
 
 
-def test_columns_that_do_not_vary_are_set_aside():
+def test_columns_that_do_not_vary_are_excluded():
     table = table_of(a=[1.0, 2.0, 3.0], same=[5, 5, np.nan], never=["", "NA", None], zero=[0.0, 0.0, 0.0])
     frame, aside, _ = usable(table)
     assert list(frame) == ["a"]
@@ -108,7 +108,7 @@ def test_two_columns_of_one_name_must_be_identical():
     assert list(usable(totals)[0]) == ["a"]
 
 
-def test_text_among_the_sizes_is_refused_but_not_among_totals():
+def test_text_among_the_values_is_refused_but_not_among_totals():
     assert list(usable(table_of(a=[1, 2], eTIV=["?", "?"]))[0]) == ["a"]
     with pytest.raises(InputError, match=r"modality 'area', column 'a', row 's1': 'bad'"):
         usable(table_of(a=["1", "bad"]), modality="area")

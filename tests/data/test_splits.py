@@ -1,4 +1,4 @@
-"""Splits: quotas, independence of row order, and what a split column may say."""
+"""Splits: quotas, independence of row order, and valid split columns."""
 
 import math
 
@@ -58,7 +58,7 @@ def test_the_seed_changes_the_draw():
     assert not split_by_fraction(strata, (0.2, 0.2), 0).equals(split_by_fraction(strata, (0.2, 0.2), 1))
 
 
-def test_everybody_has_the_same_chance():
+def test_every_person_has_the_same_probability():
     """150 draws of 4 out of 20: counts are binomial(150, 0.2), SD 4.9; 5 SD fail once in 90,000 runs (20 people)."""
     strata = strata_of([12, 8])
     hits = sum(split_by_fraction(strata, (0.2, 0.2), seed) == "calibrate" for seed in range(150))
@@ -66,18 +66,18 @@ def test_everybody_has_the_same_chance():
 
 
 @pytest.mark.parametrize("fractions", [(0.0, 0.2), (0.6, 0.4), (0.2, -0.1), (1.2, 0.0), (float("nan"), 0.2)])
-def test_fractions_that_leave_nobody_are_refused(fractions):
+def test_fractions_that_leave_no_subjects_are_refused(fractions):
     with pytest.raises(InputError, match=r"split: .* expected shares \(calibrate, test\)"):
         split_by_fraction(strata_of([50]), fractions, 0)
 
 
-def test_a_column_says_who_is_who():
+def test_a_column_defines_the_split():
     column = pd.Series([" train", "target", "test"], index=list("abc"), name="part")
     healthy = pd.Series([True, False, True], index=list("abc"))
     assert split_by_column(column, healthy).tolist() == ["train", "target", "test"]
 
 
-def test_other_words_in_a_split_column_are_refused():
+def test_other_values_in_a_split_column_are_refused():
     column = pd.Series(["train", "validation", None], index=list("abc"), name="part")
     with pytest.raises(
         InputError, match=r"split column 'part': values 'validation', '', such as for 'b'; expected one of train"
@@ -101,7 +101,7 @@ def test_too_few_controls_are_refused(n, counts):
         split_subjects(people, healthy, pd.Series("", index=people.index), (0.2, 0.2), 0)
 
 
-def test_patients_do_not_move_the_controls():
+def test_patients_do_not_change_the_split_of_controls():
     people = pd.DataFrame(index=[f"s{i:02d}" for i in range(80)])
     healthy = pd.Series(np.arange(80) % 4 > 0, index=people.index)
     strata = pd.Series("", index=people.index)

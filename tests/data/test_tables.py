@@ -1,4 +1,4 @@
-"""Tables on disk: endings, ragged rows, FreeSurfer's corner cells, and the cohort of a configuration."""
+"""Tables on disk: formats, ragged rows, FreeSurfer's id columns, and the cohort of a configuration."""
 
 import csv
 import subprocess
@@ -37,7 +37,7 @@ data:
 
 @pytest.fixture
 def root(tmp_path):
-    """A small study as FreeSurfer's table commands write it."""
+    """A small study in the format of FreeSurfer's table commands."""
     draw = np.random.default_rng(0)
     for hemi in ("lh", "rh"):
         frame = pd.DataFrame({f"{hemi}_insula": draw.normal(3, 0.2, N).round(4), "eTIV": draw.normal(1.5e6, 1e5, N)})
@@ -57,7 +57,7 @@ def config_of(root, **changes):
     return parse_config(text)
 
 
-def test_csv_tsv_and_parquet_hold_the_same_table(tmp_path):
+def test_csv_tsv_and_parquet_give_the_same_table(tmp_path):
     frame = pd.DataFrame({"id": ["007", "8"], "x": ["1.50", ""]})
     frame.to_csv(tmp_path / "a.csv", index=False)
     frame.to_csv(tmp_path / "a.TSV", index=False, sep="\t")
@@ -96,8 +96,8 @@ TABLE = st.integers(1, 4).flatmap(lambda d: st.lists(st.tuples(CELL, *[CELL] * d
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=TABLE, cells=st.sampled_from([1, 7, 500_000]))
 @example(rows=[("a", "1", "2"), ("b", "x", "3"), ("c", "2", "4")], cells=1)
-def test_columns_of_numbers_are_read_as_the_text_says(tmp_path, monkeypatch, rows, cells):
-    """With `ids`: the same numbers, or the same refusal, as of the text of each cell, in blocks of any length."""
+def test_columns_of_numbers_equal_their_text(tmp_path, monkeypatch, rows, cells):
+    """With `ids`: the same numbers, or the same error, as from the text of each cell, for blocks of any length."""
     monkeypatch.setattr(tables, "CELLS", cells)
     with (tmp_path / "a.csv").open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([["id", *("x" for _ in rows[0][1:])], *rows])
@@ -122,8 +122,8 @@ def test_ids_and_the_first_column_stay_text_beside_numbers(tmp_path):
     np.testing.assert_array_equal(table["x"], [1.5, np.nan])
 
 
-def test_csv_needs_no_pyarrow_and_parquet_says_what_to_install(tmp_path):
-    """In an interpreter that has no pyarrow."""
+def test_csv_needs_no_pyarrow_and_parquet_names_the_extra(tmp_path):
+    """In an interpreter without pyarrow."""
     (tmp_path / "a.csv").write_text("id,x,y\n007,1.5,low\n")
     pd.DataFrame({"id": ["007"]}).to_parquet(tmp_path / "a.parquet")
     code = f"""
@@ -161,7 +161,7 @@ def test_an_index_in_parquet_becomes_the_first_column(tmp_path):
         ("id,eTIV,eTIV\n1,2,2\n", ["id", "eTIV", "eTIV"]),
     ],
 )
-def test_text_is_read_as_spreadsheets_write_it(tmp_path, content, columns):
+def test_text_of_spreadsheets_is_read(tmp_path, content, columns):
     (tmp_path / "a.csv").write_text(content, encoding="utf-8", newline="")
     assert read_table(tmp_path / "a.csv").columns.tolist() == columns
     assert read_table(tmp_path / "a.csv").iloc[0].tolist() == ["1", "2", "2"][: len(columns)]
@@ -192,7 +192,7 @@ def test_files_that_cannot_be_read_are_refused(tmp_path, name, content, message)
         read_table(tmp_path / name)
 
 
-def test_a_missing_file_shows_its_neighbour(root):
+def test_a_missing_file_shows_a_similar_name(root):
     with pytest.raises(InputError, match=r"peopel.tsv: no such file; expected a table. Did you mean 'people.tsv'"):
         read_table(root / "peopel.tsv")
     with pytest.raises(InputError, match=r"no such folder; expected a table; .* exists. Check data.root"):
@@ -208,20 +208,20 @@ def test_a_configuration_becomes_a_cohort(root):
     assert cohort.set_aside == {"thickness": {"eTIV": "total"}, "volume": {"4th-vent": "excluded"}}
 
 
-def test_values_of_different_tables_meet_by_id(root):
+def test_values_of_different_tables_are_joined_by_id(root):
     cohort, aseg = read_cohort(config_of(root)), pd.read_csv(root / "aseg.csv", dtype={"subject": str})
     expected = aseg.set_index("subject")["Left-Hippocampus"].loc[IDS]
     np.testing.assert_array_equal(cohort.values["volume"]["Left-Hippocampus"], expected)
 
 
-def test_a_path_or_a_configuration_will_do(root):
+def test_a_path_and_a_configuration_are_equivalent(root):
     (root / "run.yaml").write_text(CONFIG.format(root="."))
     one, other = read_cohort(root / "run.yaml"), read_cohort(config_of(root))
     pd.testing.assert_series_equal(one.split, other.split)
     pd.testing.assert_series_equal(read_cohort(str(root / "run.yaml")).split, other.split)
 
 
-def test_the_seed_of_the_configuration_drives_the_split(root):
+def test_the_seed_of_the_configuration_determines_the_split(root):
     one, other = read_cohort(config_of(root)), read_cohort(config_of(root, **{"seed: 4": "seed: 5"}))
     assert not one.split.equals(other.split)
 
@@ -237,13 +237,13 @@ def test_new_people_are_read_for_scoring(root):
 @pytest.mark.parametrize(
     "corner", ["Measure:volume", "lh.aparc.area", "rh.aparc.a2009s.thickness", "Subject", "volume", ""]
 )
-def test_the_corner_cell_of_freesurfer_stands_above_the_ids(root, corner):
+def test_the_first_column_of_freesurfer_is_the_id(root, corner):
     lines = (root / "lh.tsv").read_text().splitlines(keepends=True)
     (root / "lh.tsv").write_text(lines[0].replace("lh.aparc.thickness", corner) + "".join(lines[1:]))
     assert len(read_cohort(config_of(root))) == N
 
 
-def test_another_first_column_is_no_id(root):
+def test_another_first_column_is_not_an_id(root):
     text = (root / "lh.tsv").read_text()
     (root / "lh.tsv").write_text(text.replace("lh.aparc.thickness", "subjects"))
     with pytest.raises(InputError, match=r"lh.tsv: id column 'subject' is absent; .*Did you mean 'subjects'"):
@@ -271,7 +271,7 @@ def test_a_person_without_a_hemisphere_lacks_that_hemisphere_only(root):
     assert first.isna().to_dict() == {"lh_insula": False, "rh_insula": True}
 
 
-def test_frames_come_as_they_stand(root):
+def test_frames_are_those_on_disk(root):
     tables, people = read_frames(config_of(root).data)
     assert list(tables["thickness"]) == ["lh_insula", "eTIV", "rh_insula", "eTIV"]
     assert tables["volume"].index.name == "subject"
@@ -284,8 +284,8 @@ def test_input_files_are_listed_once_each(root):
 
 
 @pytest.mark.parametrize(("name", "folder", "n"), [("abide", "abide_fs6", 980), ("aomic", "aomic_piop2", 224)])
-def test_open_data_are_read_as_told(shared, monkeypatch, name, folder, n):
-    """The real tables: 68 regions a cortical measure and 34 of aseg; flagged people and two without age are out."""
+def test_open_data_are_read_by_their_configuration(shared, monkeypatch, name, folder, n):
+    """The real tables: 68 regions per cortical measure and 34 of aseg, without flagged people and two without age."""
     monkeypatch.setenv(f"MMNORM_{name.upper()}", str(shared / "data" / folder))
     cohort = read_cohort(CONFIGS / f"{name}.yaml")
     assert len(cohort) == n

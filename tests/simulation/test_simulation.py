@@ -1,4 +1,4 @@
-"""Simulated cohorts: what is claimed to be known of them is true.
+"""Simulated cohorts agree with their documented truth.
 
 Statistical tests have fixed seeds. Their bounds lie FIVE standard errors out, so that with a fresh seed one comparison
 fails by chance in 2 of a million cases, and a test of at most a few hundred comparisons in fewer than 1 of 1,000.
@@ -38,7 +38,7 @@ MESSY = {
 
 
 def table(cohort):
-    """All regions side by side, [n, d]."""
+    """Values of all regions, [n, d]."""
     return np.hstack([frame.to_numpy() for frame in cohort.values.values()])
 
 
@@ -49,7 +49,7 @@ def deviation(cohort):
 
 
 def covariance(truth):
-    """Of the deviations, [d, d]."""
+    """Covariance of the deviations, [d, d]."""
     return truth.loadings @ truth.loadings.T + np.diag(truth.noise_sd**2)
 
 
@@ -66,7 +66,7 @@ def test_covariance_is_loadings_and_noise(common_factor):
     assert (np.abs(np.cov(deviation(cohort), rowvar=False) - true) < FIVE * error).all()
 
 
-def test_regression_finds_the_covariate_effects():
+def test_regression_estimates_the_covariate_effects():
     n = 20_000
     cohort = simulate(healthy=n, patients=0, regions=SMALL, sites=3)
     people, truth = cohort.participants, cohort.truth
@@ -96,13 +96,13 @@ def test_sites_have_their_own_mean_scale_and_size():
     assert abs(many.std() - 0.5) < FIVE * 0.5 / np.sqrt(2 * many.size)
 
 
-def test_one_site_shifts_nothing():
+def test_one_site_has_no_shift():
     truth = simulate(healthy=50, patients=0, site_shift=3.0, site_scale=(0.1, 9.0)).truth
     assert (truth.site_shift == 0).all()
     assert truth.site_scale.tolist() == [1.0]
 
 
-def test_spread_grows_with_age_by_the_factor():
+def test_sd_increases_with_age_by_the_factor():
     """E log|z| does not depend on age when z has unit SD, so the slope of log|x - mean| is that of the log SD."""
     n = 20_000
     cohort = simulate(healthy=n, patients=0, regions=SMALL, heteroscedastic=1.6, age=(20, 80))
@@ -113,7 +113,7 @@ def test_spread_grows_with_age_by_the_factor():
     assert (np.abs(2 * slope - np.log(1.6)) < FIVE * 2 * error).all()
 
 
-def test_tails_are_those_of_t_and_the_spread_stays():
+def test_tails_are_those_of_t_with_unchanged_sd():
     """What the latents, drawn again, leave is t-distributed noise of SD 1. A Kolmogorov-Smirnov test is failed by
     chance once in a million seeds; 65,000 Gaussian cells fail it by far."""
     n, tails = 5000, 5.0
@@ -141,7 +141,7 @@ def test_nonlinear_has_linear_as_its_limit():
     np.testing.assert_allclose(nearly.signal(z), linear.signal(z), rtol=0.03, atol=0.04)
 
 
-def test_nonlinear_is_curved_and_keeps_the_spread():
+def test_nonlinear_is_curved_with_unchanged_sd():
     truth = Truth.draw(Scenario(nonlinear=3.0, common_factor=0.2))
     z = np.random.default_rng(0).standard_normal((20_000, 6))
     signal = truth.signal(z)
@@ -223,13 +223,13 @@ def test_cross_modal_without_another_modality_is_normative():
 
 
 def correlations(effect):
-    """Of the planted effect with the reference z, over the cells of the patients."""
+    """Correlation of planted effect and reference z over the cells of the patients."""
     cohort = simulate(healthy=50, patients=300, regions={"a": 64, "b": 35, "c": 16}, effect=effect, common_factor=0.2)
     planted = cohort.effect.to_numpy()[50:].ravel()
     return {k: np.corrcoef(planted, cohort.reference_z(k).to_numpy()[50:].ravel())[0, 1] for k in KINDS}
 
 
-def test_conditional_z_see_local_change_and_are_blind_to_normal_variation():
+def test_conditional_z_detect_local_change_and_not_normal_variation():
     """300 patients of 115 regions; the bounds leave .1 to either side, and chance is below .03."""
     sparse, latent = correlations("sparse"), correlations("latent")
     assert sparse["reconstruction"] > sparse["cross_modal"] > sparse["normative"] > 0.5
@@ -238,7 +238,7 @@ def test_conditional_z_see_local_change_and_are_blind_to_normal_variation():
 
 
 @pytest.mark.parametrize("options", [{"nonlinear": 2.0}, {"tails": 4.0}])
-def test_no_closed_form_is_no_number(options):
+def test_without_closed_form_there_is_an_error(options):
     with pytest.raises(InputError, match=r"reference z: .*no closed form.*nonlinear=0 and tails=None"):
         simulate(healthy=50, patients=0, **options).reference_z("normative")
 
@@ -249,7 +249,7 @@ def test_unknown_kind():
 
 
 @pytest.mark.parametrize(("column", "value"), [("site", "site-9"), ("sex", "female")])
-def test_norm_knows_its_sites_and_sexes(column, value):
+def test_norm_refuses_unknown_sites_and_sexes(column, value):
     cohort = simulate(healthy=20, patients=0)
     with pytest.raises(InputError, match=f"{column}: '{value}'; expected one of"):
         cohort.truth.norm(cohort.participants.assign(**{column: value}))
@@ -270,7 +270,7 @@ def test_regions_change_by_the_size_in_both_directions(effect, many, size):
     assert len(np.unique(planted[20:] != 0, axis=0)) > 50
 
 
-def test_latent_effect_lies_along_one_factor():
+def test_latent_effect_is_along_one_factor():
     cohort = simulate(healthy=20, patients=50, effect="latent", common_factor=0.2, latents=4)
     loadings = cohort.truth.loadings
     moved = np.linalg.lstsq(loadings, cohort.effect.to_numpy()[20:].T, rcond=None)[0].T
@@ -282,7 +282,7 @@ def test_latent_effect_lies_along_one_factor():
 
 @pytest.mark.parametrize("effect", EFFECTS)
 @pytest.mark.parametrize("options", [{}, {"nonlinear": 3.0}, MESSY], ids=["plain", "curved", "messy"])
-def test_the_effect_is_all_that_tells_patients_from_what_they_would_be(effect, options):
+def test_patients_differ_only_by_the_effect(effect, options):
     ill, well = (
         simulate(healthy=30, patients=40, effect=effect, effect_size=size, patients_older=5, **options)
         for size in (None, 0.0)
@@ -294,8 +294,8 @@ def test_the_effect_is_all_that_tells_patients_from_what_they_would_be(effect, o
     np.testing.assert_allclose(((table(ill) - table(well)) / sd)[observed], ill.effect.to_numpy()[observed], atol=1e-9)
 
 
-def test_latent_effect_in_a_curved_cohort_stays_on_the_curve():
-    """Bounded units: the same latent moved ever further ends at a bound, whereas a line would go on."""
+def test_latent_effect_in_a_nonlinear_cohort_is_bounded():
+    """Bounded units: the effect of an increasing shift has a limit, unlike in a linear cohort."""
     near, far = (
         simulate(healthy=10, patients=40, effect="latent", nonlinear=3.0, effect_size=size).effect.iloc[10:]
         for size in (1e5, 2e5)
@@ -315,7 +315,7 @@ def test_subtypes_have_regions_of_their_own():
     assert ((rows != 0).sum() <= 1).all()
 
 
-def test_stages_rise_to_the_full_effect():
+def test_stages_increase_to_the_full_effect():
     stages = {"SMC": 1.0, "EMCI": 2.0, "LMCI": 0.5, "AD": 0.5}
     cohort = simulate(healthy=40, patients=400, effect="one_region", stages=stages)
     people = cohort.participants
@@ -353,8 +353,8 @@ def test_the_truth_does_not_depend_on_the_number_of_people():
     assert all(np.array_equal(few[name], many[name]) for name in few)
 
 
-def test_parts_of_a_cohort_are_drawn_apart():
-    """Gaps change no value, and an effect changes no control."""
+def test_parts_of_a_cohort_are_drawn_independently():
+    """Missing cells do not change other values, and an effect does not change controls."""
     full, gappy = (simulate(healthy=30, patients=10, missing_cells=share) for share in (0.0, 0.2))
     seen = np.isfinite(table(gappy))
     assert not seen.all()
@@ -425,7 +425,7 @@ def test_no_torch_is_loaded():
 # Onwards
 
 
-def test_to_cohort_keeps_everybody_and_everything():
+def test_to_cohort_keeps_all_people_and_regions():
     cohort = simulate(healthy=100, patients=20, sites=2, missing_cells=0.05, stages={"MCI": 1.0, "AD": 1.0})
     door = cohort.to_cohort()
     assert door.regions == list(cohort.effect.columns)
@@ -439,7 +439,7 @@ def test_to_cohort_keeps_everybody_and_everything():
     assert list(simulate(healthy=100, patients=0).to_cohort().kinds) == ["age", "sex"]
 
 
-def test_written_tables_come_back(tmp_path):
+def test_written_tables_are_restored(tmp_path):
     cohort = simulate(healthy=60, patients=10, regions=SMALL, missing_cells=0.1)
     folder = cohort.write(tmp_path / "new" / "tables")
     reference = {f"reference_{kind}.csv": cohort.reference_z(kind) for kind in KINDS}
@@ -455,7 +455,7 @@ def test_written_tables_come_back(tmp_path):
         np.testing.assert_array_equal(archive["loadings"], cohort.truth.loadings)
 
 
-def test_a_reference_of_another_cohort_is_not_left_behind(tmp_path):
+def test_a_reference_of_an_earlier_cohort_is_removed(tmp_path):
     simulate(healthy=20, patients=0, regions=SMALL).write(tmp_path)
     simulate(healthy=20, patients=0, regions=SMALL, nonlinear=2.0).write(tmp_path)
     assert not list(tmp_path.glob("reference_*"))
@@ -478,7 +478,7 @@ def test_an_interrupted_write_leaves_the_old_file(tmp_path, monkeypatch):
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
-def test_a_file_is_no_folder(tmp_path):
+def test_a_file_is_refused_as_folder(tmp_path):
     (tmp_path / "taken").write_text("x")
     with pytest.raises(InputError, match=r"taken: a file; expected a folder"):
         simulate(healthy=20, patients=0).write(tmp_path / "taken")
@@ -507,7 +507,7 @@ def test_poster_has_the_size_of_the_poster(posters_cohort):
     assert (table(posters_cohort) > 0).all()
 
 
-def test_poster_shrinks_and_grows_with_the_stage(posters_cohort):
+def test_poster_volumes_depend_on_the_stage(posters_cohort):
     people, effect = posters_cohort.participants, posters_cohort.effect
     by_stage = effect.groupby(people["stage"]).mean()
     for name in ("subcortical.Left-Hippocampus", "hippocampal.right_CA1", "cortical.lh_entorhinal_volume"):
@@ -522,8 +522,8 @@ def test_poster_shrinks_and_grows_with_the_stage(posters_cohort):
     assert effect.loc[ill, "subcortical.Left-Hippocampus"].corr(people.loc[ill, "ADAS13"]) < -0.7
 
 
-def test_poster_knows_its_exact_z(posters_cohort):
-    """The first factor makes regions move together, but each region's z is standard normal over 9,875 controls."""
+def test_poster_has_exact_z(posters_cohort):
+    """Regions are correlated by the first factor, and z of each region is standard normal over 9,875 controls."""
     z = posters_cohort.reference_z("reconstruction").iloc[:9875]
     assert (z.mean().abs() < FIVE / np.sqrt(9875)).all()
     assert ((z.std() - 1).abs() < FIVE / np.sqrt(2 * 9875)).all()
@@ -531,7 +531,7 @@ def test_poster_knows_its_exact_z(posters_cohort):
     assert abs(r[np.triu_indices(115, 1)].mean() - 0.2) < 0.04  # see the common factor above
 
 
-def test_demo_configuration_reads_what_poster_writes(tmp_path, monkeypatch):
+def test_demo_configuration_reads_the_tables_of_poster(tmp_path, monkeypatch):
     path = Path(__file__).parents[2] / "configs" / "demo.yaml"
     assert parse_config(path.read_text(encoding="utf-8")).data.root == "demo_data"
     cohort = poster(healthy=120, patients=30, seed=2)
@@ -547,9 +547,9 @@ def test_demo_configuration_reads_what_poster_writes(tmp_path, monkeypatch):
 def test_every_cohort_of_the_documentation_can_be_drawn():
     text = (Path(__file__).parents[2] / "docs" / "simulation.md").read_text(encoding="utf-8")
     table = text[text.index("| what |") : text.index("Effects are")]
-    told = re.findall(r"`(\w+=[^`]+)`", table)
-    assert len(told) >= 13
-    for code in told:
+    calls = re.findall(r"`(\w+=[^`]+)`", table)
+    assert len(calls) >= 13
+    for code in calls:
         options = eval(f"dict({code})")
         sizes = {"controls": 10} if options.get("kind") == "ukb_adni" else {}
         cohort = simulate(healthy=40, patients=10, **options, **sizes)

@@ -1,4 +1,4 @@
-"""The cohort like UK Biobank and ADNI: what is claimed to be true of it is true.
+"""The cohort like UK Biobank and ADNI agrees with its documented truth.
 
 Statistical tests have fixed seeds. Their bounds lie FIVE standard errors out where nothing else is said, so that with a
 fresh seed one comparison fails by chance in 2 of a million cases, and all of them together in fewer than 1 of 1,000.
@@ -44,7 +44,7 @@ def ill():
 
 
 def table(cohort):
-    """All regions side by side, NaN where there is no volume, [n, 115]."""
+    """Volumes of all regions, NaN where missing, [n, 115]."""
     volumes = pd.concat(cohort.values.values(), axis=1)
     return volumes.where(volumes > 0)
 
@@ -68,7 +68,7 @@ def residuals(cohort, rows):
 # Numbers and names
 
 
-def test_numbers_are_the_posters(full):
+def test_numbers_are_those_of_the_poster(full):
     people = full.participants
     assert isinstance(full, Simulation)
     assert people.groupby(["study", "diagnosis"]).size().to_dict() == {
@@ -113,7 +113,7 @@ def test_field_names_are_those_of_the_reference_tables(shared):
             assert fields.loc[field, "region"].removesuffix("-Proper") == structure
 
 
-def test_fewer_people_are_spread_alike():
+def test_fewer_people_have_the_same_proportions():
     people = simulate(healthy=100, controls=27, patients=86).participants
     counts = people["diagnosis"].value_counts()
     for stage in STAGES:
@@ -121,7 +121,7 @@ def test_fewer_people_are_spread_alike():
     assert counts["CN"] == 127
 
 
-def test_ages_lie_in_the_ranges_of_the_studies(full):
+def test_ages_are_in_the_ranges_of_the_studies(full):
     age = full.participants.groupby("study")["age"].agg(["min", "max"])
     assert (age.loc["UKB"] == [45, 82]).all()
     assert age.loc["ADNI", "min"] >= 55
@@ -174,14 +174,14 @@ def test_age_has_the_slope_of_the_table(full):
     assert (late < 0).all()  # the hippocampus shrinks faster late
 
 
-def test_a_larger_head_holds_larger_regions_by_a_power_below_one(full):
+def test_volumes_increase_with_head_size_by_a_power_below_one(full):
     _, fitted, error = residuals(full, full.participants["study"] == "UKB")
     regions = region_table().set_index("region")
     assert ((fitted.loc[4] - regions["icv"]).abs() < FIVE * error.loc[4]).all()
     assert (fitted.loc[3] - regions["sex"]).abs().lt(FIVE * error.loc[3]).all()
 
 
-def test_one_common_factor_and_pairs_that_belong_together(full):
+def test_one_common_factor_and_correlated_pairs(full):
     """Bounds: 9,875 people, so that a correlation has a standard error of at most .01."""
     left, _, _ = residuals(full, full.participants["study"] == "UKB")
     r = pd.DataFrame(np.corrcoef(left, rowvar=False), index=left.columns, columns=left.columns)
@@ -202,7 +202,7 @@ def test_one_common_factor_and_pairs_that_belong_together(full):
     assert 0.2 < share < 0.35
 
 
-def test_tails_are_heavier_than_normal_unless_asked(full):
+def test_tails_are_heavier_than_normal_by_default(full):
     heavy = residuals(full, full.participants["study"] == "UKB")[0].kurt()
     light = residuals(simulate(healthy=4000, controls=0, patients=0, tails=None), slice(None))[0].kurt()
     assert heavy.mean() > 0.3
@@ -210,7 +210,7 @@ def test_tails_are_heavier_than_normal_unless_asked(full):
 
 
 def test_studies_and_sites_differ_in_location_and_scale(full):
-    """What the truth of one centre leaves over in 269 controls of ADNI is the shift, with a standard error of .06."""
+    """Residuals of 269 controls of ADNI from the truth of one centre are the shift, with a standard error of .06."""
     truth = full.truth
     ukb = [site.startswith("ukb") for site in truth.sites]
     adni = np.invert(ukb)
@@ -227,7 +227,7 @@ def test_studies_and_sites_differ_in_location_and_scale(full):
     assert full.participants.groupby("study")["site"].nunique().to_dict() == {"ADNI": 30, "UKB": 3}
 
 
-def test_failures_and_gaps_come_at_their_rates():
+def test_failures_and_missing_cells_have_their_rates():
     cohort = simulate(healthy=2000, controls=0, patients=0, failures=0.01, missing=0.02)
     raw = pd.concat(cohort.values.values(), axis=1)
     gaps, zeros = int(raw.isna().sum().sum()), int((raw == 0).sum().sum())
@@ -242,7 +242,7 @@ def test_failures_and_gaps_come_at_their_rates():
 # What is wrong with the patients
 
 
-def test_controls_are_well_and_effects_follow_severity(full):
+def test_controls_have_no_effect_and_effects_increase_with_severity(full):
     stage, hidden = full.participants["stage"], full.hidden
     assert (full.effect[stage == 0] == 0).all(axis=None)
     assert (hidden.loc[stage == 0, ["severity"]] == 0).all(axis=None)
@@ -255,7 +255,7 @@ def test_controls_are_well_and_effects_follow_severity(full):
         assert size[own].corr(hidden.loc[own, "severity"]) > 0.9
 
 
-def test_volumes_differ_from_health_by_the_effect_alone():
+def test_volumes_differ_only_by_the_effect():
     """The same people with another size of effect: their log volumes differ by SD times the difference of effects."""
     one, other = (simulate(**FEW, effect=effect, failures=0, missing=0) for effect in ("local", "along"))
     pd.testing.assert_frame_equal(one.participants, other.participants)
@@ -265,7 +265,7 @@ def test_volumes_differ_from_health_by_the_effect_alone():
 
 
 def test_stages_overlap_in_order(ill):
-    """By severity: patients of a stage are iller than those of the stage before with a chance between .6 and .99."""
+    """Severity of a stage is above that of the stage before with a probability between .6 and .99."""
     stage, severity = ill.participants["stage"], ill.hidden["severity"]
     for k in (1, 2, 3):
         now, then = severity[stage == k + 1], severity[stage == k]
@@ -275,7 +275,7 @@ def test_stages_overlap_in_order(ill):
 
 
 def test_with_the_stage_ventricles_grow_and_the_temporal_lobe_shrinks(ill):
-    """Effects, and volumes at the head size, age, sex and site of each: 490 patients or more a stage."""
+    """Effects, and volumes at the head size, age, sex and site of each: 490 patients or more per stage."""
     stage = ill.participants["stage"]
     mean, sd = ill.truth.norm(ill.participants)
     z = ((np.log(table(ill)) - mean) / sd).groupby(stage).mean()
@@ -307,7 +307,7 @@ def test_subtypes_differ_where_they_should(ill):
 
 @pytest.mark.parametrize("effect", ["local", "along"])
 def test_the_two_classes_of_effect_are_not_mixed(effect):
-    """`along`: every effect is a combination of the loadings, and given all other regions it is all but invisible.
+    """`along`: every effect is a combination of the loadings, and given all other regions it is almost undetectable.
     `local`: it is not, and it shows. Bounds leave .1 to either side of what 300 patients give (.25 and .03)."""
     cohort = simulate(healthy=20, controls=0, patients=300, effect=effect, tails=None, seed=4)
     sick = cohort.participants["stage"] > 0
@@ -326,7 +326,7 @@ def test_the_two_classes_of_effect_are_not_mixed(effect):
         assert shown > 0.15
 
 
-def test_without_patchiness_all_patients_of_a_subtype_lose_alike():
+def test_without_patchiness_all_patients_of_a_subtype_have_the_same_profile():
     cohort = simulate(healthy=10, controls=0, patients=60, patchiness=0)
     hidden = cohort.hidden[cohort.hidden["severity"] > 0]
     unit = cohort.effect.loc[hidden.index].div(hidden["severity"], axis=0)
@@ -366,12 +366,12 @@ def test_scores_are_whole_numbers_within_the_scales(full, ill):
 @pytest.mark.parametrize(
     ("score", "low", "high"), [("ADAS13", 0.80, 0.92), ("RAVLT", -0.76, -0.60), ("MMSE", -0.92, -0.80)]
 )
-def test_scores_follow_the_true_severity_with_the_stated_noise(ill, score, low, high):
+def test_scores_depend_on_severity_with_the_documented_noise(ill, score, low, high):
     sick = ill.participants["stage"] > 0
     assert low < ill.participants.loc[sick, score].corr(ill.hidden.loc[sick, "severity"]) < high
 
 
-def test_scores_are_as_reliable_as_is_said(ill):
+def test_scores_have_the_documented_reliability(ill):
     adni = ill.participants[ill.participants["study"] == "ADNI"]
     for name, said in {"ADAS13": 0.88, "RAVLT": 0.76, "MMSE": 0.88}.items():
         assert abs(1 - 0.5 * SCORES[name].noise ** 2 / adni[name].var() - said) < 0.02
@@ -421,7 +421,7 @@ def test_splits_train_on_one_study_and_calibrate_on_the_other(full):
     assert (people.loc[people["step"] == "adapt", "split"] == "calibrate").all()
 
 
-def test_to_cohort_keeps_everybody_and_every_region():
+def test_to_cohort_keeps_all_people_and_regions():
     cohort = simulate(healthy=80, controls=60, patients=40, failures=0.01)
     door = cohort.to_cohort()
     assert door.regions == list(cohort.effect.columns)
@@ -436,7 +436,7 @@ def test_to_cohort_keeps_everybody_and_every_region():
     assert sum(int((frame == 0).sum().sum()) for frame in door.values.values()) == 0  # failures are not observed
 
 
-def test_configuration_reads_what_is_written(tmp_path, monkeypatch):
+def test_configuration_reads_the_written_tables(tmp_path, monkeypatch):
     cohort = simulate(**FEW, seed=2)
     folder = cohort.write(tmp_path / "tables", spelling="adni")
     assert sorted(path.name for path in folder.iterdir()) == [
@@ -460,8 +460,8 @@ def test_configuration_reads_what_is_written(tmp_path, monkeypatch):
         np.testing.assert_array_equal(archive["icv"], cohort.truth.icv)
 
 
-def test_ukb_spelling_holds_every_volume_of_its_people():
-    """A field, or the sum of the fields that a region is made of; nobody of ADNI."""
+def test_ukb_spelling_contains_every_volume_of_its_people():
+    """A field, or the sum of the fields of a region; without people of ADNI."""
     cohort = simulate(**FEW, failures=0.01, missing=0.01)
     [(name, frame)] = cohort.spelled("ukb").items()
     assert (name, frame.index.name, frame.index[0], len(frame)) == ("ukb.csv", "eid", FIRST, 60)
@@ -477,7 +477,7 @@ def test_ukb_spelling_holds_every_volume_of_its_people():
     assert body.std() > 0.05
 
 
-def test_adni_spelling_holds_every_volume_of_its_people():
+def test_adni_spelling_contains_every_volume_of_its_people():
     cohort = simulate(**FEW)
     measured, people = cohort.spelled("adni").values()
     assert list(measured.index) == list(people.index) == list(range(FIRST + 60, FIRST + 140))
@@ -512,7 +512,7 @@ def test_out_of_range_is_refused(change, message):
         mm.simulate(**{"kind": "ukb_adni", **FEW, **change})
 
 
-def test_a_scenario_belongs_to_no_other_kind():
+def test_other_kinds_refuse_a_scenario():
     with pytest.raises(InputError, match="ukb_adni: scenario"):
         mm.simulate(mm.simulate(healthy=20, patients=0).scenario, kind="ukb_adni")
 

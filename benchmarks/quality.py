@@ -1,4 +1,4 @@
-"""How well planted effects are found on simulated cohorts of known truth, by our default and by the alternatives."""
+"""Detection of planted effects on simulated cohorts of known truth, by the default and by other models."""
 
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -19,9 +19,9 @@ WITHIN, EXACT_UNIMODAL = "within modality", "exact z within the modality"
 
 
 def simulation(seed: int, *, train: int = 2500, calibrate: int = 1000, test: int = 1200, **scenario: Any) -> Simulation:
-    """A cohort of 115 regions with splits of these sizes and 400 patients, in whom 6 % of the regions are off by 1 SD.
+    """A cohort of 115 regions with these splits and 400 patients, in whom 6 % of the regions are shifted by 1 SD.
 
-    As subtle as an early stage: what is off by 4 SD is found by almost any model.
+    This is as subtle as an early stage; a shift of 4 SD is detected by almost any model.
     """
     parts = {"latents": 10, "regions": REGIONS, "effect": "sparse", "effect_size": 1.0, **scenario}
     drawn = mm.simulate(healthy=train + calibrate + test, patients=400, seed=seed, **parts)
@@ -32,7 +32,7 @@ def simulation(seed: int, *, train: int = 2500, calibrate: int = 1000, test: int
 
 
 class Known(NamedTuple):
-    """A cohort, what was planted in it, and the exact z of each kind."""
+    """A cohort, its planted effects, and the exact z of each kind."""
 
     cohort: Cohort
     effect: pd.DataFrame
@@ -47,7 +47,7 @@ def simulated(seed: int, *, kinds: tuple[str, ...] = ("reconstruction",), **scen
 
 
 def within_modality(drawn: Simulation) -> pd.DataFrame:
-    """Exact z of each region given the other regions of its own modality alone: what unimodal models aim at."""
+    """Exact z of each region given the other regions of its own modality: the target of unimodal models."""
     parts = []
     for own in drawn.values:
         values = {m: frame if m == own else frame * np.nan for m, frame in drawn.values.items()}
@@ -68,7 +68,7 @@ def curved(
     """A strongly curved cohort: two latents through a steep network, whose exact z comes from integration on a grid.
 
     Region j is f_j(z) + noise with f = B tanh(3 A z + a), 90 % of the variance being f's. Patients have 6 % of their
-    regions moved by 4 SDs of the noise, up or down. `exact`: whether the exact z is worked out, which takes a while.
+    regions shifted by 4 SDs of the noise, up or down. `exact`: whether the exact z is computed, which is slow.
     """
     rng = np.random.default_rng([seed, 77])
     n, d, units = train + calibrate + test + patients, sum(REGIONS.values()), 100
@@ -122,7 +122,7 @@ def _left_out_z(x: np.ndarray, mean: np.ndarray, log_prior: np.ndarray, noise: f
 
 
 def trained(cohort: Cohort, seed: int, train: dict[str, Any] | None = None, **parts: Any) -> mm.MMVAE:
-    """A model of these parts."""
+    """A trained model with these options."""
     model = mm.MMVAE.for_cohort(cohort, seed=seed, **parts)
     mm.fit(model, cohort.train, mm.TrainConfig(**(train or {})), seed=seed, progress=False)
     return model
@@ -164,11 +164,11 @@ def judged(model: mm.MMVAE, truth: Known, kind: str = "reconstruction", **norm: 
     theirs, ours = exact.loc[z.index, z.columns].to_numpy().ravel(), z.to_numpy().ravel()
     ok = np.isfinite(ours)
     figures["agreement"] = float(np.corrcoef(ours[ok], theirs[ok])[0, 1])
-    return figures | {"evidence": float(log_evidence(model, cohort.test, draws=64, refine=fitted._steps()).mean())}
+    return figures | {"evidence": float(log_evidence(model, cohort.test, draws=64, refine=fitted.refine_steps).mean())}
 
 
 class Rival(NamedTuple):
-    """A model to compare with: its parts, its training, and refining steps (None: the default)."""
+    """A model to compare with: its options, its training, and its refinement steps (None: the default)."""
 
     parts: dict[str, Any] = {}  # noqa: RUF012
     train: dict[str, Any] = {}  # noqa: RUF012
@@ -176,14 +176,14 @@ class Rival(NamedTuple):
 
 
 def conventional(parts: dict[str, Any]) -> Rival:
-    """As the literature has it: random weights, no linear path, no refining; same nets, latents and budget."""
+    """As in the literature: random weights, no linear path, no refinement; the same networks, latents and budget."""
     return Rival(parts | {"skip": False}, {"start": "random"}, 0)
 
 
 BIG_FACTOR = "linear, one big factor"
-"""Regions share one big positive factor, as brain volumes do; here fusion is asked to gain on every rival."""
+"""Regions share one big positive factor, as brain volumes do; here a gain on every other model is required."""
 SAME_START = "(same start)"
-"""A rival that is trained from the same starts, has linear paths and is refined, as ours is, has and is."""
+"""A rival with the starts, the linear paths and the refinement of the default."""
 LINEAR_MODELS: dict[str, Rival | None] = {
     "default": Rival(),
     "factor analysis": None,
@@ -208,7 +208,7 @@ def compared(truth: Known, models: dict[str, Rival | None], seed: int) -> dict[s
 
 
 def main(seeds: tuple[int, ...] = (201, 202, 203)) -> dict[str, pd.DataFrame]:
-    """Cohort kind -> figures with columns (model, figure), a row a seed."""
+    """Cohort kind -> figures with columns (model, figure), one row per seed."""
     kinds = {
         "linear": lambda seed: (simulated(seed), LINEAR_MODELS),
         BIG_FACTOR: lambda seed: (simulated(seed, common_factor=0.2), LINEAR_MODELS),

@@ -1,4 +1,4 @@
-"""A run's results in other clothes: one long table, or one netCDF file."""
+"""Export of a run: one long table, or one netCDF file."""
 
 import io
 from pathlib import Path
@@ -18,16 +18,19 @@ ORDER = ("z", "p", "q", "expected", "sd", "z_raw", "extrapolated")
 
 
 def export(run_dir: str | Path, to: str, out: str | Path | None = None, *, overwrite: bool = False) -> Path:
-    """Write everything that a run says of people and regions into one file.
+    """Write the results of a run for people and regions to one file.
 
     Args:
         run_dir: Folder of a run, of `mmnorm score` or of `mmnorm adapt`.
-        to: `csv` and `parquet`: see `long_table`; `netcdf`: deviations.nc with the columns of subjects.csv beside it.
-        out: The file; deviations_export with the ending of the form, in the folder of the run, when None.
-        overwrite: Replace a file.
+        to: `csv` and `parquet`: see `long_table`; `netcdf`: deviations.nc with the columns of subjects.csv.
+        out: The file; None: deviations_export in the folder of the run, with the extension of the format.
+        overwrite: Replace an existing file.
+
+    Returns:
+        The path of the file.
 
     Raises:
-        InputError: For an unknown form, a folder without deviations.nc and subjects.csv, or a file that is there.
+        InputError: For an unknown format, a folder without deviations.nc and subjects.csv, or an existing file.
 
     Examples:
         >>> export("runs/none", "csv")
@@ -43,14 +46,15 @@ def export(run_dir: str | Path, to: str, out: str | Path | None = None, *, overw
             raise InputError(str(run_dir), f"no {name} in it", "the folder of a run", "check the path")
     path = Path(out) if out else run_dir / f"deviations_export.{ENDINGS[to]}"
     if path.exists() and not (overwrite and path.is_file()):
-        raise InputError(str(path), "something is there", "a new file", "choose another --out, or give --overwrite")
+        todo = "choose another --out, or add --overwrite"
+        raise InputError(str(path), "a file or folder that exists", "a new file", todo)
     subjects = pd.read_csv(run_dir / "subjects.csv", index_col=0, dtype={0: str})
     with xr.open_dataset(run_dir / "deviations.nc", engine="h5netcdf") as stored:
         dev = stored.load()
     if to == "netcdf":
         ids = dev["subject"].to_numpy()
-        beside = {str(name): x.loc[ids] for name, x in subjects.items() if str(name) not in dev.variables}
-        content = dev.assign({name: ("subject", _plain(x)) for name, x in beside.items()})
+        columns = {str(name): x.loc[ids] for name, x in subjects.items() if str(name) not in dev.variables}
+        content = dev.assign({name: ("subject", _for_netcdf(x)) for name, x in columns.items()})
         return atomic_write(path, bytes(content.to_netcdf(engine="h5netcdf")))
     table = long_table(dev, subjects)
     if to == "csv":
@@ -62,7 +66,7 @@ def export(run_dir: str | Path, to: str, out: str | Path | None = None, *, overw
 
 
 def long_table(dev: xr.Dataset, subjects: pd.DataFrame) -> pd.DataFrame:
-    """One row a kind, person and region that was observed: what R and spreadsheets like best.
+    """One row per kind, person and observed region: a table for R and spreadsheets.
 
     Args:
         dev: deviations.nc of a run.
@@ -88,6 +92,6 @@ def long_table(dev: xr.Dataset, subjects: pd.DataFrame) -> pd.DataFrame:
     return table[[*head, *regional]].reset_index(drop=True)
 
 
-def _plain(column: pd.Series) -> NDArray[Any]:
-    """Numbers as they are, all else as text; netCDF knows no other."""
+def _for_netcdf(column: pd.Series) -> NDArray[Any]:
+    """Numbers unchanged, other values as text: the types of netCDF."""
     return column.to_numpy() if column.dtype.kind in "fiub" else column.fillna("").astype(str).to_numpy(dtype=str)

@@ -1,4 +1,4 @@
-"""The steps of a run in order: the only place that knows the order."""
+"""The steps of a run, of scoring and of adaptation, in order."""
 
 import logging
 import platform
@@ -60,23 +60,23 @@ def run(
     cohort: Cohort | None = None,
     brief: bool = False,
 ) -> Path:
-    """The main job: read, train, calibrate, score, assess, find, report.
+    """Run a study: read the tables, train, calibrate, score, assess the calibration, compute findings, write a page.
 
     Args:
-        config: Of `read_config`.
-        out: Run folder; that of the configuration when None.
+        config: Result of `read_config`.
+        out: Run folder; None: that of the configuration.
         device: auto, cpu or cuda.
-        resume: Go on with an interrupted run of the same configuration: a trained model is not trained again.
+        resume: Continue an interrupted run of the same configuration; a trained model is not trained again.
         overwrite: Replace an earlier run.
-        progress: Show bars; None: only on a terminal.
-        cohort: What `read_cohort` gave, when many runs share one; None: it is read.
-        brief: Leave out posterior.nc, figures and report.html.
+        progress: Show progress bars; None: only on a terminal.
+        cohort: Result of `read_cohort`, when many runs share it; None: it is read.
+        brief: Omit posterior.nc, centiles.nc, figures and report.html.
 
     Returns:
-        The run folder; its files are told in docs/run-folder.md.
+        The run folder; docs/run-folder.md describes its files.
 
     Raises:
-        InputError: On bad input, before anything is written.
+        InputError: For bad input, before anything is written.
     """
     with one_thread(), silent(progress is False):
         folder = RunFolder(out or config.out, resume=resume, overwrite=overwrite)
@@ -131,13 +131,19 @@ def _run(
 
 
 def score(run_dir: str | Path, config: Config, *, out: str | Path, overwrite: bool = False) -> Path:
-    """Deviations of new people with a fitted run; nothing is trained.
+    """Deviations of new people from a finished run; nothing is trained.
 
     Args:
         run_dir: Folder of a run.
-        config: Its `data` says where the new tables lie; everybody in them is scored.
+        config: Its section `data` names the new tables; all people in them are scored.
         out: Folder for z.csv, deviations.nc, subjects.csv and provenance.json.
         overwrite: Replace earlier scores.
+
+    Returns:
+        The folder `out`.
+
+    Raises:
+        InputError: For bad input, before anything is written.
     """
     folder = RunFolder(out, overwrite=overwrite)
     with one_thread():
@@ -155,21 +161,25 @@ def score(run_dir: str | Path, config: Config, *, out: str | Path, overwrite: bo
 def adapt(
     run_dir: str | Path, config: Config, *, out: str | Path, fine_tune: bool = False, overwrite: bool = False
 ) -> Path:
-    """Adapt a fitted run to new sites with a few of their own controls; no network is trained.
+    """Adapt a finished run to new sites with a few of their own controls; no network is trained.
 
-    Two thirds of the controls of each new site, and at least 10, adapt; or those that a split column calls `calibrate`.
-    The other controls and everybody else are scored.
+    Two thirds of the controls of each new site, and at least 10, are used for adaptation; or those that a split column
+    assigns to `calibrate`. All other people are scored.
 
     Args:
         run_dir: Folder of a run.
-        config: Its `data` says where the local tables lie; its reference subjects are the local controls.
+        config: Its section `data` names the local tables; its reference subjects are the local controls.
         out: Folder for model/, z.csv, deviations.nc, subjects.csv, calibration.json (site -> kind -> report, for sites
-            with 10 other controls) and provenance.json; `score` takes it for the folder of a run.
-        fine_tune: Try a decoder of its own for each site with 50 controls to adapt on; see adaptation.json.
-        overwrite: Replace what is there.
+            with at least 10 other controls) and provenance.json; `score` accepts it as the folder of a run.
+        fine_tune: Fine-tune the decoder for each site with at least 50 controls for adaptation, see `fine_tuned`; the
+            result is in adaptation.json.
+        overwrite: Replace existing output.
+
+    Returns:
+        The folder `out`.
 
     Raises:
-        InputError: On bad input, such as fewer than 10 controls of a new site, before anything is written.
+        InputError: For bad input, such as fewer than 10 controls of a new site, before anything is written.
     """
     folder = RunFolder(out, overwrite=overwrite)
     with one_thread():
@@ -196,7 +206,7 @@ def adapt(
 
 
 def _fitted(run_dir: str | Path, config: Config) -> tuple[NormativeModel, Config]:
-    """The norm of a run, and the configuration with what was fitted: only data and what to refuse are those given."""
+    """The norm of a run, and its configuration with `data`, `unseen_site` and `outside_range` of the given one."""
     norm = load(Path(run_dir) / "model")
     before = parse_config(_text(Path(run_dir) / "config.yaml"))
     given = config.deviations.model_dump(include={"unseen_site", "outside_range"})
@@ -207,7 +217,7 @@ def _fitted(run_dir: str | Path, config: Config) -> tuple[NormativeModel, Config
 
 
 def _local_cohort(config: Config, norm: NormativeModel) -> Cohort:
-    """The local tables; controls of new sites are split into `calibrate` and `test`, and all others are `target`."""
+    """The local people; controls of new sites are split into `calibrate` and `test`, all others are `target`."""
     data = config.data
     tables, participants = read_frames(data)
     cohort = cohort_of(config, tables, participants, everyone="target")
@@ -222,7 +232,7 @@ def _local_cohort(config: Config, norm: NormativeModel) -> Cohort:
 def _local_calibration(
     norm: NormativeModel, cohort: Cohort, dev: xr.Dataset | None, seed: int
 ) -> dict[str, dict[str, Any]]:
-    """site -> kind -> the calibration report on the controls of the site that did not adapt the norm."""
+    """Site -> kind -> the calibration report on the controls of the site that were not used for adaptation."""
     sites, reports = norm.new_sites(cohort), {}
     for site in sorted(set(sites[cohort.split == "calibrate"])):
         local = cohort[(sites == site) & cohort.split.isin(["calibrate", "test"])]
@@ -234,6 +244,7 @@ def _local_calibration(
 
 
 def _write_scores(folder: RunFolder, config: Config, dev: xr.Dataset, cohort: Cohort) -> None:
+    """Write deviations.nc, z.csv and subjects.csv."""
     folder.write_netcdf("deviations.nc", dev)
     one = dev.sel(kind=config.deviations.primary)
     folder.write_table("z.csv", _z_table(one))
@@ -241,18 +252,19 @@ def _write_scores(folder: RunFolder, config: Config, dev: xr.Dataset, cohort: Co
 
 
 def _model(config: Config, cohort: Cohort) -> MMVAE | LinearGaussian:
-    """A VAE to be trained, or a baseline, which is fitted at once."""
+    """An untrained VAE, or a baseline, which is fitted already."""
     if config.baseline:
         if "latent" in config.deviations.kinds and config.baseline != "factor_analysis":
             got = f"latent, with baseline {config.baseline}"
-            raise InputError("deviations.kinds", got, "kinds of regions: it has no latents", "leave it out")
+            raise InputError(
+                "deviations.kinds", got, "regional kinds, because this baseline has no latents", "remove latent"
+            )
         k, scaling = config.model.latent_dim, config.data.scaling
         return LinearGaussian.for_cohort(cohort, config.baseline, latent_dim=k, scaling=scaling)
     parts = config.model.model_dump()
     if unknown := set(parts["modality_weights"]) - set(cohort.values):
-        raise InputError(
-            "model.modality_weights", f"{sorted(unknown)}", f"some of {sorted(cohort.values)}", "mend the names"
-        )
+        want = f"some of {sorted(cohort.values)}"
+        raise InputError("model.modality_weights", f"{sorted(unknown)}", want, "correct the names")
     return MMVAE.for_cohort(cohort, seed=config.seed, scaling=config.data.scaling, **parts)
 
 
@@ -262,7 +274,7 @@ def _train(
     """Train the model of a norm, calibrate and save it."""
     for m, names in norm.preprocess.set_aside.items():
         if names:
-            sentence = "%s: %d columns set aside, totals or constant among the training controls: %s"
+            sentence = "%s: %d columns excluded, totals or constant among the training controls: %s"
             logger.info(sentence, m, len(names), ", ".join(names[:5]))
     model = norm.model
     if isinstance(model, MMVAE):
@@ -270,21 +282,22 @@ def _train(
         folder.write_table("history.csv", history, index=False)
         held_out = norm.preprocess(cohort.calibrate)
         folder.write_table("latents.csv", latent_table(model, held_out), index=False)
-        told = diagnostics(model, history, held_out)
-        folder.write_json("diagnostics.json", told)
-        if told["warning"]:
-            logger.warning("%s", told["warning"])
+        diagnosis = diagnostics(model, history, held_out)
+        folder.write_json("diagnostics.json", diagnosis)
+        if diagnosis["warning"]:
+            logger.warning("%s", diagnosis["warning"])
     norm.calibrate(cohort.calibrate, tuple(config.deviations.kinds))
     norm.save(folder.path / "model")
 
 
 def _z_table(dev: xr.Dataset) -> pd.DataFrame:
+    """z.csv: a row per person, a column per region."""
     frame = pd.DataFrame(dev["z"].to_pandas())
     return frame.rename_axis(index="id", columns=None)
 
 
 def _deviations(norm: NormativeModel, cohort: Cohort) -> xr.Dataset:
-    """Every calibrated kind: dims (kind, subject, region), and what the latent kind says of each subject."""
+    """Deviations of every calibrated kind, dims (kind, subject, region), with the measures of kind `latent`."""
     kinds = [kind for kind in norm.kinds if kind != "latent"]
     regional = [norm.deviations(cohort, kind) for kind in kinds]
     dev = [xr.concat(regional, dim=pd.Index(kinds, name="kind"))] if kinds else []
@@ -296,15 +309,16 @@ def _deviations(norm: NormativeModel, cohort: Cohort) -> xr.Dataset:
 
 
 def _subjects(dev: xr.Dataset, cohort: Cohort) -> pd.DataFrame:
-    """The subject table, with what the norm does not know of each person, covariates and scores beside it."""
+    """subjects.csv: measures of each person, known site and range, covariates and scores."""
     subjects = subject_table(dev, cohort.split, cohort.group)
-    told = (*LATENT_MEASURES, "outside_range", "site_known")
-    subjects = subjects.assign(**{name: dev[name].to_numpy() for name in told if name in dev.variables})
+    names = (*LATENT_MEASURES, "outside_range", "site_known")
+    subjects = subjects.assign(**{name: dev[name].to_numpy() for name in names if name in dev.variables})
     columns = cohort.nuisance.join(cohort.scores.drop(columns=cohort.nuisance.columns, errors="ignore"))
     return subjects.join(columns.drop(columns=subjects.columns, errors="ignore"))
 
 
 def _write_findings(folder: RunFolder, dev: xr.Dataset, cohort: Cohort, evidence: pd.Series, seed: int) -> None:
+    """Write subjects.csv, regions.csv and findings.json."""
     subjects = _subjects(dev, cohort).join(evidence)
     folder.write_table("subjects.csv", subjects)
     folder.write_table("regions.csv", region_table(dev, cohort.split, cohort.group, cohort.groups), index=False)
@@ -315,6 +329,7 @@ def _write_findings(folder: RunFolder, dev: xr.Dataset, cohort: Cohort, evidence
 
 
 def _write_provenance(folder: RunFolder, config: Config, cohort: Cohort, norm: NormativeModel) -> None:
+    """Write provenance.json: versions, inputs, steps and counts."""
     splits = cohort.split.value_counts()
     folder.write_json(
         "provenance.json",
@@ -335,6 +350,7 @@ def _write_provenance(folder: RunFolder, config: Config, cohort: Cohort, norm: N
 
 
 def _text(path: Path) -> str:
+    """The text of a file of a finished run."""
     if not path.is_file():
         raise InputError(str(path), "no such file", "the folder of a finished run", "check the path")
     return path.read_text(encoding="utf-8")

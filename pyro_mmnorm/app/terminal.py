@@ -1,4 +1,4 @@
-"""How a command speaks: a summary at its end, one line for an error, after Ctrl-C the way to go on."""
+"""Output of commands: a summary at the end, one line for an error, and after Ctrl-C how to continue."""
 
 import inspect
 import json
@@ -18,57 +18,59 @@ from typer.core import TyperGroup
 
 from pyro_mmnorm.core.errors import InputError
 
-__all__ = ["Summary", "Tour", "cli_command", "print_summary"]
+__all__ = ["GroupedHelp", "Summary", "cli_command", "print_summary"]
 
 INTERRUPTED = 130
-TICK = 0.05  # seconds: the time of a file is that of the last tick of a coarse clock
+TICK = 0.05  # seconds; the clock of file times is coarse
 CONTENT = {
     "report.html": "the page: open it in a browser",
     "compare.html": "the page: open it in a browser",
     "study.html": "the page: open it in a browser",
     "z.csv": "calibrated z, person by region",
-    "subjects.csv": "a row a person",
-    "regions.csv": "a row a region and group",
-    "calibration.json": "is z right about healthy people?",
+    "subjects.csv": "measures and covariates, a row per person",
+    "regions.csv": "results by region and group",
+    "calibration.json": "calibration check in test controls",
     "findings.json": "trends, contrasts and correlations",
-    "deviations.nc": "z, p, q, expected value and SD, of every kind",
-    "calibration_controls.nc": "what calibrators are refitted on",
+    "deviations.nc": "z, p, q, expected value and SD of every kind",
+    "calibration_controls.nc": "data to which calibrators are refitted",
     "posterior.nc": "draws, for arviz.from_netcdf",
-    "study.csv": "a row a figure and model",
-    "runs": "a run folder a model and training",
-    "compare.csv": "a row a question and run",
-    "compare.json": "the same, for programs",
-    "participants.csv": "who they are",
-    "effect.csv": "the truth: what was planted",
-    "reference_reconstruction.csv": "the truth: exact z, each region given all others",
-    "reference_cross_modal.csv": "the truth: exact z, each region given the other modalities",
-    "reference_normative.csv": "the truth: exact z for age, sex and site",
-    "truth.npz": "the truth: what they were drawn from",
-    "figures": "the figures of the page",
-    "model": "what was fitted; mmnorm score reads it",
-    "history.csv": "a row an epoch",
-    "latents.csv": "what each latent carries",
-    "diagnostics.json": "what the fit came to",
+    "study.csv": "a row per measure and model",
+    "runs": "run folders, one per model and seed",
+    "compare.csv": "a row per metric and run",
+    "compare.json": "the same as JSON",
+    "participants.csv": "age, sex, site and diagnosis of the people",
+    "effect.csv": "truth: planted effects",
+    "reference_reconstruction.csv": "truth: exact z, each region given all others",
+    "reference_cross_modal.csv": "truth: exact z, each region given the other modalities",
+    "reference_normative.csv": "truth: exact z for age, sex and site",
+    "truth.npz": "truth: parameters of the simulation",
+    "figures": "figures of the page",
+    "model": "the fitted norm, read by mmnorm score",
+    "history.csv": "training, a row per epoch",
+    "latents.csv": "activity of each latent",
+    "diagnostics.json": "diagnostics of the training",
     "centiles.nc": "centile curves of the page",
-    "config.yaml": "the configuration, every default told",
+    "config.yaml": "the configuration with all defaults",
     "provenance.json": "versions, seed, checksums of the tables, times",
 }
-"""File or folder -> what is in it, in the order in which a reader meets them."""
+"""File or folder -> its content, in the order of a summary."""
 
-QUIET = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")]
-JSON = Annotated[bool, typer.Option("--json", help="The summary as one JSON object on stdout, and nothing else there.")]
+QUIET = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
+JSON = Annotated[
+    bool, typer.Option("--json", help="Print the summary as one JSON object, and nothing else, to stdout.")
+]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """What a command says at its end.
+    """The summary that a command prints at its end.
 
     Args:
-        out: The file or folder it wrote.
+        out: The file or folder that was written.
         words: The answer in words, a line each.
-        verdict: Whether the numbers can be trusted, in a sentence.
-        then: What to do next.
-        facts: More for `--json`.
+        verdict: The verdict of the calibration report.
+        then: The next step.
+        facts: Additional entries for `--json`.
     """
 
     out: Path | None = None
@@ -78,7 +80,7 @@ class Summary:
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def written(self) -> list[dict[str, Any]]:
-        """name, content and bytes of everything in `out`."""
+        """Name, content and bytes of every file and folder in `out`."""
         if self.out is None or not self.out.exists():
             return []
         inside = sorted(self.out.iterdir()) if self.out.is_dir() else [self.out]
@@ -88,15 +90,16 @@ class Summary:
 
 
 def _bytes(path: Path) -> int:
+    """Size of a file, or of all files in a folder."""
     files = path.rglob("*") if path.is_dir() else [path]
     return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def cli_command(command: Callable[..., Summary]) -> Callable[..., None]:
-    """A command with `--quiet` and `--json` that tells its summary, and ends with exit code 0, 2 or 130.
+    """A command with `--quiet` and `--json` that prints its summary and ends with exit code 0, 2 or 130.
 
-    Progress, log lines and errors go to stderr, the summary to stdout. Bad input (`InputError`) is one line and exit
-    code 2; Ctrl-C is exit code 130 and the command to go on with.
+    Progress, log lines and errors go to stderr, the summary goes to stdout. Bad input (`InputError`) ends with one line
+    and exit code 2, Ctrl-C with exit code 130 and the command with which to continue.
     """
 
     @wraps(command)
@@ -112,7 +115,7 @@ def cli_command(command: Callable[..., Summary]) -> Callable[..., None]:
             typer.echo(f"mmnorm: {error}", err=True)
             raise typer.Exit(2) from error
         except KeyboardInterrupt as error:
-            typer.echo(f"\nmmnorm: interrupted. {_again(kwargs, began)}", err=True)
+            typer.echo(f"\nmmnorm: interrupted. {_how_to_continue(kwargs, began)}", err=True)
             raise typer.Exit(INTERRUPTED) from error
         if as_json:
             typer.echo(json.dumps(_record(command.__name__, summary, time.time() - began), ensure_ascii=False))
@@ -120,14 +123,15 @@ def cli_command(command: Callable[..., Summary]) -> Callable[..., None]:
             print_summary(summary)
 
     signature = inspect.signature(command)
-    more = {"quiet": QUIET, "as_json": JSON}
-    asked = [inspect.Parameter(n, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=a) for n, a in more.items()]
-    told: Any = wrapped
-    told.__signature__ = signature.replace(parameters=[*signature.parameters.values(), *asked])
-    return told
+    keyword, options = inspect.Parameter.KEYWORD_ONLY, {"quiet": QUIET, "as_json": JSON}
+    added = [inspect.Parameter(name, keyword, default=False, annotation=kind) for name, kind in options.items()]
+    with_options: Any = wrapped
+    with_options.__signature__ = signature.replace(parameters=[*signature.parameters.values(), *added])
+    return with_options
 
 
 def _log_to_stderr(*, quiet: bool) -> None:
+    """Log lines above progress bars; only errors when quiet."""
     from pyro_mmnorm.core.progress import LogAboveBars
 
     logger = logging.getLogger("pyro_mmnorm")
@@ -136,6 +140,7 @@ def _log_to_stderr(*, quiet: bool) -> None:
 
 
 def _record(name: str, summary: Summary, seconds: float) -> dict[str, Any]:
+    """The summary for `--json`."""
     record = {
         "command": name,
         "out": None if summary.out is None else str(summary.out),
@@ -148,7 +153,7 @@ def _record(name: str, summary: Summary, seconds: float) -> dict[str, Any]:
 
 
 def print_summary(summary: Summary) -> None:
-    """Words, what was written, the verdict and what to do next; a table with styles on a terminal only."""
+    """Print the answer, the files written, the verdict and the next step; with styles on a terminal only."""
     for line in summary.words:
         typer.echo(line)
     if rows := summary.written():
@@ -159,6 +164,7 @@ def print_summary(summary: Summary) -> None:
 
 
 def _table(out: Path | None, rows: list[tuple[str, str, str]]) -> None:
+    """Print name, size and content of files."""
     if os.environ.get("NO_COLOR") or not sys.stdout.isatty():
         widths = [max(len(row[i]) for row in rows) for i in (0, 1)]
         typer.echo(f"written to {out}:")
@@ -179,26 +185,27 @@ def _table(out: Path | None, rows: list[tuple[str, str, str]]) -> None:
 
 
 def _size(count: int) -> str:
+    """Bytes in kB or MB."""
     return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
 
 
-def _again(kwargs: Mapping[str, Any], began: float) -> str:
-    """How to go on after Ctrl-C: the command itself, with --resume where it has begun and can be gone on with."""
-    asked = ["mmnorm", *sys.argv[1:]]
+def _how_to_continue(kwargs: Mapping[str, Any], began: float) -> str:
+    """A sentence after Ctrl-C: the same command, with --resume where an interrupted run can be continued."""
+    command = ["mmnorm", *sys.argv[1:]]
     if "resume" not in kwargs:
-        return f"No file was left half written. To start again: {shlex.join(asked)}"
-    kept = Path(kwargs["out"] or ".") / "config.yaml"
-    if kwargs.get("overwrite") and not (kept.is_file() and kept.stat().st_mtime >= began - TICK):
-        return f"Nothing was changed. To start again: {shlex.join(asked)}"
-    asked = [word for word in asked if word not in ("--overwrite", "--resume")]
-    return f"No file was left half written. To go on: {shlex.join([*asked, '--resume'])}"
+        return f"No file is incomplete. To start again: {shlex.join(command)}"
+    config = Path(kwargs["out"] or ".") / "config.yaml"
+    if kwargs.get("overwrite") and not (config.is_file() and config.stat().st_mtime >= began - TICK):
+        return f"Nothing was changed. To start again: {shlex.join(command)}"
+    command = [word for word in command if word not in ("--overwrite", "--resume")]
+    return f"No file is incomplete. To continue: {shlex.join([*command, '--resume'])}"
 
 
-class Tour(TyperGroup):
-    """--help with the commands in groups, in the order in which a user meets them; see `rich_help_panel`."""
+class GroupedHelp(TyperGroup):
+    """A --help with the commands under headings, in the order of their definition; see `rich_help_panel`."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """The groups, a heading each, with one column for the names."""
+        """Write each heading with its commands; names have one width in all groups."""
         groups: dict[str, list[tuple[str, str]]] = {}
         width = max(len(name) for name in self.commands)
         for name in self.list_commands(ctx):

@@ -1,4 +1,4 @@
-"""The calibration report of a norm on healthy people that nothing was fitted on."""
+"""The calibration report of a norm on test controls, on whom nothing was fitted."""
 
 from typing import Any
 
@@ -30,16 +30,16 @@ def calibration_report(
 
     Args:
         norm: Calibrated.
-        cohort: Its calibration controls are those that the norm was calibrated on (or adapted on, for a site); the
-            report is about its test controls. Its training controls, where it has any, give means, SDs and the
-            prediction from covariates alone, with which the predictions of the norm are compared.
-        deviations: Deviations of the test controls, and perhaps of other people, dims (kind, subject, region); they are
+        cohort: Its calibration controls must be those on whom the norm was calibrated (or adapted to the site). The
+            report describes its test controls. Its training controls, if any, give means, SDs and predictions from
+            covariates alone, with which the predictions of the norm are compared.
+        deviations: Deviations of the test controls, and optionally of other people, dims (kind, subject, region);
             computed when None.
-        site: A site that the norm was adapted to; '' for the sites of the training.
+        site: A site to which the norm was adapted; '' for the sites of the training.
         seed: Seed of the bootstrap.
 
     Returns:
-        kind -> the report of `assess`; for `latent` the share of test controls with p < .05, which should be .05.
+        Kind -> the report of `assess`; for `latent` the share of test controls with p < .05, expected to be .05.
 
     Examples:
         >>> import pyro_mmnorm as mm
@@ -50,20 +50,24 @@ def calibration_report(
     """
     test, reports = cohort.test, {}
     for kind in norm.at_site(site).calibrators:
-        dev = norm.deviations(test, kind) if deviations is None else _of(deviations.sel(kind=kind), test)
-        reports[kind] = _of_kind(norm, cohort, dev, kind, site, seed)
+        dev = norm.deviations(test, kind) if deviations is None else _select(deviations.sel(kind=kind), test)
+        reports[kind] = _regional_report(norm, cohort, dev, kind, site, seed)
     if "latent" in norm.kinds and not site:
         given = deviations is not None and "latent_p" in deviations
-        reports["latent"] = _of_latents(_of(deviations, test) if given else norm.deviations(test, "latent"), cohort)
+        dev = _select(deviations, test) if given else norm.deviations(test, "latent")
+        reports["latent"] = _latent_report(dev, cohort)
     return reports
 
 
-def _of(deviations: xr.Dataset, people: Cohort) -> xr.Dataset:
+def _select(deviations: xr.Dataset, people: Cohort) -> xr.Dataset:
+    """The deviations of these people."""
     return deviations.sel(subject=people.ids.to_numpy(object).astype(str))
 
 
-def _of_kind(norm: NormativeModel, cohort: Cohort, dev: xr.Dataset, kind: str, site: str, seed: int) -> dict[str, Any]:
-    """The report of one regional kind: figures of z, the calibrator, and shares of small conformal p."""
+def _regional_report(
+    norm: NormativeModel, cohort: Cohort, dev: xr.Dataset, kind: str, site: str, seed: int
+) -> dict[str, Any]:
+    """The report of one regional kind: measures of z, the calibrator, and shares of small conformal p."""
     calibrated, test = norm.at_site(site), cohort.test
     controls = norm.controls(cohort.calibrate, site)
     calibrator, design = calibrated.calibrators[kind], norm.preprocess.design(test)
@@ -99,7 +103,7 @@ def _of_kind(norm: NormativeModel, cohort: Cohort, dev: xr.Dataset, kind: str, s
 def _prediction(
     norm: NormativeModel, cohort: Cohort, calibrated: Calibrated, dev: xr.Dataset, design: Floats, kind: str
 ) -> Prediction:
-    """Values of test controls beside the predictions of the model, of the training mean and of the covariates."""
+    """Values of test controls, with the predictions of the model, of the training mean and of the covariates."""
     train = norm.preprocess.observed(cohort.train)
     covariates = ShrunkRegression.fit(norm.preprocess.design(cohort.train), train, norm.preprocess.groups)
     expected, sd = calibrated.uncalibrated(dev, design, kind)
@@ -113,20 +117,25 @@ def _prediction(
     )
 
 
-def _of_latents(dev: xr.Dataset, cohort: Cohort) -> dict[str, Any]:
-    shares = {name: share_significant(dev[name].to_numpy()[:, None]) for name in ("latent_p", "latent_conformal_p")}
-    figures = {name: {"value": s.value[0], "low": s.low[0], "high": s.high[0]} for name, s in shares.items()}
+def _latent_report(dev: xr.Dataset, cohort: Cohort) -> dict[str, Any]:
+    """Shares of test controls with a small p of the latent distance."""
+    shares = {name: _share_below(dev[name].to_numpy()) for name in ("latent_p", "latent_conformal_p")}
     smallest = 1 / (len(cohort.calibrate) + 1)
-    return {"people": len(cohort.test), "smallest_p": smallest, "share_p_below_0.05": figures}
+    return {"people": len(cohort.test), "smallest_p": smallest, "share_p_below_0.05": shares}
+
+
+def _share_below(p: Floats) -> dict[str, float]:
+    """Share of people [n] with p < .05, with its interval."""
+    share = share_significant(p[:, None])
+    return {"value": share.value[0], "low": share.low[0], "high": share.high[0]}
 
 
 def _conformal_shares(dev: xr.Dataset) -> dict[str, dict[str, float]]:
-    """Share of p at or below .05 in test controls: of regions, person by person, and of people by the omnibus p."""
+    """Shares of conformal p <= .05 in test controls: mean over people of the share of regions, and the omnibus p."""
     people = known_mean(np.where(np.isfinite(dev["p"]), dev["p"] <= LEVEL, np.nan))
     people = people[np.isfinite(people)]  # people with an observed region
     value, half = float(people.mean()), 1.96 * float(people.std(ddof=1)) / np.sqrt(len(people))
-    omnibus = share_significant(dev["omnibus_p"].to_numpy()[:, None])
     return {
         "regions_p_below_0.05": {"value": value, "low": max(0.0, value - half), "high": min(1.0, value + half)},
-        "omnibus_p_below_0.05": {"value": omnibus.value[0], "low": omnibus.low[0], "high": omnibus.high[0]},
+        "omnibus_p_below_0.05": _share_below(dev["omnibus_p"].to_numpy()),
     }

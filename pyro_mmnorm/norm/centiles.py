@@ -1,4 +1,4 @@
-"""Charts: centile curves of a region over age, and the people to draw beside them."""
+"""Charts: centile curves of a region over age, and the values of people for comparison."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -17,7 +17,7 @@ from pyro_mmnorm.norm.normative_model import NormativeModel
 __all__ = ["CENTILES", "centiles", "people_beside", "profile_centiles"]
 
 CENTILES = (1, 5, 25, 50, 75, 95, 99)
-"""Centiles of a chart, if nothing else is said."""
+"""Default centiles of a chart."""
 PROFILE_CENTILES, PROFILES, DRAWS = (5, 25, 50, 75, 95), 12, 256
 
 
@@ -31,27 +31,28 @@ def centiles(
     points: int = 60,
     draws: int | None = None,
 ) -> xr.DataArray:
-    r"""Centile curves of one region or of several, over the range of a covariate in training, in the table's units.
+    r"""Centile curves of regions over the training range of a covariate, in the units of the table.
 
     A value on the curve of centile q has the calibrated `normative` z :math:`\Phi^{-1}(q / 100)` among people with the
     covariates `at`. Curves of one chart never cross.
 
     Args:
         norm: Calibrated for kind `normative`.
-        region: `<modality>.<region>`, or several of them, which cost little more than one.
-        centiles: Growing, between 0 and 100.
-        by: A covariate by spline or line.
-        at: Value of every other covariate, such as {"sex": "F", "site": "Bern"}; a site that the norm was adapted to
+        region: `<modality>.<region>`, or several of them at little additional cost.
+        centiles: In increasing order, between 0 and 100.
+        by: A covariate of kind spline or linear.
+        at: Value of every other covariate, such as {"sex": "F", "site": "Bern"}; a site to which the norm was adapted
             has its own calibration.
-        points: Of the grid over `by`, at least 2.
-        draws: Draws from the prior; None: those of the norm. A quick look at many regions needs no more than 512.
+        points: Number of points of the grid over `by`, at least 2.
+        draws: Draws from the prior; None: as many as the norm has. 512 suffice for an overview of many regions.
 
     Returns:
-        dims (centile, `by`), named as the region, with the covariates `at` as coordinates; of several regions
+        dims (centile, `by`), named as the region, with the covariates `at` as coordinates; for several regions
         (region, centile, `by`).
 
     Raises:
-        InputError: On a norm without that kind, an unknown region or covariate, or a value outside the training.
+        InputError: For a norm without kind `normative`, an unknown region or covariate, or a value outside the range of
+            training.
 
     Examples:
         >>> import pyro_mmnorm as mm
@@ -71,11 +72,11 @@ def centiles(
         raise InputError("centiles", "a norm not calibrated for kind 'normative'", "one that is", todo)
     for name in names:
         if name not in preprocess.names:
-            raise InputError("region", repr(name), f"one of {preprocess.names[:5]} ...", "mend the name")
+            raise InputError("region", repr(name), f"one of {preprocess.names[:5]} ...", "correct the name")
     q = np.asarray(centiles, float)
     if not len(q) or not (np.diff(q) > 0).all() or not ((q > 0) & (q < 100)).all() or points < 2:
-        want = "centiles that grow, between 0 and 100, at 2 or more points"
-        raise InputError("centiles", f"{centiles} at {points} points", want, "mend them")
+        want = "increasing centiles between 0 and 100, at 2 or more points"
+        raise InputError("centiles", f"{centiles} at {points} points", want, "correct them")
     term = _checked(preprocess, by, at)
     grid = np.linspace(term.low or 0.0, term.high or 0.0, points)
     design = preprocess.encoded(pd.DataFrame({by: grid, **{name: [value] * points for name, value in at.items()}}))
@@ -96,21 +97,21 @@ def centiles(
 
 
 def profile_centiles(norm: NormativeModel, calibrate: Cohort, people: Cohort, *, points: int = 7) -> xr.Dataset:
-    """Centile curves of every region for the commonest sorts of people, so that most can be shown on one.
+    """Centile curves of every region for the most frequent profiles of categorical covariates.
 
-    A profile is a value of every covariate by category, such as women of one site; up to 12 that the norm knows are
-    taken, the commonest first. The curves run over the age, or over the first covariate with a range where none is
-    called `age`; all others stand at their median. A norm without kind `normative` is calibrated for it in a copy.
+    A profile is a value of every covariate of kind category, such as women of one site. The 12 most frequent profiles
+    known to the norm are used. The curves run over age, or over the first numeric covariate if none is called `age`.
+    All other numeric covariates are at their median. A norm without kind `normative` is calibrated for it in a copy.
 
     Args:
         norm: Calibrated for any kind.
-        calibrate: The controls that it was calibrated on.
-        people: Those to be shown.
-        points: Of the grid.
+        calibrate: The controls on whom it was calibrated.
+        people: The people whose profiles are counted.
+        points: Number of points of the grid.
 
     Returns:
-        `value`, dims (profile, region, centile, age), in the units of the table; the covariates by category are
-        coordinates of the profiles, the others are scalars. Empty where no covariate has a range.
+        `value`, dims (profile, region, centile, age), in the units of the table. Categorical covariates are coordinates
+        of the profiles, the others are scalars. Empty without a numeric covariate.
 
     Examples:
         >>> import pyro_mmnorm as mm
@@ -139,19 +140,19 @@ def profile_centiles(norm: NormativeModel, calibrate: Cohort, people: Cohort, *,
         ).drop_vars(list(at))
         for at in ({str(name): value for name, value in row.items()} for row in profiles.to_dict("records"))
     ]
-    found = xr.concat(curves, "profile", join="exact").to_dataset(name="value")
-    return found.assign_coords({name: ("profile", profiles[name].to_numpy(str)) for name in traits})
+    values = xr.concat(curves, "profile", join="exact").to_dataset(name="value")
+    return values.assign_coords({name: ("profile", profiles[name].to_numpy(str)) for name in traits})
 
 
 def people_beside(curves: xr.DataArray, cohort: Cohort) -> pd.DataFrame:
-    """The people that a chart speaks of: those with the categories of the chart, whatever their other numbers.
+    """Values of the people to whom a chart applies: those with its values of the categorical covariates.
 
     Args:
-        curves: Of `centiles`.
-        cohort: Anybody, such as test controls and patients.
+        curves: Result of `centiles`.
+        cohort: People, such as test controls and patients.
 
     Returns:
-        A row a person in whom the region was observed: the covariate of the chart, value, group; indexed by id.
+        A row per person in whom the region was observed: covariate of the chart, value, group; indexed by id.
 
     Examples:
         >>> import pyro_mmnorm as mm
@@ -164,24 +165,27 @@ def people_beside(curves: xr.DataArray, cohort: Cohort) -> pd.DataFrame:
     people = pd.DataFrame(
         {by: cohort.covariates[by], "value": cohort.values[m][name], "group": cohort.group}, index=cohort.ids
     )
-    same = pd.Series(True, index=cohort.ids)
+    matches = pd.Series(True, index=cohort.ids)
     for covariate, kind in cohort.kinds.items():
         if kind == "category" and covariate in curves.coords:
-            same &= cohort.covariates[covariate] == curves.coords[covariate].item()
-    return people[same & people["value"].notna()]
+            matches &= cohort.covariates[covariate] == curves.coords[covariate].item()
+    return people[matches & people["value"].notna()]
 
 
 def _checked(preprocess: Preprocess, by: str, at: Mapping[str, Any]) -> Term:
-    """The covariate that the curves run over, once `at` is known to tell all others within their range."""
+    """The covariate of the horizontal axis, after a check that `at` gives all others within their range."""
     terms = {term.name: term for term in preprocess.terms}
     numbers = [name for name, term in terms.items() if term.low is not None]
     if by not in numbers:
-        raise InputError("by", repr(by), f"one of {numbers}", "choose a covariate by spline or line")
+        raise InputError("by", repr(by), f"one of {numbers}", "choose a covariate of kind spline or linear")
     if set(at) != set(terms) - {by}:
-        odd = sorted(set(at) ^ (set(terms) - {by}))
-        raise InputError("at", f"{odd} missing or not asked for", f"{sorted(set(terms) - {by})}", "tell exactly these")
+        wrong = sorted(set(at) ^ (set(terms) - {by}))
+        want = f"{sorted(set(terms) - {by})}"
+        raise InputError("at", f"{wrong} missing or not needed", want, "give exactly these covariates")
     for name in numbers:
         low, high = terms[name].low or 0.0, terms[name].high or 0.0
         if name != by and not low <= at[name] <= high:
-            raise InputError(f"at: {name}", repr(at[name]), f"{low:g} to {high:g}, as in training", "choose another")
+            raise InputError(
+                f"at: {name}", repr(at[name]), f"{low:g} to {high:g}, as in training", "choose a value in this range"
+            )
     return terms[by]

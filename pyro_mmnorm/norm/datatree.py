@@ -1,4 +1,4 @@
-"""Posterior and predictive draws as an ArviZ DataTree with named dims."""
+"""Posterior and predictive draws as an ArviZ DataTree with named dimensions."""
 
 from typing import Any
 
@@ -25,21 +25,20 @@ REGIONAL = ("prior_predictive", "posterior_predictive", "log_likelihood", "obser
 
 
 def to_datatree(norm: NormativeModel, cohort: Cohort, *, draws: int = 500, seed: int = 0) -> xr.DataTree:
-    """Posterior, posterior predictive, prior predictive, log-likelihood and data of some people, for ArviZ.
+    """Draws of prior and posterior, predictive draws, log-likelihood and data of people, for ArviZ.
 
     Args:
-        norm: Its model is drawn from; calibration plays no part.
-        cohort: The people.
+        norm: Draws are taken from its model; calibration is not used.
+        cohort: People.
         draws: Draws per person. With ensemble members, draw s belongs to member s modulo their number.
-        seed: Of the draws.
+        seed: Seed of the random draws.
 
     Returns:
         Groups prior, prior_predictive, posterior, posterior_predictive, log_likelihood, observed_data, constant_data;
         dims chain (of length 1), draw, subject, latent and region_<modality>. Regions are in the units of the tables,
-        NaN where not observed; log-likelihoods are of standardised units. With ensemble members, a coordinate `member`
-        stands along `draw`. A likelihood of whole people (`mvn_lowrank`) has a log-likelihood per person, not per
-        region. Draws of a variational posterior are independent: R-hat and effective sample size say nothing about
-        them.
+        NaN where not observed. Log-likelihoods are of standardised values: per region, or per person for a multivariate
+        likelihood (`mvn_lowrank`). With ensemble members, `draw` has a coordinate `member`. Draws of a variational
+        posterior are independent, so that R-hat and effective sample size are uninformative.
 
     Raises:
         InputError: For a linear baseline, which has no draws.
@@ -53,7 +52,7 @@ def to_datatree(norm: NormativeModel, cohort: Cohort, *, draws: int = 500, seed:
     """
     if not isinstance(norm.model, MMVAE):
         todo = "use norm.deviations"
-        raise InputError("to_datatree", "a linear baseline", "a norm whose model is drawn from, an MMVAE", todo)
+        raise InputError("to_datatree", "a linear baseline", "a norm of an MMVAE", todo)
     model, batch = norm.model.eval(), norm.preprocess(cohort)
     with torch.no_grad(), torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -71,22 +70,22 @@ def to_datatree(norm: NormativeModel, cohort: Cohort, *, draws: int = 500, seed:
         "posterior_predictive": posterior_predictive,
         "log_likelihood": log_likelihood,
         "observed_data": observed,
-        "constant_data": {name: _plain(cohort, name) for name in cohort.kinds},
+        "constant_data": {name: _covariate(cohort, name) for name in cohort.kinds},
     }
-    tree = _named(norm, cohort, {name: content for name, content in groups.items() if content})
+    tree = _with_names(norm, cohort, {name: content for name, content in groups.items() if content})
     return _with_members(tree, np.arange(draws) % model.members) if model.members > 1 else tree
 
 
 def per_region(dt: xr.DataTree, modality: str | None = None) -> xr.DataTree:
-    """The tree with one variable a region, `<modality>.<region>`, for plots that know one dimension only.
+    """The tree with one variable per region, `<modality>.<region>`, for plots that need variables of one dimension.
 
     Args:
-        dt: From `to_datatree`.
-        modality: Only its regions; those of all when None.
+        dt: Result of `to_datatree`.
+        modality: Keep only its regions; None: those of all modalities.
 
     Returns:
-        Groups as before. In prior_predictive, posterior_predictive, log_likelihood and observed_data the variables
-        have dims (chain, draw, subject) or (subject); the others are unchanged.
+        The same groups. In prior_predictive, posterior_predictive, log_likelihood and observed_data the variables have
+        dims (chain, draw, subject) or (subject); other groups are unchanged.
 
     Raises:
         InputError: For a modality that is not in the tree.
@@ -105,40 +104,41 @@ def per_region(dt: xr.DataTree, modality: str | None = None) -> xr.DataTree:
     chosen = known if modality is None else [modality]
     parts = {name: node.to_dataset() for name, node in dt.children.items()}
     return xr.DataTree.from_dict(
-        {name: _apart(part, chosen) if name in REGIONAL else part for name, part in parts.items()}
+        {name: _split_regions(part, chosen) if name in REGIONAL else part for name, part in parts.items()}
     )
 
 
-def _apart(part: xr.Dataset, modalities: list[str]) -> xr.Dataset:
-    """The variables of these modalities, a variable a region."""
-    apart = {}
+def _split_regions(part: xr.Dataset, modalities: list[str]) -> xr.Dataset:
+    """The variables of these modalities, one per region."""
+    variables = {}
     for m in modalities:
         along = f"region_{m}"
         if along not in part[m].dims:
-            apart[m] = part[m]
+            variables[m] = part[m]
             continue
         for region in part[along].to_numpy():
-            apart[f"{m}.{region}"] = part[m].sel({along: region}, drop=True)
-    return xr.Dataset(apart)
+            variables[f"{m}.{region}"] = part[m].sel({along: region}, drop=True)
+    return xr.Dataset(variables)
 
 
-def _named(norm: NormativeModel, cohort: Cohort, groups: dict[str, dict[str, NDArray[Any]]]) -> xr.DataTree:
-    """Arrays under the names of people, regions and latents."""
+def _with_names(norm: NormativeModel, cohort: Cohort, groups: dict[str, dict[str, NDArray[Any]]]) -> xr.DataTree:
+    """The arrays as a tree with names of people, regions and latents."""
     coords = {"subject": cohort.ids.astype(str).tolist(), "latent": list(range(len(groups["posterior"]["z"][0, 0, 0])))}
     dims = {"z": ["subject", "latent"]} | {name: ["subject"] for name in cohort.kinds}
     for m, regions in norm.preprocess.regions.items():
         coords[f"region_{m}"], dims[m] = list(regions), ["subject", f"region_{m}"]
-    whole = {m: x for m, x in groups["log_likelihood"].items() if x.ndim == 3}  # of people, not of regions
-    groups["log_likelihood"] = {m: x for m, x in groups["log_likelihood"].items() if m not in whole}
+    # log-likelihoods per person, not per region, are added afterwards
+    per_person = {m: x for m, x in groups["log_likelihood"].items() if x.ndim == 3}
+    groups["log_likelihood"] = {m: x for m, x in groups["log_likelihood"].items() if m not in per_person}
     tree: xr.DataTree = az.from_dict(groups, coords=coords, dims=dims)
     sample = {dim: tree["posterior"][dim] for dim in ("chain", "draw")}
-    of_people = {m: xr.DataArray(x, {**sample, "subject": coords["subject"]}) for m, x in whole.items()}
-    tree["log_likelihood"] = xr.DataTree(tree["log_likelihood"].to_dataset().assign(of_people))
+    added = {m: xr.DataArray(x, {**sample, "subject": coords["subject"]}) for m, x in per_person.items()}
+    tree["log_likelihood"] = xr.DataTree(tree["log_likelihood"].to_dataset().assign(added))
     return tree
 
 
 def _with_members(tree: xr.DataTree, member: NDArray[np.int64]) -> xr.DataTree:
-    """The coordinate `member` wherever there are draws."""
+    """The tree with a coordinate `member` along `draw` in every group with draws."""
     for name, node in tree.children.items():
         if "draw" in node.dims:
             tree[name] = xr.DataTree(node.to_dataset().assign_coords(member=("draw", member)))
@@ -146,16 +146,17 @@ def _with_members(tree: xr.DataTree, member: NDArray[np.int64]) -> xr.DataTree:
 
 
 def _prior(model: MMVAE, batch: Batch) -> TorchDistributionMixin:
+    """The prior of the latents, expanded to members and people."""
     shape = (model.members, len(batch)) if model.members > 1 else (len(batch),)
     prior: TorchDistributionMixin = model.prior_of(batch).expand(shape)
     return prior
 
 
 def _draws(model: MMVAE, distribution: TorchDistributionMixin, draws: int, seed: int) -> Tensor:
-    """[draws, n, k], draw s from member s modulo their number; people are drawn independently of one another.
+    """Draws [draws, n, k], draw s from member s modulo their number, independent between people.
 
-    The common set of draws is shuffled for each person: a replicated table in which all people share their noise would
-    vary far more from draw to draw than tables of people do.
+    The common set of draws is shuffled for each person. Otherwise all people of a replicated table would share their
+    noise, and tables would vary much more between draws than tables of independent people do.
     """
     z = latent_draws(distribution, draws, seed)
     order = torch.rand(draws, z.shape[-2], generator=torch.Generator().manual_seed(seed)).argsort(0)
@@ -167,41 +168,45 @@ def _draws(model: MMVAE, distribution: TorchDistributionMixin, draws: int, seed:
 
 
 def _likelihood(model: MMVAE, modality: str, z: Tensor, batch: Batch) -> tuple[TorchDistributionMixin, Tensor | None]:
-    """The likelihood of each draw, and which member each draw belongs to."""
+    """The likelihood of each draw, and the member of each draw."""
     if model.members == 1:
         return model.likelihood(modality, z, batch), None
     return model.likelihood(modality, z.unsqueeze(1), batch), torch.arange(len(z)) % model.members
 
 
-def _pick(x: Tensor, member: Tensor | None) -> Tensor:
+def _of_member(x: Tensor, member: Tensor | None) -> Tensor:
+    """Each draw from its own member."""
     return x if member is None else x[torch.arange(len(x)), member]
 
 
 def _replicates(norm: NormativeModel, model: MMVAE, z: Tensor, batch: Batch, cohort: Cohort) -> dict[str, NDArray[Any]]:
+    """Replicated tables, modality -> [1, draws, n, d]."""
     replicates = {}
     for m in bar(norm.preprocess.regions, "replicates", unit="modality"):
         predictive, member = _likelihood(model, m, z, batch)
-        x = _pick(predictive.sample(), member)
+        x = _of_member(predictive.sample(), member)
         replicates[m] = _in_units(norm, m, x, batch.observed[m].expand(x.shape), cohort)[None]
     return replicates
 
 
 def _log_likelihood(model: MMVAE, modality: str, z: Tensor, batch: Batch) -> NDArray[Any]:
-    """[1, draws, n, d], NaN where not observed; [1, draws, n] for a likelihood of whole people."""
+    """Log-likelihood, [1, draws, n, d], NaN where not observed; [1, draws, n] for a multivariate likelihood."""
     predictive, member = _likelihood(model, modality, z, batch)
     seen = batch.observed[modality]
     if predictive.event_shape:
-        logs = _pick(predictive.observed(seen).log_prob(batch.values[modality]), member)
+        logs = _of_member(predictive.observed(seen).log_prob(batch.values[modality]), member)
         return torch.where(seen.any(-1), logs, torch.nan).numpy()[None]
-    logs = _pick(predictive.log_prob(batch.values[modality]), member)
+    logs = _of_member(predictive.log_prob(batch.values[modality]), member)
     return torch.where(seen, logs, torch.nan).numpy()[None]
 
 
 def _in_units(norm: NormativeModel, modality: str, x: Tensor, observed: Tensor, cohort: Cohort) -> NDArray[Any]:
+    """Values in the units of the tables, NaN where not observed."""
     units = norm.preprocess.to_units(modality, x.numpy(), cohort)
     return np.where(observed.numpy(), units, np.nan).astype(np.float32)
 
 
-def _plain(cohort: Cohort, name: str) -> NDArray[Any]:
+def _covariate(cohort: Cohort, name: str) -> NDArray[Any]:
+    """A covariate as text or numbers."""
     column = cohort.covariates[name]
     return column.to_numpy(str) if cohort.kinds[name] == "category" else column.to_numpy(float)

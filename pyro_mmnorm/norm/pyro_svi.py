@@ -1,4 +1,4 @@
-"""Draws of any Pyro model and guide as an ArviZ DataTree; ArviZ itself reads those of NumPyro only."""
+"""Draws of any Pyro model and guide as an ArviZ DataTree; ArviZ itself converts those of NumPyro only."""
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -42,40 +42,40 @@ def from_pyro_svi(
     num_samples: int = 1000,
     seed: int = 0,
 ) -> xr.DataTree:
-    """What a model and a guide say after training with `pyro.infer.SVI`; the sister of ArviZ's `from_numpyro_svi`.
+    """Draws of a model and a guide after training with `pyro.infer.SVI`, like ArviZ's `from_numpyro_svi`.
 
-    Keywords and groups are those of `arviz_base.from_numpyro_svi`. It needs no `svi_result`: Pyro keeps what was
-    learned in modules or in its parameter store, from which it is read and which stays as it was. A fit inside a scope
-    of the store is read inside that scope. What was left to the caller there, draws of the prior and replicates, is
-    drawn here. Plates name the axes of a site; what no plate names is called `<site>_dim_<i>`, unless `dims`, or
-    `infer={"event_dims": [...]}` of the site, says otherwise.
+    Keywords and groups are those of `arviz_base.from_numpyro_svi`. An `svi_result` is not needed: Pyro stores learned
+    values in modules or in its parameter store, which is read and not changed. After a fit inside a scope of the store,
+    call this function inside that scope. Draws of the prior and replicates are computed here unless they are given.
+    Plates name the axes of a site. Other axes are called `<site>_dim_<i>`, unless `dims`, or
+    `infer={"event_dims": [...]}` of the site, names them.
 
     Args:
-        model: Any Pyro model, called with all its data: no plate may draw a sub-sample.
-        guide: With a value for each latent site of the model; an autoguide serves too.
-        *model_args: Of model and guide.
-        model_kwargs: Of model and guide, by name.
-        prior: site -> draws in place of those drawn here, as `pyro.infer.Predictive(model, num_samples=S)` gives them,
-            of latent and observed sites; `{}` for none.
-        posterior_predictive: The same of replicates of the data.
+        model: Any Pyro model, called with all its data: no plate may subsample.
+        guide: With a value for each latent site of the model; an autoguide is possible.
+        *model_args: Arguments of model and guide.
+        model_kwargs: Keyword arguments of model and guide.
+        prior: site -> draws to be used instead of new ones, as `pyro.infer.Predictive(model, num_samples=S)` returns
+            them, of latent and observed sites; `{}` for none.
+        posterior_predictive: site -> replicates of the data to be used instead of new ones; `{}` for none.
         predictions: site -> draws for other people than those of `model_args`.
         constant_data: name -> array, such as covariates.
-        predictions_constant_data: The same of the people of `predictions`.
-        log_likelihood: Whether it is wanted.
+        predictions_constant_data: name -> array, for the people of `predictions`.
+        log_likelihood: Whether to compute it.
         coords: dimension -> its labels.
         dims: site (or name of constant data) -> names of its last axes, or of all of them.
-        pred_dims: The same of `predictions` and their constant data: other people want another name of their axis.
-        num_samples: Draws of the guide, and of the prior.
-        seed: Of the draws; the caller's random state stays as it was.
+        pred_dims: As `dims`, for `predictions` and their constant data, whose people need an axis of another name.
+        num_samples: Number of draws from the guide, and from the prior.
+        seed: Seed of the random draws; the random state of the caller is not changed.
 
     Returns:
         Groups prior, prior_predictive, posterior, posterior_predictive, log_likelihood (of each event, unscaled, 0
         where masked), predictions, observed_data, constant_data and predictions_constant_data; dims chain (of length
-        1, which ArviZ's plots ask for), draw and those of the sites.
+        1, as ArviZ's plots require), draw and those of the sites.
 
     Raises:
-        InputError: For a latent site that the guide does not give, a parameter that was never learned, a plate that
-            draws a sub-sample, or more names than a site has axes.
+        InputError: For a latent site that is missing in the guide, a parameter that was not trained, a plate that
+            subsamples, or more names than a site has axes.
 
     References:
         Kumar, Carroll, Hartikainen & Martin (2019), ArviZ, https://doi.org/10.21105/joss.01143
@@ -92,11 +92,11 @@ def from_pyro_svi(
         ('chain', 'draw', 'people')
     """
     model, guide = (partial(program, *model_args, **(model_kwargs or {})) for program in (model, guide))
-    wanted = _Wanted(prior is None, posterior_predictive is None, log_likelihood)
+    wanted = _Groups(prior is None, posterior_predictive is None, log_likelihood)
     store = pyro.get_param_store()
     with torch.no_grad(), torch.random.fork_rng(), store.scope(store.get_state()):
         torch.manual_seed(seed)
-        known = _known(model, guide, set(store))
+        known = _model_sites(model, guide, set(store))
         draws = [_draw(model, guide, wanted) for _ in bar(range(num_samples), "draws", unit="draw")]
     drawn = {
         group: {name: torch.stack([draw[group][name] for draw in draws]) for name in content}
@@ -119,45 +119,45 @@ def from_pyro_svi(
     return tree
 
 
-class _Wanted(NamedTuple):
-    """What is drawn beside the posterior."""
+class _Groups(NamedTuple):
+    """Whether prior, replicates and log-likelihood are computed in addition to the posterior."""
 
     prior: bool
     replicates: bool
     log_likelihood: bool
 
 
-def _known(model: Program, guide: Program, stored: set[str]) -> Sites:
-    """The sites of the model under one draw of the guide, whose parameters have all been learned.
+def _model_sites(model: Program, guide: Program, stored: set[str]) -> Sites:
+    """The sites of the model under one draw of the guide, after a check that all parameters were trained.
 
-    A parameter of the store that is made only now was never trained, or in a scope that has been left; those of
-    modules hold what they learned.
+    A parameter that is added to the store only now was never trained, or was trained in a scope that has been left.
+    Parameters of modules keep their values.
     """
-    given = _whole(guide)
-    whole = _whole(poutine.replay(model, trace=given))
-    nodes: dict[str, Any] = {**given.nodes, **whole.nodes}
+    given = _traced(guide)
+    replayed = _traced(poutine.replay(model, trace=given))
+    nodes: dict[str, Any] = {**given.nodes, **replayed.nodes}
     for name, site in nodes.items():
-        start = site["args"][1:] if site["type"] == "param" else ()  # of PyroModules: none
-        if start and name not in stored and not isinstance(start[0], Parameter):
-            todo = "train first, and call this within the scope of Pyro's parameter store that the training was in"
-            raise InputError(f"parameter {name!r}", "not in Pyro's parameter store", "what training gave it", todo)
-    return _only_sites(whole)
+        initial = site["args"][1:] if site["type"] == "param" else ()  # empty for parameters of PyroModules
+        if initial and name not in stored and not isinstance(initial[0], Parameter):
+            todo = "train first, and call this within the scope of Pyro's parameter store in which it was trained"
+            raise InputError(f"parameter {name!r}", "not in Pyro's parameter store", "its trained value", todo)
+    return _sample_sites(replayed)
 
 
-def _draw(model: Program, guide: Program, wanted: _Wanted) -> Drawn:
-    """One draw of the guide, and of the prior, with what follows from each."""
-    given = _whole(guide)
-    fitted = _only_sites(_whole(poutine.replay(model, trace=given)))
+def _draw(model: Program, guide: Program, wanted: _Groups) -> Drawn:
+    """One draw of the guide, and of the prior, with the replicates and log-likelihood that belong to it."""
+    given = _traced(guide)
+    fitted = _sample_sites(_traced(poutine.replay(model, trace=given)))
     data = {name: site for name, site in fitted.items() if _is_data(site)}
     latent = {name: site for name, site in fitted.items() if name not in data}
     if missing := [name for name, site in latent.items() if not site["is_observed"] and name not in given.nodes]:
         raise InputError("guide", f"no site for {missing}", "each latent site of the model", "sample them in the guide")
     drawn = {"posterior": {name: site["value"] for name, site in latent.items()}}
     if wanted.replicates:
-        replicate = _only_sites(_whole(poutine.replay(poutine.uncondition(model), trace=given)))
+        replicate = _sample_sites(_traced(poutine.replay(poutine.uncondition(model), trace=given)))
         drawn["posterior_predictive"] = {name: replicate[name]["value"] for name in data}
     if wanted.prior:
-        prior = _only_sites(_whole(poutine.uncondition(model)))
+        prior = _sample_sites(_traced(poutine.uncondition(model)))
         drawn["prior"] = {name: prior[name]["value"] for name in latent}
         drawn["prior_predictive"] = {name: prior[name]["value"] for name in data}
     if wanted.log_likelihood:
@@ -167,8 +167,8 @@ def _draw(model: Program, guide: Program, wanted: _Wanted) -> Drawn:
     return drawn
 
 
-def _whole(program: Program) -> poutine.Trace:
-    """One run, in which no plate drew a sub-sample: draws of different people could not be told apart."""
+def _traced(program: Program) -> poutine.Trace:
+    """The trace of one run; plates must not subsample, because draws of different people could not be separated."""
     trace = poutine.trace(program).get_trace()
     nodes: dict[str, Any] = dict(trace.nodes)
     for name, site in nodes.items():
@@ -178,18 +178,19 @@ def _whole(program: Program) -> poutine.Trace:
     return trace
 
 
-def _only_sites(trace: poutine.Trace) -> Sites:
-    """The sample sites of one run, without those that only draw the rows of a plate."""
+def _sample_sites(trace: poutine.Trace) -> Sites:
+    """The sample sites of one run, without those that draw the indices of a plate."""
     nodes = trace.nodes.items()
     return {n: s for n, s in nodes if s["type"] == "sample" and not poutine.util.site_is_subsample(s)}
 
 
 def _is_data(site: Any) -> bool:
+    """Whether a site holds observed data."""
     return bool(site["is_observed"]) and not site["infer"].get("_deterministic")
 
 
 def _axes(known: Sites, given: Mapping[str, Sequence[str]] | None) -> dict[str, list[str]]:
-    """Names of the axes of each site: of its plates, then by number; `given` names the last ones."""
+    """Names of the axes of each site: names of its plates, then numbers; `given` names the last axes."""
     axes = {name: list(names) for name, names in (given or {}).items()}
     for name, site in known.items():
         batch, ndim = len(site["fn"].batch_shape), site["value"].dim()
@@ -197,17 +198,18 @@ def _axes(known: Sites, given: Mapping[str, Sequence[str]] | None) -> dict[str, 
         if len(last) > ndim:
             raise InputError(f"dims[{name!r}]", f"{last}", f"at most {ndim} names", "leave some out")
         plates = {batch + frame.dim: frame.name for frame in site["cond_indep_stack"] if frame.vectorized}
-        found = [plates.get(axis, f"{name}_dim_{axis - len(plates)}") for axis in range(ndim)]
-        axes[name] = [*found[: ndim - len(last)], *last]
+        default = [plates.get(axis, f"{name}_dim_{axis - len(plates)}") for axis in range(ndim)]
+        axes[name] = [*default[: ndim - len(last)], *last]
     return axes
 
 
 def _draws(x: Any, site: Any) -> NDArray[Any]:
-    """Draws with a chain axis before them, without the axes of length 1 that a vectorised `Predictive` puts in."""
+    """Draws with a chain axis first, and without the axes of length 1 that a vectorised `Predictive` inserts."""
     draws = _array(x)
     extra = 0 if site is None else draws.ndim - 1 - site["value"].dim()
     return draws.squeeze(tuple(range(1, 1 + extra)))[None] if extra > 0 else draws[None]
 
 
 def _array(x: Any) -> NDArray[Any]:
+    """A tensor or an array as a numpy array."""
     return x.detach().cpu().numpy() if isinstance(x, Tensor) else np.asarray(x)

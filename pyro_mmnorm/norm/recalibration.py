@@ -1,4 +1,4 @@
-"""Recalibration: z under calibrators refitted to resampled calibration controls."""
+"""Recalibration: z from calibrators refitted to resampled calibration controls."""
 
 import numpy as np
 import xarray as xr
@@ -9,20 +9,20 @@ from pyro_mmnorm.core.progress import bar
 from pyro_mmnorm.data.cohort import Cohort
 from pyro_mmnorm.norm.normative_model import NormativeModel
 
-__all__ = ["REFITS", "calibration_controls", "refitted", "with_refits"]
+__all__ = ["REFITS", "calibration_controls", "refitted_z", "with_refits"]
 
 REFITS = 20
 """Default number of refits; the relative standard error of the SD over n of them is 1 / sqrt(2 n - 2)."""
 
 
 def calibration_controls(norm: NormativeModel, kind: str, calibrate: Cohort, everyone: Cohort) -> xr.Dataset:
-    """Raw z and design of the calibration controls, and the design of the scored people: all that refits need.
+    """The data of refits: raw z and design of the calibration controls, and the design of the scored people.
 
     Args:
         norm: Calibrated on `calibrate`.
-        kind: Kind of deviation.
+        kind: Regional kind of deviation.
         calibrate: The calibration controls.
-        everyone: The people who were scored.
+        everyone: The scored people.
 
     Returns:
         z_raw (control, region) and design (control, column) of the controls; scored_design (subject, column).
@@ -42,17 +42,17 @@ def calibration_controls(norm: NormativeModel, kind: str, calibrate: Cohort, eve
     )
 
 
-def refitted(calibrator: Calibrator, controls: xr.Dataset, z_raw: ArrayLike, refit: int) -> NDArray[np.float64]:
+def refitted_z(calibrator: Calibrator, controls: xr.Dataset, z_raw: ArrayLike, refit: int) -> NDArray[np.float64]:
     """z [n, d] from a calibrator refitted to a bootstrap sample of its calibration controls.
 
-    Raw z stay the same and the calibrator keeps its strengths of shrinkage, so 20 refits cost less than one inference.
-    The spread of a figure over refits is its sampling error due to the calibration controls.
+    Raw z stay the same and the calibrator keeps its strengths of shrinkage, so that 20 refits cost less than one
+    inference. The spread of a measure over refits is its sampling error due to the calibration controls.
 
     Args:
         calibrator: Fitted on `controls`.
-        controls: See `calibration_controls`.
-        z_raw: Raw z of the scored people, in the order of the controls' `subject`, [n, d].
-        refit: Index of the refit; an index draws the same rows for every calibrator of as many controls.
+        controls: Result of `calibration_controls`.
+        z_raw: Raw z of the scored people, in the order of `subject` in `controls`, [n, d].
+        refit: Index of the refit, the seed of the sample: equal for all calibrators with the same number of controls.
 
     Examples:
         >>> import pyro_mmnorm as mm
@@ -60,7 +60,7 @@ def refitted(calibrator: Calibrator, controls: xr.Dataset, z_raw: ArrayLike, ref
         >>> norm = mm.NormativeModel(mm.LinearGaussian.for_cohort(cohort, "regression")).calibrate(cohort.calibrate)
         >>> controls = calibration_controls(norm, "reconstruction", cohort.calibrate, cohort.target)
         >>> raw = norm.raw(cohort.target, "reconstruction")["z_raw"]
-        >>> again = [refitted(norm.calibrators["reconstruction"], controls, raw, i) for i in range(5)]
+        >>> again = [refitted_z(norm.calibrators["reconstruction"], controls, raw, i) for i in range(5)]
         >>> bool(0 < np.std(again, axis=0).mean() < 0.3)
         True
     """
@@ -74,8 +74,8 @@ def with_refits(calibrator: Calibrator, controls: xr.Dataset, dev: xr.Dataset) -
     """Deviations of one kind with `z_refit` (refit, subject, region), for `findings`.
 
     Args:
-        calibrator, controls: As `refitted`.
-        dev: With z_raw, people in the order of the controls' `subject`.
+        calibrator, controls: As in `refitted_z`.
+        dev: With z_raw; people in the order of `subject` in `controls`.
     """
-    again = [refitted(calibrator, controls, dev["z_raw"], i) for i in bar(range(REFITS), "refits", unit="refit")]
+    again = [refitted_z(calibrator, controls, dev["z_raw"], i) for i in bar(range(REFITS), "refits", unit="refit")]
     return dev.assign(z_refit=(("refit", "subject", "region"), np.stack(again)))

@@ -1,4 +1,4 @@
-"""New sites: who adapts a norm to a site, and a location and scale of its decoder for a site of many controls."""
+"""New sites: fine-tuning of the decoder for a site with many controls, and the split of local controls."""
 
 import math
 from typing import Any
@@ -18,39 +18,42 @@ from pyro_mmnorm.norm.normative_model import NormativeModel
 __all__ = ["FEWEST_TUNED", "SHARE", "fine_tuned", "local_split", "site_units"]
 
 FEWEST_TUNED = 50
-"""Fewest local controls for which fine-tuning is tried."""
+"""Fewest local controls for fine-tuning."""
 FOLDS = 5
 JUDGES = ("cross_modal", "normative", "reconstruction", "local")
-"""Kinds by which fine-tuning is judged, the first that is calibrated; predictive kinds come first."""
+"""Fine-tuning is judged by the first of these kinds that is calibrated; predictive kinds come first."""
 SHARE = 2 / 3
-"""Share of the controls of a new site that adapt the norm, but at least 10; the others test it."""
+"""Share of the controls of a new site (but at least 10 people) used for adaptation; the others are test controls."""
 
 
 def fine_tuned(norm: NormativeModel, controls: Cohort, *, seed: int = 0) -> tuple[NormativeModel, dict[str, Any]]:
-    r"""`norm.adapt(controls)`, with a fine-tuned decoder for each new site whose held-out controls it predicts better.
+    r"""Adapt a norm, with a fine-tuned decoder for each new site where this improves held-out prediction.
 
-    The decoder f and its noise get a location and a scale per region, whatever the likelihood,
+    For any likelihood, the decoder f and its noise get a location and a scale per region,
 
     .. math:: x_{ij} = a_j + b_j \tilde x_{ij}, \qquad \tilde x \sim p(\cdot \mid f(z, c_i)),
 
-    and the posterior of the latents is that of :math:`(x - a) / b`: a shift or a stretch caused by a scanner no longer
-    counts as anatomy. (`adapt` alone shifts z after the latents were inferred.) a_j is the mean of the residuals of the
-    local controls under `normative`, in SDs of the norm, shrunk towards the mean of all regions; b_j^2 is their
-    variance, shrunk as in `variance_prior`.
+    and the latents are inferred from :math:`(x - a) / b`, so that a shift or scale of the scanner is not attributed to
+    anatomy. (`adapt` alone shifts z after the inference of the latents.) a_j is the mean of the residuals of the local
+    controls under `normative`, in SDs of the norm, shrunk towards the mean of all regions. b_j^2 is their variance,
+    shrunk as in `variance_prior`.
 
     Five-fold cross-validation over the local controls decides. Each fold is scored by a norm adapted to the others,
-    with and without fine-tuning, by the log density of a normal with the expected value and SD of each cell. The
-    fine-tuned decoder is kept where the mean gain per person exceeds its standard error. The calibrator of the site is
-    then fitted to raw z of people whose own fold was not used for a and b.
+    with and without fine-tuning, by the normal log density at the predicted mean and SD of each cell. The fine-tuned
+    decoder is kept where the mean gain per person exceeds its standard error. The calibrator of the site is then fitted
+    to raw z of people whose own fold was not used for a and b.
 
     Args:
         norm: Calibrated.
-        controls: As for `NormativeModel.adapt`; sites with fewer than 50 of them are adapted to without fine-tuning.
+        controls: As in `NormativeModel.adapt`; for sites with fewer than 50 of them there is no fine-tuning.
         seed: Seed of the folds.
 
     Returns:
-        The adapted norm, and for each new site: controls, fine_tuned, why, and where fine-tuning was tried gain (nats
-        per region, mean over people) with its standard error.
+        The adapted norm, and for each new site: controls, fine_tuned, why, and after fine-tuning gain (nats per region,
+        mean over people) with its standard_error.
+
+    Raises:
+        InputError: As in `NormativeModel.adapt`.
 
     References:
         Johnson, Li & Rabinovic (2007), Adjusting batch effects, https://doi.org/10.1093/biostatistics/kxj037
@@ -76,16 +79,16 @@ def fine_tuned(norm: NormativeModel, controls: Cohort, *, seed: int = 0) -> tupl
         fold = np.random.default_rng(seed).permutation(len(people)) % FOLDS
         try:
             reports[site] |= _gain(norm, people, site, fold)
-        except InputError as error:  # a shift may leave the support of a likelihood of positive values
+        except InputError as error:  # with positive likelihoods a shift may leave the support
             reports[site]["why"] = f"fine-tuning is not possible: {error}"
             continue
         if reports[site]["fine_tuned"]:
-            adapted = _with_tuned_site(norm, adapted, people, site, fold)
+            adapted = _with_fine_tuned_site(norm, adapted, people, site, fold)
     return adapted, reports
 
 
 def _gain(norm: NormativeModel, people: Cohort, site: str, fold: NDArray[np.int64]) -> dict[str, Any]:
-    """Cross-validated gain in log density of fine-tuning over adaptation alone, and whether it exceeds its error."""
+    """Cross-validated gain in log density of fine-tuning over adaptation alone; kept if above its standard error."""
     kind = next(kind for kind in JUDGES if kind in norm.calibrators)
     plain, gains = norm.only(kind), np.empty(len(people))
     for k in range(FOLDS):
@@ -100,7 +103,7 @@ def _gain(norm: NormativeModel, people: Cohort, site: str, fold: NDArray[np.int6
 
 
 def _log_density(norm: NormativeModel, people: Cohort, kind: str) -> Floats:
-    """Mean log density over the observed regions of each person, up to a constant, [n]."""
+    """Mean normal log density over the observed regions of each person, up to a constant, [n]."""
     dev = norm.deviations(people, kind)
     unit = (norm.preprocess.observed(people) - dev["expected"].to_numpy()) / dev["sd"].to_numpy()
     density: Floats = np.nanmean(-0.5 * unit**2 - np.log(dev["sd"].to_numpy()), axis=1)
@@ -108,11 +111,11 @@ def _log_density(norm: NormativeModel, people: Cohort, kind: str) -> Floats:
 
 
 def site_units(norm: NormativeModel, people: Cohort) -> SiteUnits:
-    """Location and scale of every region at the site of these controls; see `fine_tuned`.
+    """Location and scale of every region at a new site, in the units of the table; see `fine_tuned`.
 
     Args:
-        norm: Of other sites.
-        people: Controls of one new site.
+        norm: Calibrated on other sites.
+        people: Controls of the new site.
     """
     raw, (loc, scale) = norm.as_population().raw(people, "normative"), norm.preprocess.units_at("")
     expected, sd = raw["expected"].to_numpy(), raw["sd"].to_numpy()
@@ -137,10 +140,10 @@ def site_units(norm: NormativeModel, people: Cohort) -> SiteUnits:
     return SiteUnits(tuple((loc + width * a).tolist()), tuple((b * scale).tolist()))
 
 
-def _with_tuned_site(
+def _with_fine_tuned_site(
     norm: NormativeModel, adapted: NormativeModel, people: Cohort, site: str, fold: NDArray[np.int64]
 ) -> NormativeModel:
-    """The adapted norm with units of the site, whose calibrator is fitted to out-of-fold raw z."""
+    """The adapted norm with the units of the site, and a calibrator of the site fitted to out-of-fold raw z."""
     raw: dict[str, Floats] = {kind: np.empty((len(people), len(norm.preprocess.names))) for kind in norm.calibrators}
     latents: Floats | None = None
     for k in range(FOLDS):
@@ -157,18 +160,19 @@ def _with_tuned_site(
 
 
 def local_split(sites: pd.Series, healthy: pd.Series, given: pd.Series | None = None, *, seed: int = 0) -> pd.Series:
-    r"""Who a new site is adapted on (`calibrate`), which other controls are left (`test`), and the rest (`target`).
+    r"""Split people of new sites: controls for adaptation (`calibrate`), other controls (`test`), the rest (`target`).
 
-    Of n controls of a site :math:`\max(10, \lceil 2n/3 \rceil)` are drawn; by ids and seed, whatever the order of rows.
+    Of n controls of a site, :math:`\max(10, \lceil 2n/3 \rceil)` are drawn for adaptation. The draw depends on ids and
+    seed, not on the order of rows.
 
     Args:
         sites: New site of each person; '' for a site that needs no adaptation. Indexed by id, [n].
         healthy: True for controls, [n].
-        given: `calibrate`, `test`, `target` (or `train`, which tests) of each person, instead of the draw.
-        seed: Of the draw.
+        given: `calibrate`, `test`, `target` (or `train`, treated as `test`) of each person, instead of the draw.
+        seed: Seed of the draw.
 
     Raises:
-        InputError: When a site has fewer than 10 controls to be adapted on; it names the site.
+        InputError: When a site has fewer than 10 controls for adaptation; it names the site.
 
     Examples:
         >>> ids = [f"s{i:02d}" for i in range(40)]
@@ -185,7 +189,7 @@ def local_split(sites: pd.Series, healthy: pd.Series, given: pd.Series | None = 
         else:
             chosen = controls[(given[controls] == "calibrate").to_numpy()].to_numpy(object)
         if len(chosen) < FEWEST_CONTROLS:
-            todo = "find more, or take the answer for the population (mmnorm score, deviations.unseen_site: population)"
+            todo = "add controls, or score without adaptation (mmnorm score, deviations.unseen_site: population)"
             raise InputError(f"site {site!r}", f"{len(chosen)} controls", f"at least {FEWEST_CONTROLS}", todo)
         label[chosen] = "calibrate"
     return label

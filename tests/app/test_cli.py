@@ -1,4 +1,4 @@
-"""The command line as a user meets it: exit codes, one clear line, nothing written on bad input."""
+"""The command line: exit codes, one line for an error, and no files after bad input."""
 
 import io
 import json
@@ -60,7 +60,7 @@ def test_help_loads_no_heavy_library(command):
     assert heavy & set(done.stderr.split()) == set()
 
 
-def test_the_main_job_and_what_follows(tables, tmp_path):
+def test_run_and_the_commands_that_use_its_folder(tables, tmp_path):
     config = tmp_path / "demo.yaml"
     settings = configuration(tables, config)
     out = tmp_path / "run"
@@ -74,7 +74,7 @@ def test_the_main_job_and_what_follows(tables, tmp_path):
     scored = invoke("score", out, "--config", config, "--out", tmp_path / "s", *settings)
     assert scored.exit_code == 0, scored.output
     assert (tmp_path / "s" / "z.csv").is_file()
-    assert "The run: " in scored.output  # a score says how far its norm can be trusted
+    assert "Verdict of the run: " in scored.output
     known = invoke("adapt", out, "--config", config, "--out", tmp_path / "a", *settings)
     assert known.exit_code == 2
     assert "adapt: only sites met in training" in known.output
@@ -131,7 +131,7 @@ def test_missing_files_and_wrong_usage_end_with_2(tmp_path):
 
 @pytest.fixture
 def asked(monkeypatch):
-    """What a user typed, for `invoke` gets past sys.argv."""
+    """Sets sys.argv, which `invoke` does not use."""
 
     def ask(*arguments: object):
         monkeypatch.setattr(sys, "argv", ["mmnorm", *map(str, arguments)])
@@ -144,7 +144,7 @@ def interrupted(*_: object, **__: object) -> None:
     raise KeyboardInterrupt
 
 
-def test_ctrl_c_ends_with_130_and_the_command_to_go_on_with(tables, tmp_path, monkeypatch, asked):
+def test_ctrl_c_ends_with_130_and_the_command_to_continue(tables, tmp_path, monkeypatch, asked):
     from pyro_mmnorm.app import pipeline
 
     monkeypatch.setattr(pipeline, "run", interrupted)
@@ -152,12 +152,12 @@ def test_ctrl_c_ends_with_130_and_the_command_to_go_on_with(tables, tmp_path, mo
     result = asked("run", config, "--out", out, *(settings := configuration(tables, config)))
     assert result.exit_code == 130
     assert result.stdout == ""
-    told = result.stderr.strip().partition("To go on: ")[2]
-    assert shlex.split(told) == ["mmnorm", "run", *map(str, [config, "--out", out]), *settings, "--resume"]
+    command = result.stderr.strip().partition("To continue: ")[2]
+    assert shlex.split(command) == ["mmnorm", "run", *map(str, [config, "--out", out]), *settings, "--resume"]
 
 
-def test_ctrl_c_before_an_earlier_run_is_replaced_does_not_go_on_with_that_one(tables, tmp_path, monkeypatch, asked):
-    """The folder still holds the old run: to resume it would pass its numbers for those of the new tables."""
+def test_ctrl_c_before_an_earlier_run_is_replaced_does_not_resume_that_run(tables, tmp_path, monkeypatch, asked):
+    """The folder still holds the old run, whose results would be taken for those of the new tables."""
     from pyro_mmnorm.app import pipeline
 
     config, out = tmp_path / "demo.yaml", tmp_path / "run"
@@ -166,16 +166,16 @@ def test_ctrl_c_before_an_earlier_run_is_replaced_does_not_go_on_with_that_one(t
     (out / "config.yaml").write_text("of an earlier run")
     os.utime(out / "config.yaml", (0, 0))
     monkeypatch.setattr(pipeline, "run", interrupted)
-    told = asked("run", config, "--out", out, "--overwrite", *settings).stderr
-    assert "--resume" not in told
-    assert "--overwrite" in told
+    message = asked("run", config, "--out", out, "--overwrite", *settings).stderr
+    assert "--resume" not in message
+    assert "--overwrite" in message
     monkeypatch.setattr(pipeline, "run", lambda *_, **__: (out / "config.yaml").touch() or interrupted())
-    told = asked("run", config, "--out", out, "--overwrite", *settings).stderr
-    assert "--resume" in told
-    assert "--overwrite" not in told
+    message = asked("run", config, "--out", out, "--overwrite", *settings).stderr
+    assert "--resume" in message
+    assert "--overwrite" not in message
 
 
-def test_ctrl_c_of_what_cannot_be_gone_on_with_names_the_command_itself(tmp_path, monkeypatch, asked):
+def test_ctrl_c_in_a_command_without_resume_repeats_the_command(tmp_path, monkeypatch, asked):
     from pyro_mmnorm.app import cli
 
     monkeypatch.setattr(cli, "_simulate", interrupted)
@@ -185,8 +185,8 @@ def test_ctrl_c_of_what_cannot_be_gone_on_with_names_the_command_itself(tmp_path
 
 
 def test_json_is_one_object_and_nothing_else_on_stdout(tables, tmp_path):
-    told = invoke("simulate", "--out", tmp_path / "t", "--healthy", 100, "--patients", 4, "--json")
-    record = json.loads(told.stdout)
+    done = invoke("simulate", "--out", tmp_path / "t", "--healthy", 100, "--patients", 4, "--json")
+    record = json.loads(done.stdout)
     assert record["command"] == "simulate"
     assert record["out"] == str(tmp_path / "t")
     sizes = {part["name"]: part["bytes"] for part in record["written"]}
@@ -217,12 +217,12 @@ def test_colour_is_for_terminals_only(tmp_path, monkeypatch):
         assert there.getvalue().index("Calibrated.") < there.getvalue().index("report: x")
 
 
-def test_help_is_a_tour():
-    told = invoke("--help").output
-    headings = ["A first look:", "Your own tables:", "Later people and other sites:", "Side by side:"]
-    places = [told.index(heading) for heading in headings]
+def test_help_groups_the_commands():
+    text = invoke("--help").output
+    headings = ["First steps:", "Your own tables:", "New people and new sites:", "Comparisons:"]
+    places = [text.index(heading) for heading in headings]
     assert places == sorted(places)
     assert set(COMMANDS) == {command.callback.__name__ for command in app.registered_commands}
-    assert all(f"\n  {name} " in told for name in COMMANDS)
-    assert "..." not in told.partition("COMMAND [ARGS]...")[2]
-    assert max(map(len, told.splitlines())) <= 80
+    assert all(f"\n  {name} " in text for name in COMMANDS)
+    assert "..." not in text.partition("COMMAND [ARGS]...")[2]
+    assert max(map(len, text.splitlines())) <= 80

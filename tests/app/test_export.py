@@ -1,4 +1,4 @@
-"""Other clothes, the same numbers."""
+"""Every export format holds the same numbers."""
 
 import numpy as np
 import pandas as pd
@@ -36,7 +36,7 @@ def run(tmp_path):
     return tmp_path
 
 
-def test_every_form_tells_the_same_numbers(run):
+def test_every_format_holds_the_same_numbers(run):
     csv = pd.read_csv(export(run, "csv"), dtype={"id": str})
     parquet = pd.read_parquet(export(run, "parquet"))
     pd.testing.assert_frame_equal(csv, parquet, check_dtype=False)
@@ -50,11 +50,11 @@ def test_every_form_tells_the_same_numbers(run):
     assert not [path for path in run.iterdir() if path.name.startswith(".")]
 
 
-def test_the_command_says_where(run, tmp_path):
+def test_the_command_prints_the_path(run, tmp_path):
     out = tmp_path / "long.csv"
-    told = CliRunner().invoke(app, ["export", str(run), "--to", "csv", "--out", str(out)])
-    assert told.exit_code == 0, told.output
-    assert str(out) in told.output
+    done = CliRunner().invoke(app, ["export", str(run), "--to", "csv", "--out", str(out)])
+    assert done.exit_code == 0, done.output
+    assert str(out) in done.output
     assert CliRunner().invoke(app, ["export", str(run), "--to", "csv", "--out", str(out)]).exit_code == 2
 
 

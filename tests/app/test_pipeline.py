@@ -1,4 +1,4 @@
-"""A whole run: its files, its promises about folders, and scoring without training."""
+"""A whole run: its files, the rules for its folder, and scoring without training."""
 
 import json
 
@@ -56,7 +56,7 @@ def test_a_run_writes_every_file_and_nothing_half(folder):
 
 
 def test_raw_deviations_are_inferred_once(config, tmp_path, monkeypatch):
-    """Everybody's raw z by every kind is computed once a run; controls with masked modalities are other people here."""
+    """Raw z of each person and kind is computed once per run; controls with masked modalities count as other people."""
     asked = []
 
     def raw(norm, cohort, kind="reconstruction", *, member=None, compute=mm.NormativeModel.raw):
@@ -73,7 +73,7 @@ def test_raw_deviations_are_inferred_once(config, tmp_path, monkeypatch):
     assert {kind: sum(name == kind for name, *_ in asked) >= scored.sum() for kind in kinds} == dict.fromkeys(
         kinds, True
     )
-    # a norm that is loaded infers those of its calibration controls once more, and the report is the same
+    # a loaded norm computes those of its calibration controls again, and the report is the same
     report = (tmp_path / "a" / "calibration.json").read_bytes()
     (tmp_path / "a" / "calibration.json").unlink()
     asked.clear()
@@ -82,7 +82,7 @@ def test_raw_deviations_are_inferred_once(config, tmp_path, monkeypatch):
     assert (tmp_path / "a" / "calibration.json").read_bytes() == report
 
 
-def test_its_tables_tell_the_same_people_and_regions(folder, config):
+def test_its_tables_hold_the_same_people_and_regions(folder, config):
     z = pd.read_csv(folder / "z.csv", index_col=0)
     subjects = pd.read_csv(folder / "subjects.csv", index_col=0)
     dev = xr.open_dataset(folder / "deviations.nc", engine="h5netcdf")
@@ -115,11 +115,11 @@ def test_the_posterior_opens_with_arviz(folder):
         assert group in tree.children
 
 
-def test_provenance_tells_inputs_times_and_counts(folder):
-    told = json.loads((folder / "provenance.json").read_text())
-    assert set(told["inputs"]) == {"people.csv", "cortical.csv", "hippocampal.csv"}
-    assert all(step["seconds"] >= 0 and step["peak_memory_mib"] > 0 for step in told["steps"].values())
-    assert sum(told["counts"]["subjects"].values()) == 260
+def test_provenance_lists_inputs_times_and_counts(folder):
+    record = json.loads((folder / "provenance.json").read_text())
+    assert set(record["inputs"]) == {"people.csv", "cortical.csv", "hippocampal.csv"}
+    assert all(step["seconds"] >= 0 and step["peak_memory_mib"] > 0 for step in record["steps"].values())
+    assert sum(record["counts"]["subjects"].values()) == 260
 
 
 def test_two_runs_of_one_seed_give_the_same_z(folder, config, tmp_path):
@@ -142,7 +142,7 @@ def test_a_used_folder_is_left_alone_unless_asked(folder, config, tmp_path):
         pipeline.run(config, out=tmp_path / "file")
 
 
-def test_resume_goes_on_with_the_trained_model(config, tmp_path, monkeypatch):
+def test_resume_continues_with_the_trained_model(config, tmp_path, monkeypatch):
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
@@ -188,7 +188,7 @@ def test_a_weight_for_no_modality_is_refused_before_anything_is_written(config, 
 
 
 @pytest.mark.parametrize("baseline", ["factor_analysis", "regression"])
-def test_a_baseline_writes_the_same_folder_but_what_it_has_none_of(config, tmp_path, baseline):
+def test_a_baseline_writes_the_same_folder_without_training_files(config, tmp_path, baseline):
     chosen = config.model_copy(update={"baseline": baseline})
     done = pipeline.run(chosen, out=tmp_path / "b", progress=False)
     missing = [name for name in FILES if not (done / name).is_file()]
@@ -221,7 +221,7 @@ def test_a_healthy_cohort_runs_without_patients(config, frames, tmp_path):
     assert (done / "report.html").is_file()
 
 
-def test_an_ensemble_tells_its_members_in_every_file(config, tmp_path):
+def test_every_file_of_an_ensemble_has_its_members(config, tmp_path):
     chosen = config.model_copy(update={"model": config.model.model_copy(update={"members": 3})})
     done = pipeline.run(chosen, out=tmp_path / "e", progress=False)
     dev = xr.open_dataset(done / "deviations.nc", engine="h5netcdf")

@@ -18,7 +18,7 @@ from pyro_mmnorm.results.schema import joined
 
 def test_raw_z_is_that_of_the_mixture_written_by_hand(norm, cohort):
     model, batch = norm.model, norm.preprocess(cohort.test)
-    q = refined(model, batch, norm._steps())
+    q = refined(model, batch, norm.refine_steps)
     z = q.mean + q.stddev * torch.randn(20_000, 1, model.latent_dim, generator=torch.Generator().manual_seed(0))
     d = model.likelihood("hippocampal", z, batch)
     want = special.ndtri(d.cdf(batch.values["hippocampal"]).mean(0).detach().numpy())

@@ -14,7 +14,7 @@ from pyro_mmnorm.calibration.calibrated import Calibrated
 from pyro_mmnorm.calibration.protocol import Calibrator
 from pyro_mmnorm.data.preprocess import Preprocess
 from pyro_mmnorm.norm import checkpoint
-from pyro_mmnorm.norm.recalibration import REFITS, refitted
+from pyro_mmnorm.norm.recalibration import REFITS, refitted_z
 from pyro_mmnorm.results.person_figures import person_figures
 from pyro_mmnorm.stats.multiplicity import benjamini_hochberg
 
@@ -59,7 +59,7 @@ class _Refitted:
 
     def run(self, i: int) -> Run:
         """The run with z of refit i, and the measures of each person that follow."""
-        z = refitted(self.calibrator, self.controls, self.z_raw, i)
+        z = refitted_z(self.calibrator, self.controls, self.z_raw, i)
         q = benjamini_hochberg(2 * ndtr(-np.abs(z)), axis=1)
         dev = self.z_raw.to_dataset().assign(z=(self.z_raw.dims, z), q=(self.z_raw.dims, q))
         old = self.first.results

@@ -16,7 +16,7 @@ from pyro_mmnorm.app.compare.gain_sentences import sentence
 from pyro_mmnorm.app.compare.paired_estimates import PairedEstimates
 from pyro_mmnorm.app.compare.planted import Truth, over_cohorts
 from pyro_mmnorm.core.errors import InputError
-from pyro_mmnorm.norm.recalibration import REFITS, refitted
+from pyro_mmnorm.norm.recalibration import REFITS, refitted_z
 from pyro_mmnorm.stats.intervals import Estimate, mean
 
 CONFIG = """
@@ -378,7 +378,7 @@ def test_intervals_cover_the_sampling_error_of_the_calibration(runs, table, tmp_
         ):
             z_raw = dev["z_raw"].sel(kind=kind, subject=controls["subject"]).to_numpy()
             calibrator = mm.load(runs[name] / "model").calibrators[kind]
-            z = np.stack([refitted(calibrator, controls.load(), z_raw, i) for i in range(REFITS)])
+            z = np.stack([refitted_z(calibrator, controls.load(), z_raw, i) for i in range(REFITS)])
             ids = controls["subject"].to_numpy()
         ill = (pd.read_csv(runs[name] / "subjects.csv", index_col=0).loc[ids, "group"] == "AD").to_numpy()
         z = z[:, ill]

@@ -371,7 +371,8 @@ def _path(tree: Any, fault: ErrorDetails) -> tuple[str, ...]:
     """The keys of an error that are in the input, and a missing one; other parts name a branch of a union."""
     path = []
     for part in fault["loc"]:
-        if (isinstance(tree, Mapping) and part in tree) or (isinstance(tree, list) and isinstance(part, int)):
+        keys = tree if isinstance(tree, Mapping) else range(len(tree)) if isinstance(tree, list) else ()
+        if part in keys:
             tree = tree[part]
             path.append(str(part))
     return (*path, str(fault["loc"][-1])) if fault["type"] == "missing" else tuple(path)

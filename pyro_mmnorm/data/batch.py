@@ -38,12 +38,8 @@ class Batch:
     def __post_init__(self) -> None:
         for name, x in self.values.items():
             if not torch.isfinite(x).all():
-                raise InputError(
-                    f"modality {name!r}",
-                    f"{int((~torch.isfinite(x)).sum())} non-finite cells",
-                    "finite values",
-                    "set them to 0 and mark them False in `observed`",
-                )
+                got, todo = f"{int((~torch.isfinite(x)).sum())} non-finite cells", "set them to 0 and not observed"
+                raise InputError(f"modality {name!r}", got, "finite values", todo)
 
     @classmethod
     def from_arrays(

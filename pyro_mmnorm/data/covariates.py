@@ -1,6 +1,5 @@
 """Terms: encoding of covariates, fitted on training controls."""
 
-import difflib
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Self
@@ -8,8 +7,9 @@ from typing import Self
 import numpy as np
 import pandas as pd
 
-from pyro_mmnorm.core.errors import InputError
+from pyro_mmnorm.core.errors import InputError, hint
 from pyro_mmnorm.core.typing import Floats
+from pyro_mmnorm.data.frames import counted, named
 
 __all__ = ["SITE", "Term", "natural_spline"]
 
@@ -86,9 +86,8 @@ class Term:
             return cls(name=name, kind=kind, levels=levels, low=float(x.min()), high=float(x.max()))
         knots = np.unique(np.percentile(x, KNOT_CENTILES)) if kind == "spline" else np.array([])
         if x.min() == x.max():
-            raise InputError(
-                f"covariate {name!r}", f"{x[0]:g} for every training control", "values that differ", "remove it"
-            )
+            got = f"{x[0]:g} for every training control"
+            raise InputError(f"covariate {name!r}", got, "values that differ", "remove it")
         if kind == "spline" and len(knots) < 3:
             todo = f"write {name}: {{column: {name}, kind: linear}}"
             raise InputError(f"covariate {name!r}", "fewer than 3 distinct knots", "distinct values for a spline", todo)
@@ -120,21 +119,17 @@ class Term:
         return (raw - np.array(self.loc)) / np.array(self.scale)
 
     def _unseen(self, column: pd.Series) -> InputError:
-        names = sorted(set(column))[:3]
+        names = named(sorted(set(column)))
+        got = f"{counted(len(column), 'subject')} of {names} unseen in training, such as {column.index[0]!r}"
         if self.kind == "one_hot":
-            got = f"{len(column)} subjects of {', '.join(names)} unseen in training, such as {column.index[0]!r}"
             todo = "use kind: spline, which interpolates, or exclude those subjects"
-            return InputError(f"covariate {self.name!r}", got, f"one of {', '.join(self.levels)}", todo)
-        close = difflib.get_close_matches(str(column.iloc[0]), self.levels, n=1)
-        todo = (
-            "adapt the norm with 10 or more controls of that site (mmnorm adapt), or score without a site effect "
-            "(deviations.unseen_site: population)"
-            if self.name == SITE
-            else "exclude those subjects, or train with controls of that category"
-        )
-        return InputError(
-            f"covariate {self.name!r}",
-            f"{len(column)} subjects of {names} unseen in training, such as {column.index[0]!r}",
-            f"one of {list(self.levels)}",
-            f"did you mean {close[0]!r}? If not, {todo}" if close else todo,
-        )
+        elif self.name == SITE:
+            todo = (
+                "adapt the norm with 10 or more controls of that site (mmnorm adapt), or score without a site effect "
+            )
+            todo += "(deviations.unseen_site: population)"
+        else:
+            todo = "exclude those subjects, or train with controls of that category"
+        similar = "" if self.kind == "one_hot" else hint(column.iloc[0], self.levels, "")
+        expected = f"one of {named(self.levels, 12)}"
+        return InputError(f"covariate {self.name!r}", got, expected, f"{similar}? If not, {todo}" if similar else todo)

@@ -70,12 +70,9 @@ def as_numbers(column: pd.Series, where: str) -> pd.Series:
     text = as_text(column[~np.isfinite(numbers)])
     wrong = text[text != ""]
     if len(wrong):
-        raise InputError(
-            f"{where}, column {column.name!r}, row {wrong.index[0]!r}",
-            repr(wrong.iloc[0]),
-            "a finite number, or an empty cell where nothing was observed",
-            "correct the cell, or exclude the column",
-        )
+        where = f"{where}, column {column.name!r}, row {wrong.index[0]!r}"
+        expected = "a finite number, or an empty cell where nothing was observed"
+        raise InputError(where, repr(wrong.iloc[0]), expected, "correct the cell, or exclude the column")
     return pd.Series(numbers, index=column.index, name=column.name)
 
 
@@ -159,17 +156,12 @@ def by_id(frame: pd.DataFrame, key: str | None, where: str) -> pd.DataFrame:
         [cell.strip() if isinstance(cell, str) else text_of(cell) for cell in cells], name=key or "id", dtype=str
     )
     if (ids == "").any():
-        raise InputError(
-            where,
-            f"{counted(int((ids == '').sum()), 'row')} without an id",
-            "an id in every row",
-            "fill or remove them",
-        )
+        got = f"{counted(int((ids == '').sum()), 'row')} without an id"
+        raise InputError(where, got, "an id in every row", "fill or remove them")
     twice = ids[ids.duplicated()].unique()
     if len(twice):
-        raise InputError(
-            where, f"duplicated ids {named(twice)}", "one row per subject", "keep one row of each, such as one visit"
-        )
+        todo = "keep one row of each, such as one visit"
+        raise InputError(where, f"duplicated ids {named(twice)}", "one row per subject", todo)
     return frame.set_axis(ids, axis=0)
 
 

@@ -95,10 +95,8 @@ def reference_subjects(
     healthy = labels.isin([text_of(value) for value in values])
     if needed and not healthy.any():
         known = [label for label in sorted(labels.unique()) if label]
-        got = f"no subject with {named(values)}"
-        raise InputError(
-            f"reference column {column!r}", got, f"some of its values: {named(known, 10)}", "name the healthy value"
-        )
+        got, expected = f"no subject with {named(values)}", f"some of its values: {named(known, 10)}"
+        raise InputError(f"reference column {column!r}", got, expected, "name the healthy value")
     return healthy
 
 

@@ -8,14 +8,16 @@ from typing import Any, Literal, Self
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
 from pyro_mmnorm.core.errors import InputError
 from pyro_mmnorm.core.typing import Floats
 from pyro_mmnorm.data.batch import Batch
 from pyro_mmnorm.data.cohort import Cohort
-from pyro_mmnorm.data.covariates import SITE, Term, natural_spline
+from pyro_mmnorm.data.covariates import SITE, Term
+from pyro_mmnorm.data.frames import named
 
-__all__ = ["LOCAL", "SITE", "Preprocess", "Scaling", "SiteUnits", "Term", "natural_spline"]
+__all__ = ["LOCAL", "Preprocess", "Scaling", "SiteUnits"]
 
 type Scaling = Literal["standard", "mean", "minmax"]
 """How regions are brought to model units."""
@@ -121,12 +123,8 @@ class Preprocess:
         values, observed = {}, {}
         unknown = sorted(set(cohort.values) - set(self.regions))
         if unknown or not set(cohort.values) & set(self.regions):
-            raise InputError(
-                "modalities",
-                f"{sorted(cohort.values)}",
-                f"some of {sorted(self.regions)}",
-                "rename or remove the other modalities",
-            )
+            got, expected = named(cohort.values, 12), f"some of {named(self.regions, 12)}"
+            raise InputError("modalities", got, expected, "rename or remove the other modalities")
         loc, scale = self.units_of(cohort)
         for m, own in self._columns.items():
             x = self._ordered(m, self.regions[m], cohort)
@@ -173,9 +171,8 @@ class Preprocess:
         """
         absent = [term.name for term in self.terms if term.name not in covariates]
         if absent:
-            raise InputError(
-                "covariates", f"{absent} absent", f"{[t.name for t in self.terms]}", "add them for every subject"
-            )
+            expected = named((term.name for term in self.terms), 12)
+            raise InputError("covariates", f"{named(absent)} absent", expected, "add them for every subject")
         parts = [term(covariates[term.name], self._admitted(covariates, term)) for term in self.terms]
         return np.concatenate([np.zeros((len(covariates), 0)), *parts], axis=1)
 
@@ -243,19 +240,7 @@ class Preprocess:
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Self:
         """The inverse of `to_record`."""
-
-        def tuples(part: Mapping[str, Any]) -> dict[str, tuple[Any, ...]]:
-            return {m: tuple(x) for m, x in part.items()}
-
-        def term(part: Mapping[str, Any]) -> Term:
-            fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in part.items()}
-            return Term(**fields)
-
-        terms = tuple(term(part) for part in record["terms"])
-        fields = {k: tuples(record[k]) for k in ("regions", "set_aside", "loc", "scale")}
-        units = {site: SiteUnits(**{k: tuple(v) for k, v in part.items()}) for site, part in record["units"].items()}
-        admitted = None if record["admitted"] is None else tuple(record["admitted"])
-        return cls(**fields, terms=terms, admitted=admitted, units=units)
+        return TypeAdapter(cls).validate_python(record)
 
 
 def _slices(widths: Mapping[str, int]) -> dict[str, slice]:
@@ -275,7 +260,6 @@ def _loc_scale(m: str, frame: pd.DataFrame, scaling: str) -> tuple[tuple[float, 
         loc, scale = 0 * mean, mean
     else:
         got = f"scaling {scaling!r}" + (" with a mean that is not positive" if scaling == "mean" else "")
-        raise InputError(
-            f"modality {m!r}", got, "standard, minmax, or mean of positive regions", "use scaling: standard"
-        )
+        expected = "standard, minmax, or mean of positive regions"
+        raise InputError(f"modality {m!r}", got, expected, "use scaling: standard")
     return tuple(loc.tolist()), tuple(scale.tolist())

@@ -77,7 +77,7 @@ def test_an_unknown_modality_is_refused(cohort):
 
 def test_a_category_unseen_in_training_is_refused_by_name(cohort):
     covariates = cohort.covariates.assign(site=cohort.covariates["site"].replace("Bern", "Berne"))
-    with pytest.raises(InputError, match=r"covariate 'site': \d+ subjects of \['Berne'\] unseen.*Did you mean 'Bern'"):
+    with pytest.raises(InputError, match=r"covariate 'site': \d+ subjects of 'Berne' unseen.*Did you mean 'Bern'"):
         Preprocess.fit(cohort.train)(dataclasses.replace(cohort, covariates=covariates))
 
 
@@ -85,7 +85,7 @@ def test_an_admitted_site_has_zeros_in_its_columns_and_others_are_still_refused(
     preprocess = Preprocess.fit(cohort.train)
     covariates = cohort.covariates.assign(site="Zug")
     new = dataclasses.replace(cohort, covariates=covariates)
-    with pytest.raises(InputError, match=r"\['Zug'\] unseen in training.*Adapt the norm .*unseen_site: population"):
+    with pytest.raises(InputError, match=r"'Zug' unseen in training.*Adapt the norm .*unseen_site: population"):
         preprocess.design(new)
     columns = preprocess.groups["site"]
     for admitted in (("Zug",), None):
@@ -95,7 +95,7 @@ def test_an_admitted_site_has_zeros_in_its_columns_and_others_are_still_refused(
         assert np.array_equal(np.delete(design, columns, 1), np.delete(trained, columns, 1))
         assert np.array_equal(other.design(cohort), trained)
         assert Preprocess.from_record(json.loads(json.dumps(other.to_record()))) == other
-    with pytest.raises(InputError, match=r"\['Zug'\] unseen"):
+    with pytest.raises(InputError, match=r"'Zug' unseen"):
         preprocess.admitting(("Basel",)).design(new)
     men = dataclasses.replace(cohort, covariates=cohort.covariates.assign(sex="man"))
     with pytest.raises(InputError, match=r"covariate 'sex'.*Exclude those subjects"):
@@ -116,7 +116,7 @@ def test_people_outside_the_range_of_training_are_found(cohort):
 
 
 def test_an_absent_covariate_is_refused(cohort):
-    with pytest.raises(InputError, match=r"covariates: \['age'\] absent"):
+    with pytest.raises(InputError, match=r"covariates: 'age' absent"):
         Preprocess.fit(cohort.train)(dataclasses.replace(cohort, covariates=cohort.covariates.drop(columns="age")))
 
 
@@ -162,7 +162,7 @@ def test_one_hot_has_one_column_per_whole_number_of_training_and_refuses_others(
     got = term(pd.Series([61.0, 9.99, 47.5], name="age"))
     np.testing.assert_array_equal(got, [[0, 0, 1], [1, 0, 0], [0, 1, 0]])
     with pytest.raises(
-        InputError, match=r"2 subjects of 48, 62 unseen in training, such as 'b'; expected one of 9, 47"
+        InputError, match=r"2 subjects of '48', '62' unseen in training, such as 'b'; expected one of '9', '47'"
     ):
         term(pd.Series({"a": 61.5, "b": 62.0, "c": 48.0}, name="age"))
 

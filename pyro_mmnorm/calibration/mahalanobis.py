@@ -14,7 +14,7 @@ from pyro_mmnorm.calibration.conformal import Conformal
 from pyro_mmnorm.calibration.saved_arrays import regression_arrays, regression_from_arrays, under
 from pyro_mmnorm.core.errors import InputError
 from pyro_mmnorm.core.typing import Floats
-from pyro_mmnorm.results.person_figures import sd_over_members
+from pyro_mmnorm.results.person_measures import sd_over_members
 from pyro_mmnorm.stats.regression import ShrunkRegression
 
 __all__ = ["LATENT_MEASURES", "LatentNorm"]

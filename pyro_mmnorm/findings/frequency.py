@@ -13,7 +13,7 @@ from pyro_mmnorm.core.arrays import ratio
 from pyro_mmnorm.core.typing import Floats
 from pyro_mmnorm.findings.measures import Measured, estimate_or_reason
 from pyro_mmnorm.findings.summaries import poster_rule
-from pyro_mmnorm.results.person_figures import LEVEL
+from pyro_mmnorm.results.person_measures import LEVEL
 from pyro_mmnorm.results.schema import TEST_CONTROLS, Labels
 from pyro_mmnorm.stats.associations import Columns
 from pyro_mmnorm.stats.distances import hamming

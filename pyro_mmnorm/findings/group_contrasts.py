@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pyro_mmnorm.core.errors import InputError
 from pyro_mmnorm.core.typing import Floats
 from pyro_mmnorm.findings.measures import Measured, estimate_or_reason
-from pyro_mmnorm.results.person_figures import LEVEL
+from pyro_mmnorm.results.person_measures import LEVEL
 from pyro_mmnorm.results.schema import TEST_CONTROLS, Labels
 from pyro_mmnorm.stats.associations import slope, trend
 from pyro_mmnorm.stats.bootstrap import bootstrap_interval

@@ -14,7 +14,7 @@ from pyro_mmnorm.core.arrays import ratio
 from pyro_mmnorm.core.errors import InputError
 from pyro_mmnorm.core.progress import bar
 from pyro_mmnorm.findings.summaries import subject_table
-from pyro_mmnorm.results.person_figures import modality_regions
+from pyro_mmnorm.results.person_measures import modality_regions
 from pyro_mmnorm.stats.associations import Columns, adjusted
 from pyro_mmnorm.stats.intervals import UNBOUNDED, Estimate, Limits
 from pyro_mmnorm.stats.multiplicity import benjamini_hochberg

@@ -12,7 +12,7 @@ from scipy.special import ndtr
 from pyro_mmnorm.core.arrays import ratio
 from pyro_mmnorm.core.errors import InputError
 from pyro_mmnorm.core.typing import Floats
-from pyro_mmnorm.results.person_figures import LEVEL, person_figures
+from pyro_mmnorm.results.person_measures import LEVEL, person_measures
 from pyro_mmnorm.results.schema import ALL_TARGETS, MEMBER_SD, TEST_CONTROLS, group_of, order_of
 from pyro_mmnorm.stats.contrasts import column_moments, group_contrast, share_significant
 from pyro_mmnorm.stats.distances import pair_totals
@@ -62,7 +62,7 @@ def subject_table(dev: xr.Dataset, split: pd.Series, group: pd.Series) -> pd.Dat
     z, q, names = (dev[name].to_numpy() for name in ("z", "q", "region"))
     seen = np.isfinite(z)
     table = people.drop(columns="label").assign(
-        **person_figures(dev), hamming=_hamming(q < LEVEL, seen, people["label"])
+        **person_measures(dev), hamming=_hamming(q < LEVEL, seen, people["label"])
     )
     for name in ("omnibus_p", "mse", *(str(name) for name in dev.data_vars if str(name).endswith(MEMBER_SD))):
         if name in dev and dev[name].ndim == 1:

@@ -31,7 +31,7 @@ from pyro_mmnorm.inference.predictive import Predictive
 from pyro_mmnorm.models.linear import LinearGaussian
 from pyro_mmnorm.models.vae import MMVAE
 from pyro_mmnorm.norm import checkpoint
-from pyro_mmnorm.results.person_figures import member_spread
+from pyro_mmnorm.results.person_measures import member_spread
 from pyro_mmnorm.results.schema import KINDS, REGIONAL, joined
 
 __all__ = ["SETTINGS", "NormativeModel", "load"]

@@ -1,3 +1,3 @@
-"""Results: their schema, the figures of a person, and the files of a run."""
+"""Results: their schema, the measures of a person, and the files of a run."""
 
 __all__: list[str] = []

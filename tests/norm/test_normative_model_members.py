@@ -15,7 +15,7 @@ from pyro_mmnorm.inference.initialisation import start_linear
 from pyro_mmnorm.models.fusion import FUSIONS
 from pyro_mmnorm.models.likelihoods import LIKELIHOODS
 from pyro_mmnorm.models.priors import PRIORS
-from pyro_mmnorm.results.person_figures import member_spread
+from pyro_mmnorm.results.person_measures import member_spread
 
 FIGURES = ("mean_abs_z", "mean_sq_z", "mean_z", "n_outliers", "n_significant", "dsi", "omnibus_p", "mse",
            "mean_abs_z.cortical", "mean_abs_z.hippocampal")  # fmt: skip

@@ -69,7 +69,9 @@ def test_the_calibration_adds_its_variance_to_an_interval():
     wide = one.widened([*again, NAN], (0.2, 0.65))
     extra = stats.norm.ppf(0.975) * again.std(ddof=1)
     assert wide.low == pytest.approx(0.5 - np.hypot(0.1, extra))
-    assert wide.high == 0.7  # never narrower than it was
+    assert wide.high == 0.7  # never narrower than before, also beyond the limits
+    assert one.widened(again, (0.45, 1.0)).low == 0.4
+    assert one.widened(again, (0.39, 1.0)).low == 0.39
     assert wide.se == pytest.approx(np.hypot(0.06, again.std(ddof=1)))
     assert wide.value == one.value
     assert "40 calibrators" in wide.test

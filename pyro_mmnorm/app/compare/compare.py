@@ -130,23 +130,23 @@ def _rows(metric: Metric, refitted: NDArray[np.float64] | None) -> list[dict[str
         paired = paired.widened(refitted, metric.ideal, metric.limits)
     head = {name: getattr(metric, name) for name in ("part", "measure", "about")}
     head["ideal"] = np.nan if metric.ideal is None else metric.ideal
-    parts = zip(metric.models, paired.figures, paired.by_seed, [None, *paired.gains], strict=True)
+    parts = zip(metric.models, paired.estimates, paired.by_seed, [None, *paired.gains], strict=True)
     return [
         {
             **head,
             "run": model.name,
-            **{name: getattr(figure, name) for name in ("value", "low", "high", "n", "test")},
+            **{name: getattr(estimate, name) for name in ("value", "low", "high", "n", "test")},
             "trainings": len(seeds),
             "spread_low": min(seeds) if len(seeds) > 1 else np.nan,
             "spread_high": max(seeds) if len(seeds) > 1 else np.nan,
-            "reference": paired.figures[0].value,
+            "reference": paired.estimates[0].value,
             "gain": gain.value if gain else np.nan,
             "gain_low": gain.low if gain else np.nan,
             "gain_high": gain.high if gain else np.nan,
             "gain_test": gain.test if gain else None,
             "p": gain.p if gain else np.nan,
         }
-        for model, figure, seeds, gain in parts
+        for model, estimate, seeds, gain in parts
     ]
 
 

@@ -10,7 +10,7 @@ from pyro_mmnorm.app.compare.runs import Model
 from pyro_mmnorm.report.html_tables import Cell, Table, pairs
 from pyro_mmnorm.report.page import Note, Section, page_of
 from pyro_mmnorm.results.formatting import interval, number
-from pyro_mmnorm.results.person_figures import LEVEL
+from pyro_mmnorm.results.person_measures import LEVEL
 
 __all__ = ["page"]
 

@@ -17,7 +17,7 @@ from pyro_mmnorm.app.compare.runs import Model, Run
 from pyro_mmnorm.core.errors import InputError
 from pyro_mmnorm.core.typing import Floats
 from pyro_mmnorm.findings.summaries import poster_rule
-from pyro_mmnorm.results.person_figures import LEVEL
+from pyro_mmnorm.results.person_measures import LEVEL
 from pyro_mmnorm.results.schema import TEST_CONTROLS, Labels
 from pyro_mmnorm.stats.associations import (
     Columns,

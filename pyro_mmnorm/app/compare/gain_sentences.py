@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from pyro_mmnorm.results.formatting import number
-from pyro_mmnorm.results.person_figures import LEVEL
+from pyro_mmnorm.results.person_measures import LEVEL
 
 __all__ = ["sentence", "sentences"]
 

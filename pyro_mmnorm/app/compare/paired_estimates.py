@@ -35,12 +35,12 @@ class PairedEstimates:
     A model is one run, or several runs that differ only in the training seed: its estimate is the mean over seeds.
 
     Args:
-        figures: One estimate per model.
+        estimates: One per model.
         gains: One gain per model except the first.
         by_seed: The value of every run of every model.
     """
 
-    figures: list[Estimate]
+    estimates: list[Estimate]
     gains: list[Estimate]
     by_seed: list[list[float]]
 
@@ -81,13 +81,15 @@ class PairedEstimates:
         if not (np.isfinite(values).all() and np.isfinite(drawn).all()):
             raise InputError("bootstrap", "a statistic that is not finite", "a number in every draw", "leave it out")
         n, test = len(strata), f"bootstrap over people within groups, {REPEATS} draws"
-        estimates = zip(_means(values, model), *percentile_interval(_means(drawn, model).T), strict=True)
-        figures = [
-            Estimate(value=float(v), low=float(low), high=float(high), n=n, test=test) for v, low, high in estimates
+        ends = zip(_means(values, model), *percentile_interval(_means(drawn, model).T), strict=True)
+        estimates = [
+            Estimate(value=float(v), low=float(low), high=float(high), n=n, test=test) for v, low, high in ends
         ]
         worth, around = (_means(_worth(x, ideal), model) for x in (values, drawn))
         gains = [_normal(float(v - worth[0]), around[i] - around[0], n) for i, v in enumerate(worth) if i]
-        return cls(figures=figures, gains=gains, by_seed=[values[model == k].tolist() for k in range(len(figures))])
+        return cls(
+            estimates=estimates, gains=gains, by_seed=[values[model == k].tolist() for k in range(len(estimates))]
+        )
 
     def widened(self, refitted: Floats, ideal: float | None, limits: Limits = UNBOUNDED) -> Self:
         """Estimates and gains with the sampling error of the calibration added, see `Estimate.widened`.
@@ -101,12 +103,11 @@ class PairedEstimates:
             limits: Of the statistic.
         """
         worth = _worth(refitted, ideal)
-        figures = [
-            figure.widened(x, limits) if x.std() > SAME else figure
-            for figure, x in zip(self.figures, refitted.T, strict=True)
+        estimates = [
+            one.widened(x, limits) if x.std() > SAME else one for one, x in zip(self.estimates, refitted.T, strict=True)
         ]
         gains = [_wider(gain, x - worth[:, 0]) for gain, x in zip(self.gains, worth.T[1:], strict=True)]
-        return replace(self, figures=figures, gains=gains)
+        return replace(self, estimates=estimates, gains=gains)
 
     @classmethod
     def of_auc(cls, scores: Sequence[Table], case: NDArray[np.bool_]) -> Self:
@@ -160,7 +161,7 @@ class PairedEstimates:
         cls,
         scores: Sequence[Table],
         other: NDArray[T],
-        figure: Callable[[Floats, NDArray[T]], Estimate],
+        estimate: Callable[[Floats, NDArray[T]], Estimate],
         paired: Callable[[Floats, Floats, NDArray[T]], Estimate],
         statistic: Statistic,
         *,
@@ -175,14 +176,15 @@ class PairedEstimates:
             tables = [[np.stack([x, known.astype(float)], 1) for x in columns[model == k]] for k in range(len(several))]
             drawn = cls.by_bootstrap(statistic, tables, strata[kept])
         one = [int(np.flatnonzero(model == k)[0]) for k in range(len(several))]
-        figures = [
-            drawn.figures[k] if drawn and several[k] else figure(columns[one[k]], known) for k in range(len(several))
+        estimates = [
+            drawn.estimates[k] if drawn and several[k] else estimate(columns[one[k]], known)
+            for k in range(len(several))
         ]
         gains = [
             drawn.gains[k - 1] if drawn and (several[k] or several[0]) else paired(columns[one[k]], columns[0], known)
             for k in range(1, len(several))
         ]
-        return cls(figures=figures, gains=gains, by_seed=drawn.by_seed if drawn else [[f.value] for f in figures])
+        return cls(estimates=estimates, gains=gains, by_seed=drawn.by_seed if drawn else [[f.value] for f in estimates])
 
 
 def by_model(statistic: Statistic, tables: Sequence[Table], other: NDArray[np.generic]) -> Floats:
@@ -196,9 +198,9 @@ def by_model(statistic: Statistic, tables: Sequence[Table], other: NDArray[np.ge
     return _means(np.array([statistic(*_columns(table)) for table in _complete(runs, other)[0]]), model)
 
 
-def _columns(table: Floats) -> Floats:
-    """The columns of a table, [k, n]."""
-    return np.atleast_2d(table.T)
+def _columns(table: Floats) -> list[Floats]:
+    """The columns of a table, [n] each."""
+    return list(np.atleast_2d(table.T))
 
 
 def _worth(value: Floats, ideal: float | None) -> Floats:
@@ -213,7 +215,7 @@ def _wider(gain: Estimate, refitted: Floats) -> Estimate:
     wide = gain.widened(refitted)
     before, after = gain.high - gain.low, wide.high - wide.low
     if before > 0:
-        z = special.ndtri(1 - (gain.p or SMALLEST_P) / 2) * before / after
+        z = float(special.ndtri(1 - (gain.p or SMALLEST_P) / 2)) * before / after
     else:
         z = 2 * NORMAL_95 * abs(gain.value) / after
     return replace(wide, p=float(2 * special.ndtr(-abs(z))))

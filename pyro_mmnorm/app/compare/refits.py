@@ -15,7 +15,7 @@ from pyro_mmnorm.calibration.protocol import Calibrator
 from pyro_mmnorm.data.preprocess import Preprocess
 from pyro_mmnorm.norm import checkpoint
 from pyro_mmnorm.norm.recalibration import REFITS, refitted_z
-from pyro_mmnorm.results.person_figures import person_figures
+from pyro_mmnorm.results.person_measures import person_measures
 from pyro_mmnorm.stats.multiplicity import benjamini_hochberg
 
 __all__ = ["can_refit", "refits"]
@@ -66,6 +66,6 @@ class _Refitted:
         results = replace(
             old,
             z=pd.DataFrame(z, index=old.z.index, columns=old.z.columns),
-            subjects=old.subjects.assign(**person_figures(dev)),
+            subjects=old.subjects.assign(**person_measures(dev)),
         )
         return replace(self.first, results=results)

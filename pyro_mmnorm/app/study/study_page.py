@@ -15,7 +15,7 @@ from pyro_mmnorm.report.html_tables import Cell, Table, pairs
 from pyro_mmnorm.report.page import Note, Section, page_of
 from pyro_mmnorm.report.pictures import Picture
 from pyro_mmnorm.results.formatting import interval, number
-from pyro_mmnorm.results.person_figures import LEVEL
+from pyro_mmnorm.results.person_measures import LEVEL
 from pyro_mmnorm.results.schema import TEST_CONTROLS
 
 __all__ = ["study_page"]

@@ -350,8 +350,8 @@ def test_people_without_a_value_in_any_run_are_left_out_of_all():
     x = np.arange(20.0)
     holed = np.where(x == 19, np.nan, x)
     paired = PairedEstimates.by_bootstrap(mean, [x, holed], np.zeros(20))
-    assert paired.figures[0].value == paired.figures[1].value == 9.0
-    assert paired.figures[0].n == 19
+    assert paired.estimates[0].value == paired.estimates[1].value == 9.0
+    assert paired.estimates[0].n == 19
     with pytest.raises(InputError, match="0 people with a value in every run"):
         PairedEstimates.by_bootstrap(mean, [x, x * np.nan], np.zeros(20))
     with pytest.raises(InputError, match="a statistic that is not finite"):
@@ -404,17 +404,17 @@ def test_a_table_has_one_column_per_argument_of_the_statistic():
     x = np.random.default_rng(0).normal(size=(30, 2))
     paired = PairedEstimates.by_bootstrap(lambda a, b: mean(a - b), [x, x[:, ::-1]], np.zeros(30))
     value = (x[:, 0] - x[:, 1]).mean()
-    assert [one.value for one in paired.figures] == pytest.approx([value, -value])
+    assert [one.value for one in paired.estimates] == pytest.approx([value, -value])
     assert paired.gains[0].value == pytest.approx(-2 * value)
 
 
 def test_the_gain_of_a_wider_interval_has_a_larger_p():
     """z is value over half width: a refit spread that doubles the width halves z."""
     gain = Estimate(value=1.0, low=0.5, high=1.5, n=9, test="t", p=2 * stats.norm.sf(3.0))
-    figures = [Estimate(value=v, low=v - 1, high=v + 1, n=9, test="t") for v in (0.0, 1.0)]
+    estimates = [Estimate(value=v, low=v - 1, high=v + 1, n=9, test="t") for v in (0.0, 1.0)]
     spread = np.sqrt(3) * 0.5 / stats.norm.ppf(0.975)  # hypot(.5, 1.96 s) = 1
     refits = np.array([[0.0, 1.0], [0.0, 1.0 + np.sqrt(2) * spread]])  # SD with n - 1: s
-    wide = PairedEstimates(figures=figures, gains=[gain], by_seed=[[0.0], [1.0]]).widened(refits, None).gains[0]
+    wide = PairedEstimates(estimates=estimates, gains=[gain], by_seed=[[0.0], [1.0]]).widened(refits, None).gains[0]
     assert (wide.low, wide.high) == pytest.approx((0.0, 2.0))
     assert wide.p == pytest.approx(2 * stats.norm.sf(1.5))
 

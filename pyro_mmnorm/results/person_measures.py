@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pyro_mmnorm.core.arrays import ratio
 from pyro_mmnorm.results.schema import MEMBER_SD
 
-__all__ = ["LEVEL", "member_spread", "modality_regions", "person_figures", "sd_over_members"]
+__all__ = ["LEVEL", "member_spread", "modality_regions", "person_measures", "sd_over_members"]
 
 LEVEL = 0.05
 """Significance level of p and q."""
@@ -19,7 +19,7 @@ LEVEL = 0.05
 OUTLIER = 1.96
 
 
-def person_figures(dev: xr.Dataset) -> dict[str, NDArray[Any]]:
+def person_measures(dev: xr.Dataset) -> dict[str, NDArray[Any]]:
     """The columns of `subject_table` that follow from z and q of the person alone, [n] each."""
     z, flagged = dev["z"].to_numpy(), dev["q"].to_numpy() < LEVEL
     seen = np.isfinite(z)
@@ -100,16 +100,16 @@ def member_spread(parts: Iterable[xr.Dataset]) -> xr.Dataset:
     """
     flagged: list[NDArray[np.bool_]] = []
 
-    def figures() -> Iterator[xr.Dataset]:
+    def measures() -> Iterator[xr.Dataset]:
         for dev in parts:
             flagged.append(dev["q"].to_numpy() < LEVEL)
-            yield _figures(dev)
+            yield _measures(dev)
 
-    spread = sd_over_members(figures())
+    spread = sd_over_members(measures())
     return spread.assign(flagged_by_member=(("member", "subject", "region"), np.stack(flagged)))
 
 
-def _figures(dev: xr.Dataset) -> xr.Dataset:
-    figures = person_figures(dev)
-    own: dict[str, Any] = {name: ("subject", x.astype(float)) for name, x in figures.items() if name != "n_observed"}
+def _measures(dev: xr.Dataset) -> xr.Dataset:
+    measures = person_measures(dev)
+    own: dict[str, Any] = {name: ("subject", x.astype(float)) for name, x in measures.items() if name != "n_observed"}
     return xr.Dataset({"z": dev["z"], **own, "omnibus_p": dev["omnibus_p"], "mse": dev["mse"]})

@@ -3,7 +3,7 @@
 import numpy as np
 import xarray as xr
 
-from pyro_mmnorm.results.person_figures import LEVEL, member_spread, modality_regions, person_figures, sd_over_members
+from pyro_mmnorm.results.person_measures import LEVEL, member_spread, modality_regions, person_measures, sd_over_members
 
 NAN = np.nan
 
@@ -22,7 +22,7 @@ def test_measures_by_hand():
         "mean_z": [-1.04 / 2, NAN], "n_outliers": [1, 0], "n_significant": [1, 0], "dsi": [3 / 2, NAN],
         "mean_abs_z.t1": [4.96 / 2, NAN], "mean_abs_z.t2": [NAN, NAN],
     }  # fmt: skip
-    measures = person_figures(dev)
+    measures = person_measures(dev)
     assert list(measures) == list(expected)
     for name, value in expected.items():
         np.testing.assert_allclose(measures[name], value, err_msg=name)
@@ -51,7 +51,7 @@ def test_the_spread_over_members_is_that_of_their_measures():
         dev = deviations(rng.normal(size=(4, 3)) * 2, rng.random((4, 3)) * 0.2)
         members.append(dev.assign(omnibus_p=("subject", rng.random(4)), mse=("subject", rng.random(4))))
     spread = member_spread(iter(members))
-    each = np.stack([person_figures(dev)["dsi"] for dev in members])
+    each = np.stack([person_measures(dev)["dsi"] for dev in members])
     np.testing.assert_allclose(spread["dsi_member_sd"], each.std(0, ddof=1))
     np.testing.assert_allclose(spread["mse_member_sd"], np.stack([dev["mse"] for dev in members]).std(0, ddof=1))
     np.testing.assert_array_equal(spread["flagged_by_member"], np.stack([dev["q"] < 0.05 for dev in members]))

@@ -103,7 +103,7 @@ def fitted(name: str, df: float = 4.0):
 
 
 @pytest.mark.parametrize("name", CALIBRATORS)
-def test_z_grows_with_raw_and_misses_stay_missing(name):
+def test_z_increases_with_raw_z_and_missing_cells_stay_missing(name):
     calibrator, design, _ = fitted(name)
     grid = np.repeat(np.linspace(-30, 30, 601)[:, None], 4, 1)
     people = np.repeat(design[:1], len(grid), 0)
@@ -115,7 +115,7 @@ def test_z_grows_with_raw_and_misses_stay_missing(name):
 
 
 @pytest.mark.parametrize("name", CALIBRATORS)
-def test_raw_at_is_the_inverse(name):
+def test_inverse_transform_is_the_inverse(name):
     calibrator, design, _ = fitted(name)
     for want in (-6.0, -2.0, 0.0, 1.5, 8.0):
         raw = calibrator.inverse_transform(want, design)
@@ -213,7 +213,7 @@ def test_skewed_residuals_become_nearly_symmetric():
     assert z.std() == pytest.approx(1, abs=0.03)
 
 
-def test_a_shape_of_hardly_any_people_is_the_normal_one():
+def test_a_shape_from_very_few_people_is_nearly_normal():
     shape = Shape.fit(np.array([[-1.0, 0.2], [0.1, 0.9], [1.0, np.nan]]))
     np.testing.assert_allclose(shape(np.array([-9.0, -1.0, 0.0, 0.5, 9.0])), [-9, -1, 0, 0.5, 9], rtol=0.6, atol=0.4)
     assert (np.diff(shape(np.linspace(-30, 30, 999))) > 0).all()

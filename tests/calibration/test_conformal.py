@@ -1,11 +1,13 @@
-"""Conformal p-values by group: valid in every group, and honest where a group is too small."""
+"""Conformal p-values by group: valid in every group, with a note where a group is too small."""
 
 import dataclasses
 
 import numpy as np
 import pytest
+import xarray as xr
 
 import pyro_mmnorm as mm
+from pyro_mmnorm.calibration.calibrated import Calibrated
 from pyro_mmnorm.calibration.calibrators import CALIBRATORS
 from pyro_mmnorm.calibration.conformal import Conformal, mean_square
 from pyro_mmnorm.core.errors import InputError
@@ -36,8 +38,33 @@ def test_a_group_that_is_too_small_or_unknown_is_compared_with_all_and_named():
     )
     np.testing.assert_array_equal(p(new, groups)[1:], marginal(new)[1:])
     np.testing.assert_array_equal(p(new, groups)[0, 1], marginal(new)[0, 1])
-    assert p.note == "Too few calibration controls for p = 0.05, compared with all controls instead: a (15), b (18), c (12)."
+    assert (
+        p.note
+        == "Too few calibration controls for p = 0.05, compared with all controls instead: a (15), b (18), c (12)."
+    )
     assert marginal.within(labels, level=0.1).note == ""
+
+
+@pytest.mark.parametrize(("people", "enough"), [(18, False), (19, True)])
+def test_p_of_a_twentieth_needs_nineteen_people(people, enough):
+    labels = np.repeat(["a", "b"], [people, 60])
+    within = Conformal.fit(np.arange(people + 60.0)[:, None]).within(labels)
+    assert within.conditional(["a"]).item() == enough
+    assert (within.note == "") == enough
+
+
+def test_a_z_is_extrapolated_only_beyond_the_largest_score():
+    """The largest |z| of the calibration controls of each region is not extrapolated, the next larger number is."""
+    raw = np.random.default_rng(2).normal(size=(30, 2))
+    nothing = np.zeros((30, 0))
+    calibrated = Calibrated({"reconstruction": CALIBRATORS["none"](raw, nothing, {})})
+    largest = np.abs(raw).max(0)
+    new = np.stack([largest, np.nextafter(largest, np.inf), -largest, -np.nextafter(largest, np.inf)])
+    ones = (("subject", "region"), np.ones_like(new))
+    table = xr.Dataset({"z_raw": (("subject", "region"), new), "expected": ones, "sd": ones})
+    found = calibrated(table, np.zeros((4, 0)), "reconstruction")["extrapolated"]
+    assert found.all("region").to_numpy().tolist() == [False, True, False, True]
+    assert found.any("region").to_numpy().tolist() == [False, True, False, True]
 
 
 def test_in_each_group_p_is_valid_where_the_marginal_one_is_not():
@@ -57,7 +84,7 @@ def test_in_each_group_p_is_valid_where_the_marginal_one_is_not():
     assert np.mean(shares["marginal"], axis=0)[1] > 0.08
 
 
-def test_region_and_omnibus_of_a_calibrator_can_be_had_by_pattern():
+def test_region_and_omnibus_of_a_calibrator_by_pattern():
     rng = np.random.default_rng(1)
     raw, pattern = rng.normal(size=(120, 6)), np.repeat(["both", "T1"], 60)
     raw[60:, 3:] = np.nan
@@ -80,7 +107,7 @@ def test_labels_and_level_are_checked():
         scores.within(["a"] * 5, level=2)
 
 
-def test_a_norm_compares_within_groups_and_says_so_where_one_is_too_small(norm, cohort, tmp_path):
+def test_a_norm_compares_within_groups_and_notes_those_that_are_too_small(norm, cohort, tmp_path):
     within = mm.NormativeModel(norm.model, draws=32, conformal_within="sex").calibrate(cohort.calibrate)
     dev, sex = within.deviations(cohort.target), cohort.target.covariates["sex"].to_numpy()
     conformal = within.calibrators["reconstruction"].conformal
@@ -95,14 +122,20 @@ def test_a_norm_compares_within_groups_and_says_so_where_one_is_too_small(norm, 
             np.testing.assert_allclose(dev["p"].to_numpy()[sex == one], by_hand)
     within.save(tmp_path / "model")
     assert mm.load(tmp_path / "model").deviations(cohort.target).identical(dev)
-    told = calibration_report(within, cohort)["reconstruction"]
-    groups = told["calibrator"]["conformal_within"]["groups"]
+    report = calibration_report(within, cohort)["reconstruction"]
+    groups = report["calibrator"]["conformal_within"]["groups"]
     assert {sex: group["people"] for sex, group in groups.items()} == {s: (cal_sex == s).sum() for s in ("F", "M")}
     p = within.deviations(cohort.test)[["p", "omnibus_p"]]
-    assert told["conformal"]["regions_p_below_0.05"]["value"] == pytest.approx(float((p["p"] <= 0.05).mean()))
-    assert told["conformal"]["omnibus_p_below_0.05"]["value"] == pytest.approx(float((p["omnibus_p"] < 0.05).mean()))
+    shares = report["conformal"]["regions_p_below_0.05"]
+    by_person = (p["p"] <= 0.05).mean("region").to_numpy()
+    half = 1.96 * by_person.std(ddof=1) / np.sqrt(len(by_person))
+    np.testing.assert_allclose(shares["value"], by_person.mean())
+    np.testing.assert_allclose(
+        [shares["low"], shares["high"]], [max(0, by_person.mean() - half), by_person.mean() + half]
+    )
+    assert report["conformal"]["omnibus_p_below_0.05"]["value"] == pytest.approx(float((p["omnibus_p"] < 0.05).mean()))
     small = [s for s in groups if groups[s]["people"] < 19]
-    assert any("Too few calibration controls" in text for text in told["warnings"]) == bool(small)
+    assert any("Too few calibration controls" in text for text in report["warnings"]) == bool(small)
 
 
 def test_patterns_of_modalities_are_groups_and_other_names_are_refused(norm, cohort):

@@ -1,4 +1,4 @@
-"""Width of z by pattern of missing modalities: learned where it is there, and nothing where it is not."""
+"""Width of z by pattern of missing modalities: estimated where it differs, and 1 where it does not."""
 
 import numpy as np
 import pandas as pd
@@ -26,7 +26,7 @@ def test_a_width_is_found(width):
     assert abs(np.log(found)) > 0.9 * abs(np.log(width))
 
 
-def test_where_there_is_none_nothing_is_found():
+def test_without_a_difference_no_width_is_found():
     """Beyond one standard error by chance in 32 % of 300: within 3 binomial SE; and then it is small."""
     found = [pattern_widths(z_of(seed), PATTERN) for seed in range(300)]
     share = np.mean([bool(x) for x in found])
@@ -34,7 +34,7 @@ def test_where_there_is_none_nothing_is_found():
     assert max(abs(np.log(x.get("few", 1.0))) for x in found) < 0.1
 
 
-def test_cells_that_go_together_count_for_fewer():
+def test_correlated_cells_count_less():
     """One common factor in all cells of a person: 60 people are 60 values, and an SD of them is off by 9 %."""
     found = []
     for seed in range(100):
@@ -44,7 +44,7 @@ def test_cells_that_go_together_count_for_fewer():
     assert np.std(found) < 0.07  # as independent cells they would be kept almost whole, with an SD of .09
 
 
-def test_people_without_any_cell_and_lone_patterns_are_borne():
+def test_people_without_any_cell_and_patterns_of_one_person_are_accepted():
     z = z_of(0)
     z[3] = np.nan
     lone = np.array(["all"] * 459 + ["one"])
@@ -59,7 +59,7 @@ def cohort():
     return mm.simulate(healthy=500, patients=30, regions=regions, latents=4, missing_modalities=0.1, seed=5).to_cohort()
 
 
-def test_modalities_are_hidden_in_turn(cohort):
+def test_modalities_are_masked_in_turn(cohort):
     less = mask_modalities(cohort, seed=0)
     before = cohort.present.loc[less.ids]
     assert (less.present <= before).all(axis=None)
@@ -100,7 +100,7 @@ def test_no_calibrator_means_raw_z(cohort):
     assert mm.NormativeModel(model, calibrator="none").calibrate(cohort.calibrate).widths == {}
 
 
-def test_patients_of_whom_less_is_known_than_of_controls_are_held_to_their_own_width():
+def test_patients_with_fewer_modalities_than_all_controls_get_their_own_width():
     """Complete controls only, and loadings of half their size: z of sixteen regions alone would be .09 too wide.
 
     480 test controls x 16 cells tell an SD to .8 %, and 240 calibration people to 1.1 %: 3 SE are .04.
@@ -110,7 +110,7 @@ def test_patients_of_whom_less_is_known_than_of_controls_are_held_to_their_own_w
     model.loadings.mul_(0.5)
     norm = mm.NormativeModel(model).calibrate(whole.calibrate, ("reconstruction",))
     only = whole.test.hiding(pd.DataFrame({"a": True, "b": False}, whole.test.ids))
-    told = norm.deviations(only)["z"].std().item()
+    sd = norm.deviations(only)["z"].std().item()
     norm.widths["reconstruction"] = {}
-    assert abs(told - 1) < 0.04
+    assert abs(sd - 1) < 0.04
     assert norm.deviations(only)["z"].std().item() > 1.07

@@ -1,4 +1,4 @@
-"""A new site from a few local controls: right mean and SD, valid conformal p, no more moved than the data say."""
+"""A new site from a few local controls: correct mean and SD, valid conformal p, and shrinkage of chance differences."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ def nothing(n: int) -> np.ndarray:
 
 
 class Site:
-    """Controls whose regions share factors; another site is moved by `shift` SD and stretched."""
+    """Controls whose regions share factors; another site has a shift of SD `shift` and a scale `stretch`."""
 
     def __init__(self, seed: int, shift: float = 0.5, stretch: float = 1.25, name: str = "gaussian") -> None:
         self.rng = rng = np.random.default_rng(seed)
@@ -33,7 +33,7 @@ class Site:
 
 
 @pytest.mark.parametrize("name", ["gaussian", "empirical"])
-def test_thirty_controls_make_a_site_right(name):
+def test_thirty_controls_calibrate_a_site(name):
     # mean: SD about .02 over sites by the factors; SD: .02; RMS of region means: 1 / sqrt(30) by chance alone
     for seed in range(8):
         site = Site(seed, name=name)
@@ -70,7 +70,7 @@ def test_conformal_p_of_a_new_site_are_valid():
     assert fitted.conformal.smallest == 1 / 331
 
 
-def test_a_site_like_the_others_is_hardly_moved():
+def test_a_site_like_the_others_gets_a_small_shift():
     # the region means of 20 controls differ from 0 by .22 by chance; what is left after shrinkage is far less
     moved = []
     for seed in range(10):
@@ -81,7 +81,7 @@ def test_a_site_like_the_others_is_hardly_moved():
     assert np.mean(moved, axis=0)[1] < 0.06
 
 
-def test_a_shift_common_to_all_regions_moves_a_region_that_nobody_has():
+def test_a_shift_common_to_all_regions_applies_to_an_unobserved_region():
     site = Site(3, shift=0.0, stretch=1.0)
     local = site.new(30) + 0.8
     local[:, 7] = np.nan
@@ -124,3 +124,22 @@ def test_too_few_controls_are_refused():
     unseen[:4] = np.nan
     with pytest.raises(InputError, match="adapt: 8 controls"):
         adapt(site.trained, unseen, nothing(12))
+
+
+def test_people_without_any_region_do_not_matter_also_in_a_refit():
+    site = Site(1)
+    local = site.new(30)
+    with_gaps = np.insert(local, [0, 10], np.nan, axis=0)
+    fitted = adapt(site.trained, local, nothing(30))
+    for other in (adapt(site.trained, with_gaps, nothing(32)), fitted.refit(with_gaps, nothing(32))):
+        np.testing.assert_array_equal(other.shift, fitted.shift)
+        assert (other.scale, other.df) == (fitted.scale, fitted.df)
+
+
+def test_the_t_distribution_of_a_site_has_at_least_three_degrees_of_freedom():
+    """One of 30 controls is 50 SD from the others in every region: the mean square of people varies without limit."""
+    site = Site(2)
+    local = site.new(30)
+    local[0] += 50 * site.rng.choice([-1, 1], REGIONS)
+    assert adapt(site.trained, local, nothing(30)).df == 3
+    assert adapt(site.trained, site.new(30), nothing(30)).df > 3

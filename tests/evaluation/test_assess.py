@@ -1,4 +1,4 @@
-"""The calibration report: right on healthy people, loud where a group is off."""
+"""The calibration report: no warning for healthy people, a warning for a group with wrong z."""
 
 import json
 
@@ -49,12 +49,12 @@ def test_healthy_people_get_a_good_verdict_and_every_figure_an_interval():
     json.dumps(report)
 
 
-def test_a_site_that_is_off_is_named_in_words():
+def test_a_site_with_wrong_z_is_named_in_a_warning():
     report = make(3, spoil=1.5)
-    told = next(sentence for sentence in report["warnings"] if sentence.startswith("Site north (n = 60): "))
+    warning = next(sentence for sentence in report["warnings"] if sentence.startswith("Site north (n = 60): "))
     north = next(g for g in report["groups"] if g["level"] == "north")
-    assert f"SD of z {north['sd']['value']:.2f}" in told
-    assert "(0.95 to 1.05)" in told
+    assert f"SD of z {north['sd']['value']:.2f}" in warning
+    assert "(0.95 to 1.05)" in warning
     assert not any("south" in sentence for sentence in report["warnings"])
 
 
@@ -123,8 +123,10 @@ def test_figures_of_the_prediction_by_hand_and_by_the_metrics():
     expected, sd = mean + spread * (0.5 * covariate + 0.6 * rest), np.broadcast_to(0.5 * spread, observed.shape)
     observed[::7, 1] = np.nan
     baseline = mean + spread * 0.5 * covariate
-    told = Prediction(observed=observed, expected=expected, sd=sd, mean=mean, spread=spread, by_covariates=baseline)
-    overall = one_group((observed - expected) / sd, told)["overall"]
+    prediction = Prediction(
+        observed=observed, expected=expected, sd=sd, mean=mean, spread=spread, by_covariates=baseline
+    )
+    overall = one_group((observed - expected) / sd, prediction)["overall"]
     log_p = stats.norm.logpdf(observed, expected, sd)
     want = {
         "msll": oracles.msll(log_p, observed, mean, spread).mean(),
@@ -145,19 +147,45 @@ def test_figures_of_the_prediction_by_hand_and_by_the_metrics():
 
 
 @pytest.mark.parametrize("name", ["gaussian", "empirical"])
-def test_calibration_mends_the_likelihood_of_a_model_that_is_too_sure(name):
-    # the model says SD 0.3, the truth is 0.6: after calibration MSLL is log 0.6 within 3 standard errors (0.03)
+def test_calibration_corrects_the_likelihood_of_a_model_with_too_small_an_sd(name):
+    # the model predicts SD 0.3, the truth is 0.6: after calibration MSLL is log 0.6 within 3 standard errors (0.03)
     rng = np.random.default_rng(2)
     x = rng.normal(size=(1000, 6))
     y = 0.8 * x + 0.6 * rng.normal(size=(1000, 6))
-    told = Prediction(observed=y, expected=0.8 * x, sd=np.full(y.shape, 0.3), mean=np.zeros(6), spread=np.ones(6))
-    overall = one_group((y - 0.8 * x) / 0.3, told, name)["overall"]
+    prediction = Prediction(observed=y, expected=0.8 * x, sd=np.full(y.shape, 0.3), mean=np.zeros(6), spread=np.ones(6))
+    overall = one_group((y - 0.8 * x) / 0.3, prediction, name)["overall"]
     assert overall["msll"]["value"] == pytest.approx(np.log(0.6), abs=0.03)
     assert overall["crps"]["value"] == pytest.approx(0.6 / np.sqrt(np.pi), rel=0.03)
-    assert one_group((y - 0.8 * x) / 0.3, told)["overall"]["msll"]["value"] > overall["msll"]["value"] + 0.5
+    assert one_group((y - 0.8 * x) / 0.3, prediction)["overall"]["msll"]["value"] > overall["msll"]["value"] + 0.5
 
 
-def test_intervals_hold_the_error_of_the_calibrator_too():
+class Counted:
+    """A calibrator that counts its refits."""
+
+    def __init__(self, fitted):
+        self.fitted, self.refits = fitted, 0
+
+    def __getattr__(self, name):
+        return getattr(self.fitted, name)
+
+    def __call__(self, raw, design):
+        return self.fitted(raw, design)
+
+    def refit(self, raw, design):
+        self.refits += 1
+        return self.fitted.refit(raw, design)
+
+
+@pytest.mark.parametrize(("repeats", "refits"), [(10, 1), (11, 2), (25, 3)])
+def test_the_calibrator_is_refitted_for_every_ten_samples(repeats, refits):
+    raw, nothing = np.random.default_rng(0).normal(size=(60, 3)), np.zeros((60, 0))
+    calibrator = Counted(GaussianCalibrator.fit(raw, nothing, {}))
+    people, modality = pd.DataFrame(index=range(60)), np.repeat("a", 3)
+    assess(calibrator, (raw, nothing), (raw, nothing), people, {}, modality, repeats=repeats)
+    assert calibrator.refits == refits
+
+
+def test_intervals_contain_the_error_of_the_calibrator_too():
     # 40 calibration people: the mean of z varies by sqrt(1/40 + 1/1000) a region; a bootstrap of test people alone
     # would give intervals a fifth as wide
     rng = np.random.default_rng(3)
@@ -169,7 +197,7 @@ def test_intervals_hold_the_error_of_the_calibrator_too():
     assert (mean["high"] - mean["low"]) / (2 * 1.96) == pytest.approx(np.sqrt(1 / 40 + 1 / 1000), rel=0.35)
 
 
-def test_what_a_seen_region_tells_is_called_fit():
+def test_a_region_that_predicts_itself_is_reported_as_in_sample():
     z = np.random.default_rng(0).normal(size=(60, 3))
     assert one_group(z)["reading"] == "prediction"
     assert one_group(z, predictive=False)["reading"] == "in-sample: the region was used to predict itself"
@@ -185,7 +213,7 @@ def dependent(seed: int, shared: float, missing: float = 0.0):
     return between_modalities(z, modality, rng=rng, permutations=19)
 
 
-def test_dependence_between_modalities_is_told_from_that_within_one():
+def test_dependence_between_modalities_differs_from_that_within_one():
     null = [dependent(seed, 0.0, 0.2) for seed in range(40)]
     p = np.array([[figure["p"] for figure in found.values()] for found in null])
     assert (p <= 0.05).mean(0).max() <= 0.05 + 3 * np.sqrt(0.05 * 0.95 / 40)
@@ -205,17 +233,17 @@ def test_one_modality_alone_has_nothing_between_and_dependence_is_a_warning():
     nothing = np.zeros((200, 0))
     fitted = CALIBRATORS["none"](z, nothing, {})
     index, modality = pd.DataFrame(index=range(200)), np.array(list("aaaaabbbbb"))
-    told = (fitted, (z, nothing), (z, nothing), index, {}, modality)
+    arguments = (fitted, (z, nothing), (z, nothing), index, {}, modality)
     names = np.array([f"{m}.{i}" for i, m in enumerate(modality)])
-    report = assess(*told, repeats=16, predictive=False, regions=names)
+    report = assess(*arguments, repeats=16, predictive=False, regions=names)
     r = np.corrcoef(z, rowvar=False)[:5, 5:]
     i, j = np.unravel_index(np.abs(r).argmax(), r.shape)
     pair = f"|r| up to {np.abs(r).max():.2f} "
     assert any(pair in text and f"a.{i} and b.{j + 5})" in text for text in report["warnings"])
-    assert assess(*told, repeats=16)["between_modalities"] == {}  # z that latents were not taken out of
+    assert assess(*arguments, repeats=16)["between_modalities"] == {}  # z of predictive kinds contains the latents
 
 
-def test_patterns_can_be_told_by_the_caller():
+def test_patterns_can_be_given_by_the_caller():
     z = np.random.default_rng(0).normal(size=(60, 3))
     report = one_group(z, patterns=["T1"] * 25 + ["T1 + DTI"] * 35)
     assert {g["level"]: g["n"] for g in report["groups"] if g["by"] == "modalities present"} == {
@@ -230,7 +258,7 @@ def test_thirds_come_in_their_order_and_pooled_levels_last():
     site = pd.Series(np.repeat(["Basel", "Cork", "York", "Zug"], [35, 35, 10, 10]))
     kinds = {"age": "spline", "site": "category"}
     found = groups(pd.DataFrame({"age": age, "site": site}), kinds, np.ones((90, 2), bool), np.array(["a", "a"]))
-    told = {by: [group.level for group in found if group.by == by] for by in ("age tertile", "site")}
-    assert told["age tertile"] == ["below 9", "9 to 11", "11 and above"]
-    assert told["site"] == ["Basel", "Cork", "2 levels under 20 people, pooled"]
+    levels = {by: [group.level for group in found if group.by == by] for by in ("age tertile", "site")}
+    assert levels["age tertile"] == ["below 9", "9 to 11", "11 and above"]
+    assert levels["site"] == ["Basel", "Cork", "2 levels under 20 people, pooled"]
     assert sum(group.people.sum() for group in found if group.by == "site") == 90

@@ -35,6 +35,25 @@ def test_each_bound_alone_decides(name, value):
     assert verdict({"overall": {"n": 9, **overall, name: figure(value, 0.0001)}}).tone == "bad"
 
 
+@pytest.mark.parametrize(
+    ("name", "low", "high"),
+    [
+        ("mean", -0.05, 0.05), ("sd", 0.95, 1.05), ("beyond_1.96", 0.04, 0.06), ("beyond_2.58", None, 0.014),
+        ("beyond_3.29", None, 0.002), ("coverage_50", 0.48, 0.52), ("coverage_95", 0.93, 0.97), ("skew", -0.5, 0.5),
+        ("kurtosis", -1.0, 1.0), ("rms_mean", None, 0.15), ("rms_sd", None, 0.06), ("pit", None, 0.03),
+    ],
+)  # fmt: skip
+def test_a_warning_is_given_just_outside_each_tolerance_and_not_just_inside(name, low, high):
+    """An interval of no width, 0.0002 on either side of each end of the tolerance."""
+
+    def warned(value):
+        return bool(outside({"by": "overall", "level": "all", "n": 9, name: figure(value, 0)}))
+
+    assert (warned(high - 2e-4), warned(high + 2e-4)) == (False, True)
+    if low is not None:
+        assert (warned(low - 2e-4), warned(low + 2e-4)) == (True, False)
+
+
 def test_bounds_of_the_report_come_before_those_of_the_code():
     overall = {"n": 9, "sd": figure(1.2, 0.01)}
     assert verdict({"overall": overall, "bounds": {"sd": [0.5, 1.5]}}).tone == "good"

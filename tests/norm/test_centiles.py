@@ -1,4 +1,4 @@
-"""Centile charts: their z is that of the centile, they never cross, and are right where the truth is known."""
+"""Centile charts: z on a curve is that of its centile, curves never cross, and they agree with a known truth."""
 
 import dataclasses
 
@@ -23,13 +23,13 @@ def normative(norm, cohort):
 
 
 def people_on(curve, cohort):
-    """People on a curve: nothing of them was observed but the region."""
+    """People on a curve, in whom only this region was observed."""
     n, (m, name) = curve.sizes["age"], str(curve.name).split(".")
     some = cohort[cohort.ids[:n]]
     values = {key: pd.DataFrame(np.nan, some.ids, frame.columns) for key, frame in some.values.items()}
     values[m][name] = curve.to_numpy()
-    told = {"age": curve["age"].to_numpy(), "sex": curve["sex"].item(), "site": curve["site"].item()}
-    covariates = pd.DataFrame(told, index=some.ids)
+    on_curve = {"age": curve["age"].to_numpy(), "sex": curve["sex"].item(), "site": curve["site"].item()}
+    covariates = pd.DataFrame(on_curve, index=some.ids)
     return dataclasses.replace(some, values=values, covariates=covariates)
 
 
@@ -54,7 +54,7 @@ def test_the_raw_z_of_a_quantile_is_the_one_asked_for(cohort, likelihood):
         np.testing.assert_allclose(found[:, region], z, atol=1e-6)
 
 
-def test_curves_grow_with_the_centile(normative):
+def test_curves_increase_with_the_centile(normative):
     for region in normative.preprocess.names[::5]:
         curves = mm.centiles(normative, region, (0.01, 1, 49.9, 50, 50.1, 99, 99.99), at=AT, points=8)
         assert (curves.diff("centile") > 0).all()
@@ -102,11 +102,11 @@ def test_a_chart_of_an_adapted_site_is_that_of_its_people(normative, cohort):
     np.testing.assert_allclose(charts[1] - charts[0].to_numpy(), 200, atol=80)
 
 
-def test_the_people_beside_a_chart_have_its_categories(normative, cohort):
+def test_the_people_of_a_chart_have_its_categories(normative, cohort):
     curves = mm.centiles(normative, REGION, (50,), at=AT, points=2)
     people = people_beside(curves, cohort.test)
-    told = cohort.test.covariates
-    assert list(people.index) == list(told.index[(told["sex"] == "F") & (told["site"] == "Bern")])
+    rows = cohort.test.covariates
+    assert list(people.index) == list(rows.index[(rows["sex"] == "F") & (rows["site"] == "Bern")])
     assert (people["value"] == cohort.test.values["hippocampal"].loc[people.index, "hip_2"]).all()
 
 
@@ -132,8 +132,8 @@ def test_a_chart_of_what_the_norm_does_not_know_is_refused(normative, change, ma
 def test_a_number_beyond_training_and_an_uncalibrated_kind_are_refused(norm, cohort):
     with pytest.raises(InputError, match="a norm not calibrated for kind 'normative'"):
         mm.centiles(norm, REGION, at=AT)
-    told = cohort.covariates.assign(icv=np.linspace(1000, 1800, len(cohort)))
-    sized = dataclasses.replace(cohort, covariates=told, kinds={**cohort.kinds, "icv": "linear"})
+    with_icv = cohort.covariates.assign(icv=np.linspace(1000, 1800, len(cohort)))
+    sized = dataclasses.replace(cohort, covariates=with_icv, kinds={**cohort.kinds, "icv": "linear"})
     model = mm.MMVAE.for_cohort(sized, latent_dim=2, hidden=(4,))
     sized = mm.NormativeModel(model, normative_draws=16).calibrate(sized.calibrate, ("normative",))
     with pytest.raises(InputError, match=r"at: icv: 3000; expected 1\d+(\.\d+)? to 1\d+"):
@@ -143,8 +143,8 @@ def test_a_number_beyond_training_and_an_uncalibrated_kind_are_refused(norm, coh
 
 def test_the_curves_of_a_profile_are_those_of_its_covariates(normative, cohort):
     curves = profile_centiles(normative, cohort.calibrate, cohort.test, points=3)
-    told = set(zip(curves["sex"].to_numpy(), curves["site"].to_numpy(), strict=True))
-    assert told == set(cohort.test.covariates[["sex", "site"]].itertuples(index=False, name=None))
+    profiles = set(zip(curves["sex"].to_numpy(), curves["site"].to_numpy(), strict=True))
+    assert profiles == set(cohort.test.covariates[["sex", "site"]].itertuples(index=False, name=None))
     profile = curves.isel(profile=1)
     at = {name: str(profile[name].item()) for name in ("sex", "site")}
     alone = mm.centiles(normative, REGION, (5, 25, 50, 75, 95), at=at, points=3, draws=256)
@@ -158,6 +158,6 @@ def test_a_norm_of_another_kind_keeps_its_kinds(norm, cohort):
 
 
 def test_without_a_covariate_that_has_a_range_there_are_no_curves(cohort, norm):
-    told = dataclasses.replace(cohort, covariates=cohort.covariates[["sex"]], kinds={"sex": "category"})
-    model = mm.MMVAE.for_cohort(told, latent_dim=2, hidden=(4,))
-    assert not profile_centiles(mm.NormativeModel(model), told.calibrate, told.test)
+    of_sex = dataclasses.replace(cohort, covariates=cohort.covariates[["sex"]], kinds={"sex": "category"})
+    model = mm.MMVAE.for_cohort(of_sex, latent_dim=2, hidden=(4,))
+    assert not profile_centiles(mm.NormativeModel(model), of_sex.calibrate, of_sex.test)

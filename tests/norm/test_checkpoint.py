@@ -1,4 +1,4 @@
-"""Model folders: whole or refused; files land whole or not at all."""
+"""Model folders: complete or refused."""
 
 from pathlib import Path
 

@@ -56,7 +56,7 @@ def test_a_lone_model_has_no_members(tree):
     assert all("member" not in node.coords for node in tree.children.values())
 
 
-def test_members_are_told_and_survive_the_disk(cohort, tmp_path):
+def test_members_are_a_coordinate_also_after_saving(cohort, tmp_path):
     norm = mm.NormativeModel(mm.MMVAE.for_cohort(cohort, latent_dim=3, hidden=(8,), members=3))
     dt = mm.to_datatree(norm, cohort.test, draws=7)
     dt.to_netcdf(tmp_path / "posterior.nc")

@@ -1,4 +1,4 @@
-"""Deviations: closed form, far tails, units, round trip; what holds for every kind is in test_predictive."""
+"""Deviations: closed form, tails, units, round trip; tests of every kind are in test_predictive."""
 
 import dataclasses
 
@@ -22,7 +22,7 @@ def test_raw_z_is_that_of_the_mixture_written_by_hand(norm, cohort):
     z = q.mean + q.stddev * torch.randn(20_000, 1, model.latent_dim, generator=torch.Generator().manual_seed(0))
     d = model.likelihood("hippocampal", z, batch)
     want = special.ndtri(d.cdf(batch.values["hippocampal"]).mean(0).detach().numpy())
-    noise, between = d.variance.mean(0), d.mean.var(0, correction=0)  # the draws have seen the region itself
+    noise, between = d.variance.mean(0), d.mean.var(0, correction=0)  # the draws depend on the region itself
     want = want / ((noise - between) / (noise + between)).sqrt().detach().numpy()
     got = norm.raw(cohort.test)["z_raw"].sel(region=[f"hippocampal.hip_{j}" for j in range(5)])
     np.testing.assert_allclose(got, want, atol=0.03)  # 64 Sobol draws against 20,000 random ones
@@ -34,7 +34,7 @@ def test_raw_z_is_finite_and_monotone_thirty_scales_out():
     np.testing.assert_allclose(z, x, atol=1e-9)
 
 
-def test_each_kind_of_far_value_stays_in_order(norm, cohort):
+def test_extreme_values_stay_finite_and_in_order(norm, cohort):
     one = cohort.test[cohort.test.ids[:1]]
     previous = -np.inf
     for value in (-20_000, -5_000, 0, 1_000, 5_000, 20_000):
@@ -67,7 +67,21 @@ def test_a_saved_and_loaded_norm_gives_the_same_bits(norm, cohort, tmp_path):
     assert a.identical(b)
 
 
-def test_calling_out_of_turn_is_refused(norm, cohort):
+@pytest.mark.parametrize(("fusion", "steps"), [("poe", 5), ("gpoe", 5), ("moe", 0)])
+def test_five_refinement_steps_where_the_posterior_is_diagonal_normal(cohort, fusion, steps):
+    model = mm.MMVAE.for_cohort(cohort, latent_dim=2, hidden=(4,), fusion=fusion)
+    assert mm.NormativeModel(model).refine_steps == steps
+    assert mm.NormativeModel(model, refine=3).refine_steps == 3
+
+
+def test_ten_calibration_controls_are_enough(norm, cohort):
+    ten = cohort.calibrate[cohort.calibrate.ids[:10]]
+    assert mm.NormativeModel(norm.model, draws=16).calibrate(ten).kinds == ("reconstruction",)
+    with pytest.raises(InputError, match="9 controls; expected at least 10"):
+        norm.calibrate(ten[ten.ids[:9]])
+
+
+def test_wrong_calls_are_refused(norm, cohort):
     with pytest.raises(InputError, match="kind 'reconstruction' is not calibrated"):
         mm.NormativeModel(norm.model).deviations(cohort.test)
     with pytest.raises(InputError, match="kind: 'sideways'"):

@@ -1,4 +1,4 @@
-"""Members of an ensemble: each is a lone model, and the spread over them is told beside z and every figure."""
+"""Members of an ensemble: each equals a single model, and every measure has its spread over members."""
 
 import copy
 
@@ -84,7 +84,7 @@ def test_a_copy_of_a_member_shares_nothing_with_the_ensemble(crowd):
 
 
 @pytest.mark.parametrize("kind", ["reconstruction", "cross_modal", "normative", "local"])
-def test_the_spread_is_the_sd_of_what_each_member_alone_says(crowd, crowd_norm, cohort, kind):
+def test_the_spread_is_the_sd_of_the_results_of_each_member_alone(crowd, crowd_norm, cohort, kind):
     """Each member as a lone model with the ensemble's calibrator, kind by kind."""
     dev = crowd_norm.deviations(cohort.target, kind)
     each = []
@@ -103,7 +103,7 @@ def test_the_spread_is_the_sd_of_what_each_member_alone_says(crowd, crowd_norm, 
     assert (dev["z_member_sd"] > 0).all()
 
 
-def test_the_spread_of_the_latent_distance_is_the_sd_of_what_each_member_alone_says(crowd, cohort):
+def test_the_spread_of_the_latent_distance_is_the_sd_of_the_results_of_each_member_alone(crowd, cohort):
     """Each member alone is calibrated on the same controls, by its own latents."""
     whole = norm_of(crowd, cohort, ("latent",)).deviations(cohort.target, "latent")
     each = [norm_of(crowd.member(e), cohort, ("latent",)).deviations(cohort.target, "latent") for e in range(3)]

@@ -1,4 +1,4 @@
-"""Any Pyro model and guide as a tree: exact where the answer is known, named as its plates are."""
+"""Any Pyro model and guide as a tree: exact where the result is known, with the names of its plates."""
 
 import numpy as np
 import pyro
@@ -28,7 +28,7 @@ def guide(x, rows=None):
     pyro.sample("loc", dist.Normal(x.sum() / (len(x) + 1), (len(x) + 1) ** -0.5))
 
 
-def test_a_conjugate_model_gives_what_the_algebra_says():
+def test_a_conjugate_model_agrees_with_its_exact_posterior():
     """1,000 draws: standard errors 0.014, 0.010, 0.016 and 0.034 at most, tolerances 4 of them."""
     dt = mm.from_pyro_svi(model, guide, X, num_samples=1000)
     loc = dt["posterior"]["loc"].to_numpy()[0]
@@ -66,7 +66,7 @@ def test_axes_are_named_by_plates_then_dims_then_numbers():
     np.testing.assert_allclose(dt["log_likelihood"]["x"][0], three, rtol=1e-5)
 
 
-def test_a_trained_autoguide_finds_what_the_algebra_says():
+def test_a_trained_autoguide_agrees_with_the_exact_posterior():
     """After 200 steps of SVI, within .1; 500 draws add .02 (one SD)."""
     autoguide = AutoNormal(model)
     _train(model, autoguide)  # in a scope that is left: a module keeps what it learned
@@ -146,7 +146,7 @@ def test_draws_that_are_given_take_the_place_of_ours():
     assert dt["posterior"].sizes["draw"] == 3
 
 
-def test_our_own_model_gives_what_its_posterior_is(norm, cohort):
+def test_draws_of_an_mmvae_agree_with_its_posterior(norm, cohort):
     """200 independent draws: means within 5 standard errors, over 44 people x 3 latents."""
     batch = norm.preprocess(cohort.test)
     dt = mm.from_pyro_svi(norm.model.model, norm.model.guide, batch, num_samples=200)

@@ -1,4 +1,4 @@
-"""New people and new sites: refused or answered as asked, right after adaptation, and kept when saved."""
+"""New people and new sites: refused or scored as configured, calibrated after adaptation, and saved."""
 
 import dataclasses
 import json
@@ -19,7 +19,7 @@ LOCAL_CONTROLS = 30
 
 
 def moved_site(simulated, people, name, seed, shift=0.5, scale=1.25):
-    """The same people as if of another site: each region moved by `shift` SD at random, and stretched."""
+    """The same people as if from another site: each region with a random shift of SD `shift`, and a scale."""
     mean, sd = simulated.truth.norm(simulated.participants.loc[people.ids])
     values = np.concatenate([frame.to_numpy() for frame in people.values.values()], 1)
     moved = mean + scale * (values - mean) + shift * sd * np.random.default_rng(seed).normal(size=sd.shape[1])
@@ -49,7 +49,7 @@ def halves(people):
     return people[chosen], people[~chosen]
 
 
-def test_thirty_controls_make_the_z_of_a_new_site_right(study):
+def test_thirty_controls_calibrate_the_z_of_a_new_site(study):
     simulated, _, norm, people = study
     found = []
     for seed in range(4):
@@ -57,7 +57,7 @@ def test_thirty_controls_make_the_z_of_a_new_site_right(study):
         assert len(others) > 100
         z = norm.adapt(local).deviations(others)["z"].to_numpy()
         found.append([z.mean(), z.std(), np.sqrt((z.mean(0) ** 2).mean())])
-        # without adaptation z is far off, so the figures below are its doing
+        # without adaptation z is too wide
         norm.unseen_site = "population"
         assert norm.deviations(others)["z"].to_numpy().std() > 1.3
         norm.unseen_site = "refuse"
@@ -67,7 +67,7 @@ def test_thirty_controls_make_the_z_of_a_new_site_right(study):
     assert by_region.mean() < 1.3 / np.sqrt(LOCAL_CONTROLS)
 
 
-def test_every_kind_is_adapted_and_the_old_norm_is_left_alone(study, tmp_path):
+def test_every_kind_is_adapted_and_the_old_norm_is_unchanged(study, tmp_path):
     simulated, cohort, norm, people = study
     local, others = halves(moved_site(simulated, people, "Basel", 1))
     before = norm.deviations(cohort.test[cohort.test.ids[:20]])
@@ -85,7 +85,7 @@ def test_every_kind_is_adapted_and_the_old_norm_is_left_alone(study, tmp_path):
         norm.deviations(others)
 
 
-def test_each_person_is_scored_by_the_own_site_in_any_order(study):
+def test_each_person_is_scored_by_their_own_site_in_any_order(study):
     simulated, cohort, norm, people = study
     basel, chur = (moved_site(simulated, people, name, seed) for name, seed in (("Basel", 1), ("Chur", 2)))
     (one, rest), (two, _) = halves(basel), halves(chur)
@@ -107,7 +107,7 @@ def test_each_person_is_scored_by_the_own_site_in_any_order(study):
     assert dev["site_known"].all()
 
 
-def test_a_population_answer_says_that_it_is_one(study):
+def test_people_scored_as_population_are_marked(study):
     simulated, _, norm, people = study
     someone = moved_site(simulated, people[people.ids[:15]], "Basel", 1)
     anywhere = mm.NormativeModel(norm.model, draws=32, unseen_site="population")
@@ -227,8 +227,8 @@ def test_scoring_a_site_before_it_is_adapted_to_is_refused_and_afterwards_not(ru
         pipeline.score(folder, local, out=root / "refused")
     assert not (root / "refused").exists()
     population = local.deviations.model_copy(update={"unseen_site": "population"})
-    told = pipeline.score(folder, local.model_copy(update={"deviations": population}), out=root / "population")
-    subjects = pd.read_csv(told / "subjects.csv", index_col=0)
+    scored = pipeline.score(folder, local.model_copy(update={"deviations": population}), out=root / "population")
+    subjects = pd.read_csv(scored / "subjects.csv", index_col=0)
     assert (subjects["site_known"] == (subjects["site"] == "Bern")).all()
 
     out = mm.adapt(folder, local, out=root / "adapted")
@@ -266,8 +266,8 @@ def test_adapting_to_ten_controls_leaves_nobody_to_score(run_folder, frames):
     config = written(root / "ten", tables, people.loc[ids].assign(site="Basel"))
     out = pipeline.adapt(folder, config, out=root / "of_ten", fine_tune=True)
     assert {path.name for path in out.iterdir()} == {"config.yaml", "provenance.json", "model", "adaptation.json"}
-    told = json.loads((out / "adaptation.json").read_text())
-    assert told == {"Basel": {"controls": 10, "fine_tuned": False, "why": "fewer than 50 controls"}}
+    report = json.loads((out / "adaptation.json").read_text())
+    assert report == {"Basel": {"controls": 10, "fine_tuned": False, "why": "fewer than 50 controls"}}
     assert list(mm.load(out / "model").sites) == ["Basel"]
     nine = written(root / "nine", {m: x[:9] for m, x in tables.items()}, people[:9].assign(site="Basel"))
     with pytest.raises(InputError, match="site 'Basel': 9 controls; expected at least 10"):
@@ -275,7 +275,7 @@ def test_adapting_to_ten_controls_leaves_nobody_to_score(run_folder, frames):
     assert not (root / "of_nine").exists()
 
 
-def test_a_run_refuses_early_whom_it_would_refuse_late(frames, tmp_path):
+def test_a_run_refuses_people_before_training(frames, tmp_path):
     values, people = frames
     config = written(tmp_path / "tables", values, people.assign(age=people["age"].mask(people.index == "sub-259", 99)))
     strict = config.deviations.model_copy(update={"outside_range": "refuse"})

@@ -33,7 +33,7 @@ GLOSSARY_ENTRY = re.compile(r"^- \*\*(.+?)\*\*", flags=re.MULTILINE)
 SOURCE_FILE = re.compile(r"`([\w/]+/\w+\.py)`")
 LINK = re.compile(r"\]\((?!https?:|#)(?P<target>[^)#\s]+)")
 COMMAND = re.compile(r"\bmmnorm (?P<name>[a-z]+)(?P<rest>[^\n`|#]*)")
-MACHINE = r"/(tmp|work|root|home)/|pypi\.org(?!/project/)|pythonhosted\.org"
+MACHINE = r"/(tmp|work|root|home)/|pypi\.org|pythonhosted\.org"
 """A path of one machine, or an address of a package index; the public page of a project is allowed."""
 
 

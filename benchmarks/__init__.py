@@ -1,1 +1,1 @@
-"""Every figure that the project promises, printed beside what is asked: `uv run python -m benchmarks`."""
+"""Every figure that the project promises, printed beside its bounds: `uv run python -m benchmarks NAME [--write]`."""

@@ -1,4 +1,4 @@
-"""ABIDE-I, five split seeds: calibration on test controls, and how autism and training controls stand out."""
+"""ABIDE-I, five split seeds: calibration in test controls; AUC of people with autism and of training controls."""
 
 import sys
 
@@ -22,7 +22,7 @@ FOLDS = 5
 
 
 def one_seed(config: Config) -> dict[str, float]:
-    """Figures of one split."""
+    """Figures of one split of the controls."""
     cohort = read_cohort(config)
     model = mm.MMVAE.for_cohort(cohort, seed=config.seed, **config.model.model_dump())
     mm.fit(model, cohort.train, config.train, seed=config.seed, progress=False)
@@ -50,7 +50,7 @@ def one_seed(config: Config) -> dict[str, float]:
 
 
 def left_out_auc(config: Config, cohort: mm.Cohort) -> float:
-    """Training controls, scored by the model that left their fold out, against test controls scored by the same."""
+    """AUC of training controls against test controls, both scored by a model that was fitted without their fold."""
     rng = np.random.default_rng(config.seed)
     fold = rng.permutation(len(cohort.train)) % FOLDS
     figures = []

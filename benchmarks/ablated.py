@@ -1,4 +1,4 @@
-"""What the ablations gave, as a document: a table, what each costs, and the same in words."""
+"""The page of the ablations: a table, the differences from the default, and a summary in words."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,11 +18,11 @@ ASKED = ("slope", "SMC", "ADAS13", "place")
 COLLAPSED = 1.0
 """Active latents (mean over members) at or below which a posterior has collapsed."""
 SHOWN = 0.005
-"""A difference that is not 0 in two digits."""
+"""The smallest difference that is not 0 with two digits."""
 MARGIN = 0.02
-"""Of non-inferiority to factor analysis."""
+"""Margin of non-inferiority to factor analysis."""
 USUAL = 0.03, 0.07
-"""Share of p < .05 among healthy people that is taken for calibrated."""
+"""Range of the share of p < .05 in healthy people that counts as calibrated."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,13 +30,13 @@ class Row:
     """A model on a cohort.
 
     Args:
-        seed: Of the cohort.
-        name: Of the model.
-        active: Active latents; NaN where there are none to be active.
-        seconds: Of one core.
-        people: What there was of whom: `tested`, `scored`, `smc`.
-        figures: Figure -> its value, then the values of people drawn anew; the same people for every model.
-        places: Class of effect -> how well the changed regions of each patient are found.
+        seed: Seed of the cohort.
+        name: Name of the model.
+        active: Number of active latents; NaN for a model without latents.
+        seconds: CPU time.
+        people: Numbers of people: `tested`, `scored`, `smc`.
+        figures: Figure -> its value, then its bootstrap values; the same resampled people for every model.
+        places: Class of effect -> for each patient, the AUC for the changed regions.
     """
 
     seed: int
@@ -47,21 +47,21 @@ class Row:
     figures: dict[str, list[float]]
     places: dict[str, list[float]]
 
-    def told(self, figure: str, percent: bool = False) -> str:
+    def text(self, figure: str, percent: bool = False) -> str:
         """A figure with its interval, or a dash."""
         if not np.isfinite(self.figures.get(figure, [np.nan])[0]):
             return "–"
         column = np.array(self.figures[figure]) * (100 if percent else 1)
-        return cli_command(column[0], *np.quantile(column[1:], [0.025, 0.975]), digits=1 if percent else 2)
+        return interval_text(column[0], *np.quantile(column[1:], [0.025, 0.975]), digits=1 if percent else 2)
 
     def cells(self) -> tuple[str, ...]:
-        """Its line of the table."""
+        """The cells of its row."""
         active = "–" if np.isnan(self.active) else f"{self.active:.0f}"
-        shares = (self.told(name, percent=True) for name in ("healthy", "local AD"))
-        return (str(self.seed), self.name, active, *shares, *(self.told(f"{c} {f}") for f in ASKED for c in CLASSES))
+        shares = (self.text(name, percent=True) for name in ("healthy", "local AD"))
+        return (str(self.seed), self.name, active, *shares, *(self.text(f"{c} {f}") for f in ASKED for c in CLASSES))
 
 
-def cli_command(value: float, low: float, high: float, digits: int = 2) -> str:
+def interval_text(value: float, low: float, high: float, digits: int = 2) -> str:
     value, low, high = (round(x, digits) + 0.0 for x in (value, low, high))  # no minus zero
     return f"{value:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
 
@@ -71,7 +71,7 @@ def document(rows: Sequence[Row], sizes: dict[str, int], repeats: int, latent_dr
     first, names = rows[0], dict.fromkeys(row.name for row in rows if row.name not in (DEFAULT, CEILING))
     gains = {name: gained(rows, name) for name in names}
     cells = [
-        (f"{name} ({cohorts(rows, name)})", *(cli_command(*line[key]) if key in line else "–" for key in COLUMNS))
+        (f"{name} ({cohorts(rows, name)})", *(interval_text(*line[key]) if key in line else "–" for key in COLUMNS))
         for name, line in gains.items()
     ]
     return TEXT.format(
@@ -87,7 +87,7 @@ def cohorts(rows: Sequence[Row], name: str) -> int:
 
 
 class Gain(NamedTuple):
-    """The default less another model, with its interval."""
+    """The difference of the default from another model, with its interval."""
 
     value: float
     low: float
@@ -95,12 +95,12 @@ class Gain(NamedTuple):
 
     @property
     def sure(self) -> int:
-        """1 for a gain of the default, -1 for a loss, 0 where that is not known or too small to be seen."""
+        """1 for a gain of the default, -1 for a loss, 0 for an uncertain sign or a difference below `SHOWN`."""
         return 0 if abs(self.value) < SHOWN else int(self.low > 0) - int(self.high < 0)
 
 
 def gained(rows: Sequence[Row], name: str) -> dict[str, Gain]:
-    """Figure -> the default less this model, on the cohorts that both have; figures that both have."""
+    """Figure -> the default minus this model, over the cohorts and figures that both have."""
     found = [(one, row) for row in rows if row.name == name for one in rows if one.name == DEFAULT]
     pairs = [(one, row) for one, row in found if one.seed == row.seed]
     out = {}
@@ -121,31 +121,31 @@ def gained(rows: Sequence[Row], name: str) -> dict[str, Gain]:
 
 
 def in_words(rows: Sequence[Row], name: str, gain: dict[str, Gain]) -> str:
-    """What there is to say of a model beside the default."""
-    own, told = next(row for row in rows if row.name == name), []
+    """The comparison of a model with the default, in sentences."""
+    own, sentences = next(row for row in rows if row.name == name), []
     if own.active <= COLLAPSED:
-        told.append(
-            f"The posterior has collapsed ({own.active:.0f} latents active): its z know the covariates alone, "
+        sentences.append(
+            f"The posterior has collapsed ({own.active:.0f} latents active): its z depend on the covariates alone, "
             "as those of regression do."
         )
     share, low, high = own.figures["healthy"][0], *np.quantile(own.figures["healthy"][1:], [0.025, 0.975])
-    healthy, ill = own.told("healthy", percent=True), own.told("local AD", percent=True)
+    healthy, ill = own.text("healthy", percent=True), own.text("local AD", percent=True)
     shares = f"p < .05 in {healthy} % of the regions of healthy people and in {ill} % of those in AD (local)"
     if share < USUAL[0] and high < 0.05:
-        told.append(f"Flattened: {shares}.")
+        sentences.append(f"Too few: {shares}.")
     if share > USUAL[1] and low > 0.05:
-        told.append(f"Inflated: {shares}.")
+        sentences.append(f"Too many: {shares}.")
     for sign, words in ((-1, "The default loses"), (1, "The default gains")):
-        if there := [f"{figure} {cli_command(*one)}" for figure, one in gain.items() if one.sure == sign]:
-            told.append(f"{words}: {'; '.join(there)}.")
-    told.append(f"Not told apart: {sum(one.sure == 0 for one in gain.values())} of {len(gain)} figures.")
+        if there := [f"{figure} {interval_text(*one)}" for figure, one in gain.items() if one.sure == sign]:
+            sentences.append(f"{words}: {'; '.join(there)}.")
+    sentences.append(f"No difference shown: {sum(one.sure == 0 for one in gain.values())} of {len(gain)} figures.")
     if name == LINEAR:
         held = {figure: one.low > -MARGIN for figure, one in gain.items() if figure.startswith(("ADAS13", "place"))}
-        told.append(
+        sentences.append(
             f"Not inferior by more than {MARGIN:g}, the margin for depth, in {sum(held.values())} of the {len(held)} "
             "figures of ADAS13 and place."
         )
-    return f"* **{name}**. {' '.join(told)}"
+    return f"* **{name}**. {' '.join(sentences)}"
 
 
 def listed(head: tuple[str, ...], lines: Sequence[tuple[str, ...]]) -> str:
@@ -155,53 +155,54 @@ def listed(head: tuple[str, ...], lines: Sequence[tuple[str, ...]]) -> str:
 
 COLUMNS = tuple(f"{figure}, {effect}" for figure in ASKED for effect in CLASSES)
 HEAD = ("seed", "model", "active latents", "healthy, % of p < .05", "AD, % of p < .05, local", *COLUMNS)
-GAIN_HEAD = ("default less (cohorts)", *COLUMNS)
+GAIN_HEAD = ("default minus (cohorts)", *COLUMNS)
 TEXT = """# Ablations
 
-`uv run python -m benchmarks ablations --write`, {minutes:.0f} core-minutes; with `--keep FOLDER` it goes on
-after a stop. The whole page is written by it. Simulated UK Biobank and ADNI cohorts (`mm.simulate(kind="ukb_adni")`,
-cohort seeds {seeds}) with {healthy:,} people to train on, {controls} controls of ADNI, of whom 70 % calibrate and 30
-% are tested, and {patients} patients: fewer than the poster has (9,875 and 862), to keep all of it affordable. Two
-classes of planted effect, declared beforehand and never averaged: **local**, in regions, and **along** normal
-variation. Every model is trained once and judged on both; the models of the study on every cohort, those in which one
-part is changed on the first.
+`uv run python -m benchmarks ablations --write`, {minutes:.0f} core-minutes; with `--keep FOLDER` a stopped
+run continues. The command writes the whole page. Simulated UK Biobank and ADNI cohorts (`mm.simulate(kind="ukb_adni")`,
+cohort seeds {seeds}) with {healthy:,} training controls, {controls} controls of ADNI (70 % for calibration, 30 % for
+testing) and {patients} patients. The poster has more (9,875 and 862); fewer keep the cost low. Two classes of planted
+effect were declared beforehand and are never averaged: **local**, in regions, and **along** normal
+variation. Every model is trained once and evaluated on both. The models of the study are evaluated on every cohort,
+those in which one part is changed on the first.
 
-* healthy: share of p < .05 among the {tested} test controls, mean over regions; 5 is right. AD: the same in patients.
+* healthy: share of p < .05 among the {tested} test controls, mean over regions; nominal 5. AD: the same in patients.
 * slope: per stage, of the person's score (mean |z|; minus z for the hippocampal volume), in SDs of the test controls.
-  SMC: first stage ({smc} people) less test controls, in the same SDs. ADAS13: |Spearman| with the score. Slope and
+  SMC: first stage ({smc} people) minus test controls, in the same SDs. ADAS13: |Spearman| with the score. Slope and
   ADAS13 are over {scored} people, some fewer where a cell is missing.
 * place: in each person, the AUC of |z| for regions whose planted effect is 1 SD or more; mean over the people who
-  have both sorts ({placed_local} and {placed_along}). With a modality left out, over the regions that are left.
-* 95 % intervals by bootstrap over people within groups, {repeats} draws; models and calibration as they are. One
-  training a model, z from {latent_draws} draws of the latents (1,024 for normative z).
+  have regions with and without such an effect ({placed_local} and {placed_along}). Without a modality, over the
+  remaining regions.
+* 95 % intervals by bootstrap over people within groups, {repeats} draws, with models and calibration fixed. One
+  training per model; z from {latent_draws} draws of the latents (1,024 for normative z).
 * *published*: networks 512-256-128 without a linear path, 64 latents, variance fixed at .5, features in 0..1, from
   random weights, Adam at 1e-5, 500 epochs (fewer steps than the poster's, whose cohort is larger). *rate 1e-3* is a
-  hundred times that for 40 epochs, so that nobody can say it was trained too little. *not calibrated* takes z as the
-  fixed variance gives them. *20 members*: an ensemble, each member trained on a bootstrap sample of the people.
+  hundred times that for 40 epochs, which excludes too little training as the reason. *not calibrated* uses z as
+  computed with the fixed variance. *20 members*: an ensemble, each member trained on a bootstrap sample of the people.
 
 {rows}
 
 The numbers of people are those of the first cohort; they differ by a few in the others.
 
-## The default less each other model
+## The default minus each other model
 
-A positive number is a gain of the default, a negative one a loss: mean over the cohorts, whose number stands in
-brackets. Intervals of one cohort are by bootstrap over its people, those of several by bootstrap over cohorts and
-people with the t quantile for as many cohorts. They are not corrected for their number: of twenty, one is off by
-chance.
+A positive number is a gain of the default, a negative one a loss: mean over the cohorts (their number in
+brackets). Intervals of one cohort are by bootstrap over its people, those of several by bootstrap over cohorts and
+people with the t quantile for as many cohorts. They are not corrected for multiplicity: of
+twenty, one excludes the truth by chance.
 
 {gains}
 
 ## In words
 
-`reconstruction` z, those of the default, ask whether a region fits the rest of the same brain. They cannot see an
-effect along normal variation, and less of one that half a brain shares; z that know the covariates alone can
-(regression, normative z, a posterior that has collapsed). So a model that learned nothing may look better here than
-one that learned, which is why a table like the poster's needs such rows. Where early stopping goes back to the linear
-start that networks begin at, ways to train them and rules that agree there cannot differ.
+`reconstruction` z, those of the default, measure whether a region fits the rest of the same brain. They do not detect
+an effect along normal variation, and detect less of an effect that half of the brain shares. z that depend on the
+covariates alone do (regression, normative z, a posterior that has collapsed). A model that learned nothing may
+therefore look better here than one that learned; a table like the poster's needs such rows. Where early stopping
+returns to the linear start, training options and fusion rules that agree at this start cannot differ.
 
-Whatever interval above does not hold 0 is named, losses first; *collapsed*: at most one latent is active; *flattened*
-and *inflated*: the healthy share is below 3 % or above 7 %, and its interval does not hold 5 %.
+Every interval above that excludes 0 is named, losses first. *Collapsed*: at most one latent is active. *Too few* and
+*too many*: the share in healthy people is below 3 % or above 7 %, and its interval excludes 5 %.
 
 {words}
 """

@@ -1,8 +1,9 @@
-"""What each part of the model is worth on the simulated UK Biobank and ADNI cohort: docs/results/ablations.md.
+"""Contribution of each part of the model, on the simulated UK Biobank and ADNI cohort: docs/results/ablations.md.
 
 `uv run python -m benchmarks ablations --write --keep FOLDER`. Two classes of planted effect, declared beforehand
-and never averaged: local (in regions, by severity and subtype) and along normal variation. Everything but the planted
-effect is the same in both, so every model is trained once and judged on both. Cohort seeds are used for nothing else.
+and never averaged: local (in regions, by severity and subtype) and along normal variation. Everything except the
+planted effect is equal in both, so every model is trained once and evaluated on both. The cohort seeds are used nowhere
+else.
 """
 
 import argparse
@@ -45,7 +46,7 @@ AS_PUBLISHED = {
 
 @dataclass(frozen=True, kw_only=True)
 class Ablation:
-    """One row: what is built in place of the default."""
+    """One row: what differs from the default."""
 
     name: str
     parts: dict[str, Any] = field(default_factory=dict)
@@ -60,8 +61,8 @@ def without(modality: str) -> Callable[[Cohort], Cohort]:
     return lambda cohort: replace(cohort, values={m: x for m, x in cohort.values.items() if m != modality})
 
 
-def calibrated_at_home(cohort: Cohort) -> Cohort:
-    """No control of ADNI calibrates: as many people of UK Biobank do."""
+def calibrated_on_training_study(cohort: Cohort) -> Cohort:
+    """The controls of ADNI are excluded from calibration; as many people of UK Biobank take their place."""
     split, rng = cohort.split.copy(), np.random.default_rng(0)
     own, theirs = (cohort.ids[split == part] for part in ("train", "calibrate"))
     split[rng.choice(own, len(theirs), replace=False)] = "calibrate"
@@ -78,7 +79,7 @@ MODELS = [
     Ablation(name="default, normative z", kind="normative", norm={"normative_draws": 1024}),
     Ablation(name=CEILING),
 ]
-"""Those of the study, judged on every cohort seed."""
+"""The models of the study, evaluated on every cohort seed."""
 
 ABLATIONS = [
     Ablation(name="published", parts=PUBLISHED, train=AS_PUBLISHED, norm={"refine": 0}),
@@ -94,18 +95,18 @@ ABLATIONS = [
     Ablation(name="fusion moe", parts={"fusion": "moe"}),
     Ablation(name="fusion mopoe", parts={"fusion": "mopoe"}),
     Ablation(name="sub-sampled training", train={"objective": "subsampled", "subsets": 1}),
-    Ablation(name="calibrated on UK Biobank, not adapted", changed=calibrated_at_home),
+    Ablation(name="calibrated on UK Biobank, not adapted", changed=calibrated_on_training_study),
     Ablation(name="without cortical", changed=without("cortical")),
     Ablation(name="without subcortical", changed=without("subcortical")),
     Ablation(name="without hippocampal", changed=without("hippocampal")),
     Ablation(name="20 members", parts={"members": 20}, train={"resample": "bootstrap"}),
 ]  # fmt: skip
-"""Those of one part each, on the first cohort seed."""
+"""Models that differ in one part, on the first cohort seed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Judged:
-    """A model on one cohort: its z, and how many latents it uses."""
+    """A model on one cohort: its z, and its number of active latents."""
 
     test: pd.DataFrame
     target: dict[str, pd.DataFrame]
@@ -114,7 +115,7 @@ class Judged:
 
 
 def judged(one: Ablation, cohorts: dict[str, Cohort]) -> Judged:
-    """Fitted once, and scored on the patients of both classes."""
+    """Fit once, and score the patients of both classes of effect."""
     parts = {name: select_baseline_regions(one.baseline, one.changed(cohort)) for name, cohort in cohorts.items()}
     first, active = next(iter(parts.values())), np.nan
     if one.baseline:
@@ -146,9 +147,9 @@ def flagged(table: pd.DataFrame) -> np.ndarray:
 
 
 def figures(found: Judged, drawn: dict[str, Any], cohort: Cohort) -> tuple[pd.DataFrame, dict[str, list[float]]]:
-    """A column per figure; row 0 is the figure, the others those of people drawn anew within their groups.
+    """A column per figure: row 0 is the estimate, the others are bootstrap values over people within groups.
 
-    Also, by class of effect, how well the changed regions of each patient are found.
+    Also, by class of effect, the AUC for the changed regions of each patient.
     """
     rng, out, places = np.random.default_rng(0), {}, {}
     flags, controls = flagged(found.test), found.score(found.test).to_numpy()
@@ -186,11 +187,11 @@ def figures(found: Judged, drawn: dict[str, Any], cohort: Cohort) -> tuple[pd.Da
 
 @cache
 def people(seed: int, sizes: tuple[tuple[str, int], ...]) -> tuple[dict[str, Any], dict[str, Cohort]]:
-    """Everybody of a seed, by class of effect: as drawn, and as a cohort."""
+    """The people of a seed, by class of effect: as drawn, and as a cohort."""
     drawn = {name: mm.simulate(kind="ukb_adni", effect=name, seed=seed, **dict(sizes)) for name in CLASSES}
     cohorts = {name: one.to_cohort() for name, one in drawn.items()}
     first, other = (cohort[cohort.split != "target"] for cohort in cohorts.values())
-    for m in first.values:  # everybody but the patients is the same
+    for m in first.values:  # only the patients differ
         pd.testing.assert_frame_equal(first.values[m], other.values[m])
     return drawn, cohorts
 
@@ -207,7 +208,7 @@ def ceiling(drawn: dict[str, Any], cohort: Cohort) -> pd.DataFrame:
 
 
 def measured(one: Ablation, seed: int, sizes: dict[str, int]) -> Row:
-    """One row."""
+    """Measure one row."""
     began = time.process_time()
     drawn, cohorts = people(seed, tuple(sizes.items()))
     cohort, active, places = cohorts["local"], np.nan, {}
@@ -234,7 +235,7 @@ def rows(
     seeds: Sequence[int], models: Sequence[Ablation], ablations: Sequence[Ablation], sizes: dict[str, int],
     keep: Path | None,
 ) -> Iterator[Row]:  # fmt: skip
-    """The models on every seed, the ablations on the first; what lies in the folder `keep` is not measured again."""
+    """The models on every seed, the ablations on the first; rows in the folder `keep` are read."""
     for seed, one in [*product(seeds, models), *product(seeds[:1], ablations)]:
         file = keep / f"{seed} {one.name}.json".replace(" ", "-") if keep else None
         if file and file.is_file():

@@ -1,4 +1,4 @@
-"""Calibration of a trained norm on test controls, at a new site, and of its conformal p."""
+"""Calibration of a trained norm: in test controls, at a new site, and of its conformal p."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -13,6 +13,7 @@ from pyro_mmnorm.calibration.calibrators import CALIBRATORS
 from pyro_mmnorm.calibration.conformal import mean_square
 from pyro_mmnorm.data.cohort import Cohort
 from pyro_mmnorm.evaluation.assess import assess
+from pyro_mmnorm.evaluation.verdict import outside
 from pyro_mmnorm.norm.calibration_report import calibration_report
 from pyro_mmnorm.norm.normative_model import NormativeModel
 from pyro_mmnorm.stats.metrics import COVERAGE_LEVELS, square_spread
@@ -22,7 +23,7 @@ __all__ = ["REGIONAL", "Norm", "calibrated", "conformal", "incomplete", "new_sit
 REGIONAL = ("reconstruction", "cross_modal", "normative", "local")
 P_LEVELS = (0.01, 0.05, 0.1)
 SPLITS = 40
-"""Of each seed: 200 over five."""
+"""Random splits of each seed: 200 over five seeds."""
 LARGE_PATTERN = 400
 WORDS = {"sd": "SD", "mean": "mean", "rms_mean": "RMS over regions of the mean", "rms_sd": "RMS over regions of SD - 1"}
 SLACK: dict[str, dict[str, float]] = {
@@ -38,10 +39,10 @@ NORMATIVE: dict[str, dict[str, float]] = {
 
 
 class Norm(NormativeModel):
-    """A norm that scores the same people once: every figure here rests on the same raw z."""
+    """A norm that keeps the raw z of people it has scored: every figure uses the same raw z."""
 
     def raw(self, cohort: Cohort, kind: str = "reconstruction", *, member: int | None = None) -> xr.Dataset:
-        """As it is, from memory where it can be."""
+        """Raw deviations, from memory where these people were scored before."""
         known: dict[Any, xr.Dataset] = self.__dict__.setdefault("known", {})
         key = (
             kind,
@@ -74,14 +75,14 @@ def calibrated(norm: Norm, cohort: Cohort, truth: str) -> Iterable[Found]:
     for kind, report in reports.items():
         start, slack = f"{truth}, {kind}: ", NORMATIVE if kind == "normative" else SLACK
         for name, wide in slack["overall"].items():
-            yield _told(f"{start}{WORDS[name]}", report["overall"], name, wide)
+            yield _reported(f"{start}{WORDS[name]}", report["overall"], name, wide)
         for level in COVERAGE_LEVELS:
             name = f"coverage_{round(100 * level)}"
-            yield _told(f"{start}coverage", report["overall"], name, 0.01, f"{100 * level:g} %", level)
+            yield _reported(f"{start}coverage", report["overall"], name, 0.01, f"{100 * level:g} %", level)
         for block in report["groups"]:
             for name, wide in slack.get(block["by"], {}).items():
                 what = f"{start}{WORDS[name]}, by {block['by']}"
-                yield _told(what, block, name, wide, _tertile(block["level"]))
+                yield _reported(what, block, name, wide, _tertile(block["level"]))
         if truth == "linear":
             yield from tails(report, f"linear, {kind}")
 
@@ -101,21 +102,21 @@ def incomplete(norm: Norm, cohort: Cohort) -> Iterable[Found]:
                 large = block["n"] >= LARGE_PATTERN
                 for name in ("sd", "mean"):
                     what = f"missing, {kind}: {WORDS[name]}, patterns of {'400 or more' if large else 'fewer than 400'}"
-                    yield _told(what, block, name, 0.05, block["level"])
+                    yield _reported(what, block, name, 0.05, block["level"])
 
 
-def new_site(norm: Norm, them: People) -> Iterable[Found]:
-    """A site apart, shifted and 1.25 times as wide: said to be off before 30 local controls, and right after."""
-    adapted = norm.adapt(them.local)
+def new_site(norm: Norm, study: People) -> Iterable[Found]:
+    """A new site, shifted, with 1.25 times the SD: reported as miscalibrated; calibrated with 30 local controls."""
+    adapted = norm.adapt(study.local)
     norm.unseen_site = "population"
     asked = {"mean": Ask(high=0.15), "SD": Ask(low=0.9, high=1.1), "RMS": Ask(high=1.3 / np.sqrt(LOCAL_CONTROLS))}
     for kind in REGIONAL:
-        start, there = f"new site, {kind}: ", them.elsewhere
+        start, there = f"new site, {kind}: ", study.elsewhere
         modality = norm.raw(there, kind)["modality"].to_numpy()
-        pairs = (norm.pair(them.cohort.calibrate, kind), norm.pair(there, kind))
-        told = assess(norm.calibrators[kind], *pairs, there.covariates, there.kinds, modality, repeats=50)
-        named = any(text.startswith("z of test controls") for text in told["warnings"])  # all are of that site
-        yield Found(f"{start}share of reports that say it is off, before", float(named), Ask(low=1.0))
+        pairs = (norm.pair(study.cohort.calibrate, kind), norm.pair(there, kind))
+        report = assess(norm.calibrators[kind], *pairs, there.covariates, there.kinds, modality, repeats=50)
+        warned = bool(outside(report["overall"]))  # everybody is of that site
+        yield Found(f"{start}share of reports that say it is off, before", float(warned), Ask(low=1.0))
         z = z_table(adapted, there, kind).to_numpy()
         wide = Ask(high=0.3) if kind == "normative" else asked["mean"]
         yield Found(f"{start}|mean| after {LOCAL_CONTROLS} local controls", abs(z.mean()), wide)
@@ -126,7 +127,7 @@ def new_site(norm: Norm, them: People) -> Iterable[Found]:
 
 
 def conformal(norm: Norm, cohort: Cohort, seed: int) -> Iterable[Found]:
-    """P(p <= a) of healthy people over random splits of them, the calibrator fitted anew in each."""
+    """P(p <= a) of healthy people over random splits of them, with a calibrator fitted in each split."""
     raw, design = (np.concatenate(x) for x in zip(norm.pair(cohort.calibrate), norm.pair(cohort.test), strict=True))
     rng = np.random.default_rng([seed, 5])
     for n in (106, 1000):
@@ -141,7 +142,7 @@ def conformal(norm: Norm, cohort: Cohort, seed: int) -> Iterable[Found]:
                     yield Found(name, float((values <= a).mean()), Ask(high=a, chance=True))
 
 
-def _told(
+def _reported(
     what: str, block: dict[str, Any], name: str, slack: float, level: str = "", nominal: float | None = None
 ) -> Found:
     """A figure of the report with its standard error."""
@@ -156,7 +157,7 @@ def _error(figure: dict[str, float]) -> float:
 
 
 def _tertile(level: str) -> str:
-    """A name without the cuts, which differ between seeds."""
+    """The name of a tertile without its limits, which differ between seeds."""
     if level.startswith("below"):
         return "youngest"
     return "oldest" if level.endswith("above") else "middle" if " to " in level else level

@@ -1,7 +1,7 @@
-"""Our defaults against their alternatives on simulated cohorts of known truth, paired over seeds; what refining gains.
+"""The defaults against their alternatives on simulated cohorts of known truth, paired over seeds; effect of refinement.
 
 `python -m benchmarks defaults [--write]`, which keeps the tables in docs/results/defaults.md, column by
-column as they are done; what was not run again stays there as it was.
+column; columns that are not measured again stay as they are.
 """
 
 import argparse
@@ -25,7 +25,7 @@ __all__ = ["ALTERNATIVES", "add_options", "document", "judged", "known", "run"]
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "results" / "defaults.md"
 SHORT = {"patience": 10, "epochs": 150, "start": "linear"}
-"""The defaults are 30, 300 and best; less here, for the default and for every alternative, to keep the time down."""
+"""The defaults are 30, 300 and best; smaller values here, for the default and every alternative, save time."""
 SPLITS: dict[str, Any] = {"calibrate": 300, "test": 300}
 PATIENTS = 100
 DEFAULT_REFINE, REFINES = 5, (0, 20)
@@ -50,14 +50,14 @@ ALTERNATIVES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 MANY, OF_MANY = 5_000, tuple(ALTERNATIVES)[:3]
 """From this many training controls on, only these alternatives are trained."""
 SEEN = (JOINT, "hidden none (linear)", "start best")
-"""Of which detection is told too."""
+"""Alternatives whose detection is reported too."""
 SLOW = ("fusion mopoe", "objective subsampled")
 """Trained on strongly curved cohorts only."""
 COHORTS = ("strongly curved", "mildly curved", "linear")
 
 
 def cohort(kind: str, seed: int, n: int) -> Known:
-    """A cohort with n training controls; what was planted and the exact z are known of the strongly curved one."""
+    """A cohort with n training controls; for the strongly curved kind with planted effects and exact z."""
     if kind == "strongly curved":
         return curved(seed, train=n, **SPLITS, patients=PATIENTS, exact=n < MANY)
     drawn = simulation(seed, train=n, **SPLITS, nonlinear=1.0 if kind == "mildly curved" else 0.0)
@@ -70,14 +70,14 @@ def evidence(model: mm.MMVAE, truth: Known, refine: int) -> float:
 
 
 def detection(model: mm.MMVAE, truth: Known, refine: int) -> float:
-    """Correlation of calibrated z with what was planted, as a share of that of the exact z."""
+    """Correlation of calibrated z with the planted effects, as a share of that of the exact z."""
     norm = mm.NormativeModel(model, refine=refine).calibrate(truth.cohort.calibrate)
     z = deviations(norm, truth.cohort.target, "reconstruction")
     return found(z, truth.effect, truth.reference["reconstruction"])["correlation"]
 
 
 def judged(kind: str, n: int, seed: int, chosen: Sequence[str]) -> tuple[dict[str, float], dict[str, float]]:
-    """Evidence of the default, of more or less refining, and of alternatives; and detection, where it is known."""
+    """Evidence of the default, of more or less refinement and of alternatives; detection where the truth is known."""
     truth = cohort(kind, seed, n)
     default = trained(truth.cohort, seed, SHORT)
     nats = {f"refine {r}": evidence(default, truth, r) for r in REFINES}
@@ -107,7 +107,7 @@ def interval(x: Sequence[float], digits: int, *, sign: bool) -> str:
 def columns(
     people: Sequence[int], seeds: Sequence[int], only: Sequence[str]
 ) -> Iterator[tuple[str, dict[str, str], dict[str, str]]]:
-    """A column a kind and size: evidence less that of the default, and detection."""
+    """One column per kind and number of controls: evidence minus that of the default, and detection."""
     for n in people:
         for kind in COHORTS:
             with one_thread():
@@ -121,18 +121,18 @@ def columns(
 
 HEAD = """# The defaults against their alternatives
 
-Held-out log evidence per person (importance-weighted bound, 64 draws, 5 refining steps) less that of the default, in
+Held-out log evidence per person (importance-weighted bound, 64 draws, 5 refining steps) minus that of the default, in
 nats: mean over {count} simulated cohorts with its 95 % t interval, paired by cohort. Below 0 the default is better.
-Columns tell the number of training controls; 115 regions in three modalities, 300 test controls; empty where not run.
+Columns give the number of training controls; 115 regions in three modalities, 300 test controls; empty where not run.
 Everything was trained with patience {patience} and at most {epochs} epochs, where the defaults are 30 and 300, and from
-`start: {start}`, which is what the default, `best`, tries first; its rows tell what the second try gains. The cohorts
+`start: {start}`, which the default, `best`, tries first; its row shows the gain of the second try. The cohorts
 are those of `benchmarks/quality.py`. The commands:
 
     {commands}
 
 """
 DETECTION = """
-## What refining gains in detection
+## Effect of refinement on detection
 
 Correlation of calibrated `reconstruction` z with the planted effects as a share of that of the exact
 leave-one-region-out z ({kinds} training controls, {patients} patients a cohort), mean and interval over the cohorts:
@@ -167,7 +167,7 @@ def known(text: str) -> tuple[Cells, Cells, list[str]]:
 
 
 def _table(text: str) -> list[list[str]]:
-    """Cells of the rows of the only table in a text, the ruler left out."""
+    """Cells of the rows of the only table in a text, without the separator."""
     rows = [line for line in text.splitlines() if line.startswith("|") and not line.startswith("|--")]
     return [[cell.strip() for cell in row.split("|")[1:-1]] for row in rows]
 

@@ -1,4 +1,4 @@
-"""Raw z far out: right where it is known, finite and in order to 30."""
+"""Raw z far in the tails: correct where the exact z is known, finite and monotone to 30 SD."""
 
 import copy
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ from pyro_mmnorm.data.cohort import Cohort
 from pyro_mmnorm.models.vae import MMVAE
 from pyro_mmnorm.results.schema import REGIONAL
 
-__all__ = ["far_out", "right_tail"]
+__all__ = ["right_tail", "tails"]
 
 PEOPLE = 6
 AWAY = np.linspace(-30.0, 30.0, 61)
@@ -27,7 +27,7 @@ def right_tail(norm: Norm, cohort: Cohort) -> Iterable[Found]:
     with torch.no_grad():
         moments = {m: _moments(model, m, batch) for m in batch.values}
         for z in (5.0, -5.0):
-            there = batch.renewed(values={m: loc + z * sd for m, (loc, sd) in moments.items()})
+            there = batch.replace_unchecked(values={m: loc + z * sd for m, (loc, sd) in moments.items()})
             off = np.abs(norm.predictive(there, "normative").z - z).max()
             yield Found(f"right tail: normative raw z at exact z = {z:g}, largest error", float(off), Ask(high=0.15))
 
@@ -41,8 +41,8 @@ def _moments(model: MMVAE, m: str, batch: Batch) -> tuple[Tensor, Tensor]:
     return loc, ((at.mean[1:] - loc).square().sum(0) + at.variance[0]).sqrt()
 
 
-def far_out(norm: Norm, cohort: Cohort) -> Iterable[Found]:
-    """One region of a person from 30 SD below to 30 above what is expected: finite and growing, for every kind."""
+def tails(norm: Norm, cohort: Cohort) -> Iterable[Found]:
+    """One region of a person from 30 SD below to 30 SD above its expectation: z is finite and increasing."""
     one = norm.preprocess(cohort[cohort.ids[:1]])
     for kind in REGIONAL:
         worst, lost = np.inf, 0
@@ -53,7 +53,7 @@ def far_out(norm: Norm, cohort: Cohort) -> Iterable[Found]:
             rows = torch.zeros(len(AWAY), dtype=torch.long)
             values = {name: x[rows].double().clone() for name, x in one.values.items()}
             values[m][:, region] = torch.from_numpy(at.loc[0, column] + AWAY * at.scale[0, column])
-            z = norm.predictive(one[rows].renewed(values=values), kind).z[:, column]
+            z = norm.predictive(one[rows].replace_unchecked(values=values), kind).z[:, column]
             lost += int((~np.isfinite(z)).sum())
             worst = min(worst, float(np.diff(z).min()))
         yield Found(f"far out, {kind}: raw z that are not finite, to 30 SD", lost, Ask(high=0))

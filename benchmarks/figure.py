@@ -1,4 +1,4 @@
-"""A figure that the project promises: what, what is asked, what was reached."""
+"""A figure that the project promises: its name, its bounds and its value."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -9,11 +9,11 @@ import numpy as np
 __all__ = ["PRINTED", "Ask", "Figure", "Found", "gathered"]
 
 ERRORS = 3
-"""Standard errors that a figure may be off by chance."""
+"""Standard errors by which a figure may differ from its nominal value by chance."""
 
 
 class Figure(NamedTuple):
-    """One promise: what, the bounds asked for (None: printed only), and what was reached."""
+    """One figure: name, bounds (None: printed only) and value."""
 
     name: str
     low: float | None
@@ -37,13 +37,13 @@ class Figure(NamedTuple):
 
 
 class Ask(NamedTuple):
-    """Bounds, and by how much they widen: to `slack` from `around`, or to 3 standard errors where that is more.
+    """Bounds and their width: `slack` from `around`, or 3 standard errors where that is more.
 
     Args:
-        low, high: Fixed bounds; None: none.
-        around: The nominal value that `slack` counts from, on both sides; on one where it is 0 and cannot be below.
+        low, high: Fixed bounds, or None.
+        around: Nominal value; the bounds are at a distance of `slack` on both sides, or above it if `positive`.
         positive: Whether the figure cannot be below 0.
-        chance: Whether 3 standard errors of the mean over what was found are added to `high`.
+        chance: Whether 3 standard errors of the mean over seeds are added to `high`.
     """
 
     low: float | None = None
@@ -67,7 +67,7 @@ PRINTED = Ask()
 
 
 class Found(NamedTuple):
-    """A figure of one seed, with its standard error; of several with one name and another `level` the worst is told."""
+    """A figure of one seed, with its standard error; of several levels of one name the worst is reported."""
 
     name: str
     value: float
@@ -77,7 +77,7 @@ class Found(NamedTuple):
 
 
 def gathered(found: Iterable[Found]) -> list[Figure]:
-    """Means over seeds; of each name the level that is farthest off for what is asked of it."""
+    """Means over seeds; for each name the level that is farthest from its bounds."""
     same: dict[str, dict[str, list[Found]]] = defaultdict(lambda: defaultdict(list))
     for one in found:
         same[one.name][one.level].append(one)
@@ -93,7 +93,7 @@ def _mean(name: str, level: str, many: list[Found]) -> Figure:
 
 
 def _off(figure: Figure) -> float:
-    """How far beyond its bounds: in units of their distance where there are two."""
+    """Distance beyond the bounds, in units of their width where there are two."""
     _, low, high, value = figure
     if low is None or high is None:
         return (value - high) if high is not None else (low or 0.0) - value

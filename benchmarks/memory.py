@@ -1,4 +1,4 @@
-"""Peak memory of a fit at many people, each size in a process of its own."""
+"""Peak memory of a fit to many people; each number of people in a process of its own."""
 
 import json
 import subprocess

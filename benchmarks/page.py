@@ -24,7 +24,7 @@ READY = "performance.getEntriesByType('navigation')[0].domContentLoadedEventEnd"
 
 
 def _opened(browser: Browser, address: str) -> dict[str, float]:
-    """One opening of the page by a browser that has never seen it."""
+    """Open the page once in a browser with an empty cache."""
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     page, asked, logged = context.new_page(), [], []
     page.on("request", lambda request: asked.append(request.url))
@@ -38,9 +38,9 @@ def _opened(browser: Browser, address: str) -> dict[str, float]:
 
 
 def main(run: str | None = None) -> dict[str, float]:
-    """Figures of the page of a run folder; of a new demo run where none is given.
+    """Figures of the page of a run folder, by default of a new demo run.
 
-    Times are medians of five openings, counts are the worst of them.
+    Times are medians over five openings, counts are maxima.
     """
     path = shutil.which("chromium")
     if path is None:

@@ -22,7 +22,7 @@ FRESH = 40_000
 
 
 def speed() -> list[Figure]:
-    """Steps, imports, help."""
+    """Speed of training steps, imports and help."""
     step = step_time.main()
     return [
         Figure("training step / hand-written PyTorch step, ratio of medians", None, 1.3, step["ratio"]),
@@ -38,7 +38,7 @@ def speed() -> list[Figure]:
 
 
 def commands() -> list[Figure]:
-    """Whole commands."""
+    """Time and memory of whole commands."""
     figures = []
     asked = {
         "demo": (("demo", "--out", "{out}"), 2048),
@@ -203,21 +203,22 @@ def _keep(name: str, rows: list[tuple[str, str, str, str]]) -> None:
 
 HEAD = """# Benchmarks
 
-The last output of `uv run python -m benchmarks --write`, on 2 cores without a GPU; name a part to measure it
-alone. Ratios are medians of interleaved steps within one run, one thread. ABIDE and AOMIC figures need the optional
-tables (configs/abide.yaml says where they are looked for); ABIDE figures are means over five split seeds.
+The last output of `uv run python -m benchmarks --write`, on 2 cores without a GPU; with the name of a
+section, that section alone. Ratios are medians of interleaved steps within one run, one thread. ABIDE and AOMIC figures
+need the optional tables (configs/abide.yaml gives their place); ABIDE figures are means over five split seeds.
 
-Training controls are fitted, so in sample they stand out less than test controls do, with any model that has learnt
-from 300 people and 238 regions. No table or finding uses in-sample z-scores. The row that must be near .5 compares like
-with like: each training control is scored by a model that never saw his or her fold, and so are the test controls.
+Training controls deviate less in sample than test controls do, with any model fitted to 300 people and 238 regions. No
+table or finding uses in-sample z-scores. The row that must be near .5 compares like with like: training and test
+controls are scored by a model that was fitted without the fold of the training controls.
 
-`trust` judges deviations on simulated cohorts of 115 regions, 2,500 training, 1,000 calibration and 1,200 test
-controls: means over five seeds, or `--seeds N` from `--seed S` on. What is asked of a figure of test controls is its
-tolerance, or 3 standard errors where that is more; of age tertiles, sexes, sites and coverages the worst is told.
+`trust` evaluates deviations on simulated cohorts of 115 regions, 2,500 training, 1,000 calibration and 1,200 test
+controls: means over five seeds, or `--seeds N` from `--seed S` on. The bound of a figure of test controls is
+its tolerance, or 3 standard errors where that is more; of age tertiles, sexes, sites and coverages the worst is shown.
 
-`simulated` plants changes of 1 SD in 6 % of the regions. Rivals as in the literature have the nets, the latents and the
-training of ours, but random starts, no linear paths and no refining; "same start" have those too. On linear data a
-concatenated model of the same start is the same model as ours. A gain on a concatenated model as in the literature is
-asked where regions share one big positive factor, as brain volumes do; without one it is printed.
+`simulated` plants changes of 1 SD in 6 % of the regions. Other models "as in the literature" have the networks, the
+latents and the training of the default, but random starts, no linear paths and no refinement; those with "same start"
+have these too. On linear data a concatenated model with the same start equals the default. A gain on a concatenated
+model as in the literature is required where regions share one big positive factor, as brain volumes do; otherwise it is
+printed.
 
 """

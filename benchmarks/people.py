@@ -1,4 +1,4 @@
-"""The cohorts that deviations are judged on: linear and Gaussian or not, with a site apart, and their exact z."""
+"""Cohorts on which deviations are evaluated: linear and Gaussian or not, with a new site, and their exact z."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -26,7 +26,7 @@ class People:
     Args:
         cohort: Training, calibration and test controls and patients of the first four sites.
         local, elsewhere: Controls of the fifth site: those to adapt on, and the others.
-        drawn: Everybody, with the planted effect and the exact z.
+        drawn: All people, with the planted effect and the exact z.
     """
 
     cohort: Cohort
@@ -36,14 +36,14 @@ class People:
 
 
 def people(seed: int, *, small: int = 1, **scenario: Any) -> People:
-    """Draw them. Effects of the second half of the patients are all losses.
+    """Draw the people. In the second half of the patients every effect is a loss.
 
-    The fifth site has its own shift, and SDs 1.25 times those of the truth. Its effects and its noise, and those of
-    everybody, are those of `mm.simulate`; only who belongs to which site is drawn here.
+    The fifth site has its own shift, and SDs 1.25 times those of the truth. Effects and noise are those of
+    `mm.simulate`; only the site of each person is drawn here.
 
     Args:
-        seed: Of truth, people and sites.
-        small: Everything but the regions is so many times smaller: for trying out.
+        seed: Seed of truth, people and sites.
+        small: Factor by which the numbers of people are divided, for trials.
         scenario: Fields of `Scenario`.
     """
     sizes = {"train": TRAIN // small, "calibrate": CALIBRATE // small, "test": TEST // small}
@@ -59,27 +59,27 @@ def people(seed: int, *, small: int = 1, **scenario: Any) -> People:
     known = rng.permutation(np.repeat(list(sizes), list(sizes.values())))
     scale = drawn.truth.site_scale.copy()
     scale[SITES] = LOCAL_SCALE
-    told = drawn.participants.assign(site=site, split=[*known, *split])
+    participants = drawn.participants.assign(site=site, split=[*known, *split])
     losses = np.arange(n) >= n - patients // 2
-    return _apart(_moved(drawn, told, scale, losses), n - patients - outside, outside)
+    return _apart(_moved(drawn, participants, scale, losses), n - patients - outside, outside)
 
 
-def _moved(drawn: Simulation, told: pd.DataFrame, scale: np.ndarray, losses: np.ndarray) -> Simulation:
-    """The same people at other sites, with these scales of sites; gains become losses where `losses`."""
+def _moved(drawn: Simulation, participants: pd.DataFrame, scale: np.ndarray, losses: np.ndarray) -> Simulation:
+    """The same people at these sites, with these scales of sites; where `losses`, gains become losses."""
     truth = replace(drawn.truth, site_scale=scale)
     x = np.hstack([frame.to_numpy() for frame in drawn.values.values()])
-    before, after = drawn.truth.norm(drawn.participants), truth.norm(told)
+    before, after = drawn.truth.norm(drawn.participants), truth.norm(participants)
     gain = np.where(losses[:, None], drawn.effect.clip(lower=0).to_numpy(), 0.0)
     if drawn.scenario.effect == "latent":
-        gain = np.zeros_like(gain)  # it moves with its sign
+        gain = np.zeros_like(gain)  # its direction is that of the latent
     table = pd.DataFrame(
-        after[0] + after[1] * ((x - before[0]) / before[1] - 2 * gain), told.index, drawn.effect.columns
+        after[0] + after[1] * ((x - before[0]) / before[1] - 2 * gain), participants.index, drawn.effect.columns
     )
     values = {
         m: table[[f"{m}.{name}" for name in frame.columns]].set_axis(frame.columns, axis=1)
         for m, frame in drawn.values.items()
     }
-    return replace(drawn, values=values, participants=told, effect=drawn.effect - 2 * gain, truth=truth)
+    return replace(drawn, values=values, participants=participants, effect=drawn.effect - 2 * gain, truth=truth)
 
 
 def _apart(drawn: Simulation, begin: int, outside: int) -> People:

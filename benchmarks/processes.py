@@ -1,4 +1,4 @@
-"""Whole commands: wall time and peak memory of each, measured from outside."""
+"""Wall time and peak memory of whole commands, measured from outside."""
 
 import os
 import statistics
@@ -40,7 +40,7 @@ def _seconds(*words: str, repeats: int = 5) -> float:
 
 
 def import_seconds(then: str = "mm") -> float:
-    """What `import pyro_mmnorm`, and `then`, take once torch and pyro are imported: median of 3 new processes."""
+    """Seconds of `import pyro_mmnorm` and `then` after torch and pyro are imported: median of 3 new processes."""
     begin, end = "import time, torch, pyro; t = time.perf_counter()", "print(time.perf_counter() - t)"
     code = f"{begin}; import pyro_mmnorm as mm; {then}; {end}"
     words = [sys.executable, "-c", code]
@@ -50,7 +50,7 @@ def import_seconds(then: str = "mm") -> float:
 
 
 def newcomer_seconds() -> float:
-    """The commands of the README on made-up tables of 1000 people: from a folder of tables to the page."""
+    """The commands of the README on simulated tables of 1000 people: from a folder of tables to the page."""
     with tempfile.TemporaryDirectory() as folder:
         tables, config, out = (str(Path(folder) / name) for name in ("tables", "my.yaml", "run"))
         command("simulate", "--out", tables, "--healthy", "900", "--patients", "100")
@@ -59,7 +59,7 @@ def newcomer_seconds() -> float:
 
 
 def notebook_seconds() -> dict[str, float]:
-    """Wall seconds of every notebook at its normal size, by name; what is stored stays as it is."""
+    """Wall seconds of every notebook at its normal size, by name; the stored notebooks do not change."""
     times = {}
     for path in sorted(NOTEBOOKS.glob("*.ipynb")):
         began = time.perf_counter()
@@ -70,5 +70,5 @@ def notebook_seconds() -> dict[str, float]:
 
 
 def help_seconds() -> float:
-    """`mmnorm --help`."""
+    """Median wall seconds of `mmnorm --help`."""
     return _seconds("-m", "pyro_mmnorm.app.cli", "--help")

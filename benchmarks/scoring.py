@@ -1,4 +1,4 @@
-"""Scoring many people by every kind: memory and time, in processes of their own."""
+"""Memory and time of scoring many people by every kind, each in a process of its own."""
 
 import json
 import subprocess

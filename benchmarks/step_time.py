@@ -55,7 +55,7 @@ class _SkipNet(nn.Module):
 
 
 class HandWritten:
-    """A model and a step as one would write them by hand in PyTorch: no Pyro, no missing cells, closed-form KL."""
+    """A model and a step written by hand in PyTorch: no Pyro, no missing cells, closed-form KL."""
 
     def __init__(self, batch: Batch) -> None:
         sizes, c = [x.shape[-1] for x in batch.values.values()], batch.covariates.shape[-1]
@@ -93,7 +93,7 @@ class HandWritten:
 
 
 def library(batch: Batch, members: int = 1) -> Callable[[], None]:
-    """A step as `fit` makes it, gathering of the rows included."""
+    """A step of `fit`, including the gathering of the rows."""
     loop = Loop(build(members), batch, TrainConfig())
     rows = torch.randperm(PEOPLE).expand(members, -1)
     begin = 0
@@ -143,8 +143,8 @@ def members(count: int = 20) -> float:
 def to_quality(epochs: int = 100) -> float:
     """Seconds until our fit is as good on held-out people as 100 epochs of the hand-written loop, over its seconds.
 
-    Judged by the negative ELBO of 1,000 people of a simulated cohort, 8 draws each; judging is not timed. NaN when it
-    is never reached.
+    The measure is the negative ELBO of 1,000 people of a simulated cohort, 8 draws each; its computation is not timed.
+    NaN when it is never reached.
     """
     scenario = {f"m{i}": d for i, d in enumerate(SIZES)}
     drawn = mm.simulate(healthy=3580, patients=1, regions=scenario, seed=5, nonlinear=1.0)
@@ -169,7 +169,7 @@ def to_quality(epochs: int = 100) -> float:
         loop = Loop(model, train, TrainConfig())
         ours = time.perf_counter() - began
         for epoch in range(epochs):
-            logs, kl, _ = elbo_terms(model, held_out, 8)
+            logs, kl = elbo_terms(model, held_out, 8)
             if float((kl - sum(logs.values())).mean()) <= target:
                 return ours / theirs
             began = time.perf_counter()

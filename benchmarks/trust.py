@@ -1,7 +1,8 @@
-"""Whether deviations can be trusted: every number asked of them, of trained default models on fresh simulated cohorts.
+"""Every bound on deviations, measured with trained default models on simulated cohorts of fresh seeds.
 
-A figure is the mean over seeds. Those of test controls have standard errors, the report's: by bootstrap over people,
-the calibration controls resampled too. Asked is |figure - nominal| <= max(tolerance, 3 standard errors of the mean).
+A figure is the mean over seeds. Figures of test controls have the standard errors of the report: by bootstrap over
+people, with the calibration controls resampled too. The bound is |figure - nominal| <= max(tolerance, 3 standard errors
+of the mean).
 """
 
 import json
@@ -26,45 +27,45 @@ CONDITIONAL = ("reconstruction", "cross_modal", "local")
 logger = logging.getLogger(__name__)
 
 
-def fitted(them: People, seed: int, kinds: tuple[str, ...]) -> Norm:
-    """The default model of these people, trained, and its calibrated norm."""
-    return Norm(trained(them.cohort, seed), seed=seed).calibrate(them.cohort.calibrate, kinds)
+def fitted(study: People, seed: int, kinds: tuple[str, ...]) -> Norm:
+    """The calibrated norm of the default model, trained on these people."""
+    return Norm(trained(study.cohort, seed), seed=seed).calibrate(study.cohort.calibrate, kinds)
 
 
 def linear(seed: int, common: float) -> Iterable[Found]:
-    """Calibration, detection, false finds, an effect along a factor, a new site, conformal p: truth is linear."""
-    them = people(seed, common_factor=common)
-    norm = fitted(them, seed, KINDS)
-    yield from calibrated.calibrated(norm, them.cohort, "linear")
-    yield from detected.detection(norm, them)
-    yield from detected.false_finds(norm, them)
+    """Linear truth: calibration, detection, false discoveries, an effect along a factor, a new site, conformal p."""
+    study = people(seed, common_factor=common)
+    norm = fitted(study, seed, KINDS)
+    yield from calibrated.calibrated(norm, study.cohort, "linear")
+    yield from detected.detection(norm, study)
+    yield from detected.false_discoveries(norm, study)
     yield from detected.along_a_factor(norm, people(seed, common_factor=common, effect="latent"))
-    yield from calibrated.new_site(norm, them)
-    yield from calibrated.conformal(norm, them.cohort, seed)
-    yield from far.far_out(norm, them.cohort)
-    yield from far.right_tail(Norm(linear_model(them.cohort, seed), seed=seed), them.cohort)
+    yield from calibrated.new_site(norm, study)
+    yield from calibrated.conformal(norm, study.cohort, seed)
+    yield from far.tails(norm, study.cohort)
+    yield from far.right_tail(Norm(linear_model(study.cohort, seed), seed=seed), study.cohort)
 
 
 def uneven(seed: int, common: float) -> Iterable[Found]:
     """The SD grows by 1.6 over the range of age and differs by site from .8 to 1.25."""
-    them = people(seed, common_factor=common, heteroscedastic=1.6, site_scale=(0.8, 1.25))
-    yield from calibrated.calibrated(fitted(them, seed, REGIONAL), them.cohort, "uneven")
+    study = people(seed, common_factor=common, heteroscedastic=1.6, site_scale=(0.8, 1.25))
+    yield from calibrated.calibrated(fitted(study, seed, REGIONAL), study.cohort, "uneven")
 
 
 def heavy(seed: int, common: float) -> Iterable[Found]:
     """Noise of t with 4 degrees of freedom."""
-    them = people(seed, common_factor=common, tails=4.0)
-    norm = fitted(them, seed, CONDITIONAL)
-    for kind, report in calibrated.calibration_report(norm, them.cohort).items():
+    study = people(seed, common_factor=common, tails=4.0)
+    norm = fitted(study, seed, CONDITIONAL)
+    for kind, report in calibrated.calibration_report(norm, study.cohort).items():
         yield from calibrated.tails(report, f"t4, {kind}")
 
 
 def incomplete(seed: int, common: float) -> Iterable[Found]:
     """20 % of the modalities and 3 % of the cells missing."""
-    them = people(seed, common_factor=common, missing_modalities=0.2, missing_cells=0.03)
-    norm = fitted(them, seed, CONDITIONAL)
-    yield from calibrated.incomplete(norm, them.cohort)
-    yield from detected.incomplete_detection(norm, them)
+    study = people(seed, common_factor=common, missing_modalities=0.2, missing_cells=0.03)
+    norm = fitted(study, seed, CONDITIONAL)
+    yield from calibrated.incomplete(norm, study.cohort)
+    yield from detected.incomplete_detection(norm, study)
 
 
 COHORTS = {"linear": linear, "uneven": uneven, "heavy": heavy, "incomplete": incomplete}
@@ -74,10 +75,10 @@ def main(first: int, seeds: int = 5, cohorts: Iterable[str] = COHORTS, keep: Pat
     """Every figure.
 
     Args:
-        first: The first seed; nothing was tuned on any from here.
-        seeds: How many.
-        cohorts: Some of `COHORTS`.
-        keep: A folder for what each cohort gave; what lies there is not measured again.
+        first: First seed; nothing was tuned on any seed from here on.
+        seeds: Number of seeds.
+        cohorts: Names of `COHORTS`.
+        keep: Folder for the figures of each cohort; cohorts with a file there are not measured again.
     """
     found = []
     with one_thread():
@@ -102,6 +103,6 @@ def _measured(name: str, seed: int, common: float, file: Path | None) -> list[Fo
 
 
 def _kept(file: Path) -> list[Found]:
-    """What was kept."""
+    """The figures in a file."""
     rows = json.loads(file.read_text())
     return [Found(name, value, Ask(*ask), error, level) for name, value, ask, error, level in rows]

@@ -12,7 +12,7 @@ QUICK = [
     ablations.Ablation(name="regression", baseline="regression"),
     ablations.Ablation(name=CEILING),
 ]
-HOME = ablations.Ablation(name="home", baseline="factor_analysis", changed=ablations.calibrated_at_home)
+HOME = ablations.Ablation(name="home", baseline="factor_analysis", changed=ablations.calibrated_on_training_study)
 
 
 def test_a_stopped_table_goes_on_and_is_the_same(tmp_path, monkeypatch):
@@ -22,10 +22,10 @@ def test_a_stopped_table_goes_on_and_is_the_same(tmp_path, monkeypatch):
         *((seed, one.name) for seed in (1, 2) for one in QUICK),
         (1, "home"),
     ]
-    told = document(found, SIZES, 20, 1)
-    assert "| 1 | regression | – |" in told
-    assert "regression (2)" in told
-    assert "home (1)" in told
+    text = document(found, SIZES, 20, 1)
+    assert "| 1 | regression | – |" in text
+    assert "regression (2)" in text
+    assert "home (1)" in text
     # nothing is measured that lies there, and only what does not
     (tmp_path / "2-regression.json").unlink()
     asked = []
@@ -38,7 +38,7 @@ def test_a_stopped_table_goes_on_and_is_the_same(tmp_path, monkeypatch):
     # a model less itself is nothing, in figures and in words
     same = [row for row in found if row.name == DEFAULT]
     twin = [Row(**{**vars(row), "name": "twin"}) for row in same]
-    assert "* **twin**. Not told apart: 8 of 8 figures." in document([*same, *twin], SIZES, 20, 1)
+    assert "* **twin**. No difference shown: 8 of 8 figures." in document([*same, *twin], SIZES, 20, 1)
 
 
 def row(name, healthy=0.05, active=16.0, shift=0.0):
@@ -57,14 +57,14 @@ def row(name, healthy=0.05, active=16.0, shift=0.0):
         ({"shift": 0.2}, "The default loses: slope, local -0.20 [-0.20, -0.20]; slope, along"),
         ({"shift": -0.2}, "The default gains: slope, local 0.20 [0.20, 0.20]; slope, along"),
         ({"active": 0.0}, "The posterior has collapsed (0 latents active)"),
-        ({"healthy": 0.01}, "Flattened: p < .05 in 1.0 [0.8, 1.2] % of the regions of healthy people"),
-        ({"healthy": 0.12}, "Inflated: p < .05 in 12.0 "),
+        ({"healthy": 0.01}, "Too few: p < .05 in 1.0 [0.8, 1.2] % of the regions of healthy people"),
+        ({"healthy": 0.12}, "Too many: p < .05 in 12.0 "),
     ],
 )
 def test_words_say_what_the_numbers_say(changed, words):
-    told = document([row(DEFAULT), row("other", **changed)], SIZES, 200, 1)
-    assert "figures of ADAS13 and place" not in told
-    line = told.splitlines()[-1]
+    text = document([row(DEFAULT), row("other", **changed)], SIZES, 200, 1)
+    assert "figures of ADAS13 and place" not in text
+    line = text.splitlines()[-1]
     assert line.startswith("* **other**.")
     assert words in line
     assert ("Inflated" in line, "Flattened" in line, "collapsed" in line) == tuple(
@@ -76,5 +76,5 @@ def test_words_say_what_the_numbers_say(changed, words):
 def test_depth_is_held_against_factor_analysis_with_a_margin(better, held):
     other = row(LINEAR)
     figures = {name: [x + better for x in column] for name, column in other.figures.items()}
-    told = document([row(DEFAULT), Row(**{**vars(other), "figures": figures})], SIZES, 200, 1)
-    assert f"Not inferior by more than 0.02, the margin for depth, in {held} of the 4 figures" in told
+    text = document([row(DEFAULT), Row(**{**vars(other), "figures": figures})], SIZES, 200, 1)
+    assert f"Not inferior by more than 0.02, the margin for depth, in {held} of the 4 figures" in text

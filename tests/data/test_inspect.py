@@ -64,7 +64,7 @@ def test_regions_and_missing_cells_are_counted(inspection):
 def test_categories_and_ranges_are_listed_by_split(inspection):
     sites = inspection.categories.set_index("level")
     assert sites.loc["C", ["train", "calibrate", "test", "target"]].tolist() == [0, 0, 0, 5]
-    assert sites[["train", "calibrate", "test"]].sum(axis=None) == 60
+    assert sites[["train", "calibrate", "test"]].to_numpy().sum() == 60
     ages = inspection.ranges.query("covariate == 'age' and split == 'target'")
     assert ages["highest"].item() == 95.0
 

@@ -47,8 +47,8 @@ def about_p(people: int, smallest: float, regions: int) -> str:
     """
     return (
         "q is the Benjamini-Hochberg FDR of the two-sided normal p-value of z over the regions of a person; flags and "
-        "counts are computed from q. The conformal p of a region or a person (omnibus p) assumes no distribution, "
-        f"stands beside them and is not used by them. With {people:,} calibration controls it is at least "
+        "counts are computed from q. The conformal p of a region or a person (omnibus p) assumes no distribution; it "
+        f"is reported in addition and not used for them. With {people:,} calibration controls it is at least "
         f"{smallest:.4f}. For one of {regions:,} regions to pass Benjamini-Hochberg at 0.05 by its conformal p, at "
         f"least {regions * 20 - 1:,} calibration controls are needed."
     )

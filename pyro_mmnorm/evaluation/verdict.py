@@ -65,7 +65,8 @@ def verdict(report: Mapping[str, Any]) -> Verdict:
     evidence = [_with_tolerance(name, x, bounds[name]) for name, x in judged.items()]
     inside = {name: bounds[name][0] <= x["value"] <= bounds[name][1] for name, x in judged.items()}
     sure = {name: x["low"] >= bounds[name][0] and x["high"] <= bounds[name][1] for name, x in judged.items()}
-    tone, answer = "good", "well calibrated within tolerance"
+    tone: Tone = "good"
+    answer = "well calibrated within tolerance"
     if not all(inside.values()):
         tone, answer = "bad", "not calibrated"
     elif not all(sure.values()):

@@ -53,8 +53,10 @@ def calibration_report(
         dev = norm.deviations(test, kind) if deviations is None else _select(deviations.sel(kind=kind), test)
         reports[kind] = _regional_report(norm, cohort, dev, kind, site, seed)
     if "latent" in norm.kinds and not site:
-        given = deviations is not None and "latent_p" in deviations
-        dev = _select(deviations, test) if given else norm.deviations(test, "latent")
+        if deviations is not None and "latent_p" in deviations:
+            dev = _select(deviations, test)
+        else:
+            dev = norm.deviations(test, "latent")
         reports["latent"] = _latent_report(dev, cohort)
     return reports
 

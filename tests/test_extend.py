@@ -1,4 +1,4 @@
-"""How to bring parts of your own: this file is meant to be read."""
+"""How to add user-defined parts: this file is written to be read."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -35,7 +35,7 @@ def deviations(cohort, **parts):
 
 
 def mean_of_experts(loc, scale, present):
-    """The average of the experts that are present; the prior where nobody is."""
+    """The average of the experts that are present; the prior without experts."""
     here = present.unsqueeze(-1)
     n = here.sum(-2)
     centre = torch.where(here, loc, 0.0).sum(-2) / n.clamp(min=1)
@@ -49,7 +49,7 @@ def test_a_fusion_rule_is_a_function(cohort):
 
 
 # A likelihood takes latents and covariates, and returns a distribution of every region. As a class it is built with
-# its network, its number of regions and members; register its tails, and z is exact however far out.
+# its network, its number of regions and members; register its tails, and z is exact far in the tails.
 
 
 class Logistic(LocationScale):
@@ -104,8 +104,8 @@ def test_a_likelihood_is_a_class_and_a_modality_may_have_its_own(cohort, tmp_pat
     assert again.deviations(cohort.target).identical(dev)
 
 
-# It may also be any callable, used as it is. Where nobody knows the tails of its distribution, replicates stand in,
-# and z cannot lie farther out than their number allows.
+# It may also be any callable, used as it is. Without registered tails of its distribution, z is computed from
+# replicates, whose number limits abs(z).
 
 
 class Untailed(dist.Normal):
@@ -128,7 +128,7 @@ def test_a_likelihood_may_be_any_callable(cohort):
     assert np.isfinite(dev["z"]).all()
 
 
-# A prior takes covariates and returns a distribution over the latents. Without a closed-form KL it goes through draws.
+# A prior takes covariates and returns a distribution over the latents. A KL without closed form is estimated by draws.
 
 
 class TwoBlobs(nn.Module):
@@ -147,8 +147,10 @@ def test_a_prior_is_a_class_or_a_callable(cohort):
         assert np.isfinite(dev["z"]).all()
 
 
-def test_options_that_a_part_does_not_know_are_refused(cohort):
-    with pytest.raises(InputError, match=r"model.prior: \{'component': 3\}; expected options of this part"):
+def test_unknown_options_of_a_part_are_refused(cohort):
+    with pytest.raises(
+        InputError, match=r"model.prior: 'component'; expected one of components, seed. Did you mean 'components'"
+    ):
         mm.MMVAE.for_cohort(cohort, prior={"name": "mixture", "component": 3})
     with pytest.raises(InputError, match=r"model.likelihood: 'gauss'; expected one of"):
         mm.MMVAE.for_cohort(cohort, likelihood="gauss")
@@ -162,7 +164,7 @@ def test_options_that_a_part_does_not_know_are_refused(cohort):
 
 @dataclass(frozen=True, kw_only=True)
 class Robust:
-    """z = (raw - median) / MAD, whatever the covariates."""
+    """z = (raw - median) / MAD, for all covariates."""
 
     name: ClassVar[str] = "robust"
     centre: np.ndarray
@@ -201,14 +203,14 @@ def test_a_calibrator_is_a_callable(norm, cohort, tmp_path, monkeypatch):
     want = (dev["z_raw"] - np.median(raw, 0)) / stats.median_abs_deviation(raw, 0, scale="normal")
     np.testing.assert_allclose(dev["z"], want)
     assert calibration_report(mine, cohort)["reconstruction"]["calibrator"]["name"] == "robust"
-    # to read it back, say how it is made of its arrays, and give the callable: code is never saved
+    # to load it, register how it is built from its arrays, and pass the callable: code is never saved
     mine.save(tmp_path / "model")
     monkeypatch.setitem(LOADERS, "robust", Robust.from_arrays)
     again = mm.load(tmp_path / "model", calibrator=Robust.fit)
     assert again.deviations(cohort.test).identical(dev)
 
 
-# With a name it can be asked for in a configuration, `deviations: {calibrator: robust}`, and needs no word on loading.
+# With a name it can be used in a configuration, `deviations: {calibrator: robust}`, and loads without an argument.
 
 
 def test_a_calibrator_with_a_name_works_in_a_configuration(norm, cohort, tmp_path, monkeypatch):
@@ -217,6 +219,6 @@ def test_a_calibrator_with_a_name_works_in_a_configuration(norm, cohort, tmp_pat
     settings = DeviationConfig(calibrator="robust").model_dump(exclude={"kinds", "primary"})
     mine = mm.NormativeModel(norm.model, **settings | {"draws": 32}).calibrate(cohort.calibrate)
     mine.save(tmp_path / "model")
-    assert mm.load(tmp_path / "model").at_site("").names == {"reconstruction": "robust"}
+    assert mm.load(tmp_path / "model").calibrators["reconstruction"].name == "robust"
     with pytest.raises(InputError, match=r"deviations.calibrator: 'robus'; expected one of .*'robust'"):
         mm.NormativeModel(norm.model, calibrator="robus")

@@ -16,6 +16,7 @@ __all__ = [
     "DiagonalMixture",
     "DiagonalNormal",
     "base_sample_dim",
+    "kl_or_estimate",
     "kl_per_latent",
     "rsample_from_base_samples",
 ]
@@ -31,9 +32,8 @@ class BaseSampled(Protocol):
     Independent normals of Pyro's need no such methods. Every other distribution is sampled independently.
     """
 
-    @property
-    def base_sample_dim(self) -> int:
-        """Standard normal numbers that one draw takes: k, or more."""
+    base_sample_dim: int
+    """Standard normal numbers that one draw takes: k, or more."""
 
     def rsample_from_base_samples(self, base_samples: Tensor) -> Tensor:
         """Base samples [..., base_sample_dim] of any float dtype -> draws [..., k] of the dtype of the parameters."""
@@ -60,7 +60,7 @@ class DiagonalNormal(TorchDistribution):
     has_rsample = True
 
     def __init__(self, loc: Tensor, scale: Tensor, validate_args: bool | None = None) -> None:
-        self.loc, self.scale = loc, scale
+        self.loc, self.scale, self.base_sample_dim = loc, scale, loc.shape[-1]
         super().__init__(loc.shape[:-1], loc.shape[-1:], validate_args=validate_args)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> "DiagonalNormal":
@@ -77,11 +77,6 @@ class DiagonalNormal(TorchDistribution):
     def variance(self) -> Tensor:
         """[..., k]."""
         return self.scale.square()
-
-    @property
-    def base_sample_dim(self) -> int:
-        """k."""
-        return int(self.loc.shape[-1])
 
     def rsample_from_base_samples(self, base_samples: Tensor) -> Tensor:
         """Standard normal base samples [..., k] -> draws."""
@@ -136,6 +131,7 @@ class DiagonalMixture(TorchDistribution):
 
     def __init__(self, logits: Tensor, loc: Tensor, scale: Tensor, validate_args: bool | None = None) -> None:
         self.log_weights, self.loc, self.scale = logits.log_softmax(-1), loc, scale
+        self.base_sample_dim = loc.shape[-1] + 1
         batch = broadcast_shape(logits.shape[:-1], loc.shape[:-2])
         super().__init__(batch, loc.shape[-1:], validate_args=validate_args)
 
@@ -165,11 +161,6 @@ class DiagonalMixture(TorchDistribution):
         """log w_c N(value; loc_c, scale_c), [..., C]."""
         unit = (value.unsqueeze(-2) - self.loc) / self.scale
         return self.log_weights - (0.5 * unit.square() + self.scale.log() + HALF_LOG_2PI).sum(-1)
-
-    @property
-    def base_sample_dim(self) -> int:
-        """k + 1."""
-        return int(self.loc.shape[-1]) + 1
 
     def rsample_from_base_samples(self, base_samples: Tensor) -> Tensor:
         """Standard normal base samples [..., k + 1] -> draws: the last number selects the component."""
@@ -214,6 +205,15 @@ def kl_per_latent(q: DiagonalNormal, p: DiagonalNormal) -> Tensor:
 @register_kl(DiagonalNormal, DiagonalNormal)  # type: ignore[untyped-decorator]
 def _(q: DiagonalNormal, p: DiagonalNormal) -> Tensor:
     return kl_per_latent(q, p).sum(-1)
+
+
+def kl_or_estimate(q: Any, p: Any, z: Tensor) -> Tensor:
+    """KL(q || p), [...], by its closed form; if none is registered, by draws z of q, [draws, ..., k]."""
+    try:
+        kl: Tensor = torch.distributions.kl_divergence(q, p.expand(q.batch_shape))
+    except NotImplementedError:
+        kl = (q.log_prob(z) - p.log_prob(z)).mean(0)
+    return kl
 
 
 def base_sample_dim(distribution: Any) -> int:

@@ -9,6 +9,8 @@ from pyro.distributions.util import broadcast_shape
 from torch import Tensor
 from torch.distributions import biject_to, constraints
 
+from pyro_mmnorm.distributions.latent import HALF_LOG_2PI
+
 __all__ = [
     "ConditionalZ",
     "LowRankNormal",
@@ -18,11 +20,9 @@ __all__ = [
     "RegionNormal",
     "RegionStudentT",
     "inside_support",
-    "is_conditional",
     "observed_marginal",
 ]
 
-HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 NO_SHAPE = torch.Size()
 
 type Shape = torch.Size | list[int] | tuple[int, ...]
@@ -35,17 +35,19 @@ class ObservedMarginal(Protocol):
     def observed(self, mask: Tensor) -> dist.TorchDistribution:
         """The marginal over the cells where `mask` [..., n, d] is True: batch shape [..., n], event shape [d].
 
-        Its `log_prob` depends on no unobserved cell, whatever the value there.
+        Its `log_prob` does not depend on the values of unobserved cells.
         """
 
 
 @runtime_checkable
 class ConditionalZ(ObservedMarginal, Protocol):
-    """A joint distribution of regions whose z-scores can be stated given the other observed regions of the person."""
+    """A joint distribution of regions whose z-scores can be stated given the other observed regions of the person.
 
-    @property
-    def given_others(self) -> bool:
-        """Whether z-scores are stated given the other observed regions, or marginally."""
+    Z-scores of every other distribution are marginal.
+    """
+
+    given_others: bool
+    """Whether z-scores are stated given the other observed regions, or marginally."""
 
     def marginal(self) -> Self:
         """The same joint distribution with marginal z-scores."""
@@ -71,11 +73,6 @@ def inside_support(distribution: Any) -> Tensor | float:
     zero = torch.zeros([1] * support.event_dim)
     value: Tensor | float = 0.0 if bool(support.check(zero).all()) else biject_to(support)(zero)
     return value
-
-
-def is_conditional(distribution: Any) -> bool:
-    """Whether z-scores are stated given the other observed regions; marginally where not a `ConditionalZ`."""
-    return isinstance(distribution, ConditionalZ) and distribution.given_others
 
 
 def _filled(loc: Tensor, *others: Tensor) -> Tensor:
@@ -146,25 +143,29 @@ class ObservedNormal(dist.TorchDistribution):
         residual = value - self.normal.loc
         if self.cells.device.type == "cpu" and bool(self.cells.all()):  # on the CPU this check costs less than masking
             unit = residual * (-log_scale).exp()
-            constant = (log_scale + HALF_LOG_TWO_PI).sum(-1)
+            constant = (log_scale + HALF_LOG_2PI).sum(-1)
         else:
             unit = torch.where(self.cells, residual, 0.0) * (-log_scale).exp()
-            constant = torch.linalg.vecdot(self.cells.to(unit.dtype), log_scale + HALF_LOG_TWO_PI)
+            constant = torch.linalg.vecdot(self.cells.to(unit.dtype), log_scale + HALF_LOG_2PI)
         return -0.5 * torch.linalg.vecdot(unit, unit) - constant
+
+    @property
+    def _all_cells(self) -> RegionNormal:
+        return self.normal.expand(self.batch_shape + self.event_shape)
 
     def rsample(self, sample_shape: Shape = NO_SHAPE) -> Tensor:
         """A draw of all cells."""
-        return self.normal.expand(self.batch_shape + self.event_shape).rsample(sample_shape)
+        return self._all_cells.rsample(sample_shape)
 
     @property
     def mean(self) -> Tensor:
         """[..., n, d]."""
-        return self.normal.loc.expand(self.batch_shape + self.event_shape)
+        return self._all_cells.mean
 
     @property
     def variance(self) -> Tensor:
         """[..., n, d]."""
-        return self.normal.variance.expand(self.batch_shape + self.event_shape)
+        return self._all_cells.variance
 
     def expand(self, batch_shape: Shape, _instance: Any = None) -> "ObservedNormal":
         """The distribution with a larger batch shape."""
@@ -230,7 +231,7 @@ class RatioLogNormal(dist.TorchDistribution):
             self._validate_sample(value)
         log_ratio = (self.origin + self.step * value).log()
         unit = (log_ratio - self.loc) * (-self.log_scale).exp()
-        return self.step.log() - self.log_scale - HALF_LOG_TWO_PI - log_ratio - 0.5 * unit.square()
+        return self.step.log() - self.log_scale - HALF_LOG_2PI - log_ratio - 0.5 * unit.square()
 
     def rsample(self, sample_shape: Shape = NO_SHAPE) -> Tensor:
         """A draw of x."""
@@ -335,7 +336,7 @@ class LowRankNormal(dist.TorchDistribution):
         shared = torch.linalg.solve_triangular(chol, (residual @ weighted.mT).unsqueeze(-1), upper=False).squeeze(-1)
         unit = residual * (-self.log_scale).exp()
         square = torch.linalg.vecdot(unit, unit) - torch.linalg.vecdot(shared, shared)
-        constant = torch.linalg.vecdot(self.cells.to(unit.dtype), self.log_scale + HALF_LOG_TWO_PI)
+        constant = torch.linalg.vecdot(self.cells.to(unit.dtype), self.log_scale + HALF_LOG_2PI)
         return -0.5 * square - constant - chol.diagonal(dim1=-2, dim2=-1).log().sum(-1)
 
     def standardised(self, value: Tensor) -> Tensor:

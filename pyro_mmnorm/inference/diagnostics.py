@@ -42,7 +42,7 @@ def diagnostics(model: MMVAE, history: pd.DataFrame, held_out: Batch) -> dict[st
         (4, 1, None)
     """
     latents = latent_table(model, held_out)
-    logs, kl, _ = elbo_terms(model, held_out, DRAWS)
+    logs, kl = elbo_terms(model, held_out, DRAWS)
     active = [int(n) for n in latents.groupby("member")["active"].sum()]
     shares = latents.filter(like="share_").mean()
     best = [int(x) for x in history.filter(regex="^best_epoch").tail(1).to_numpy().ravel()]

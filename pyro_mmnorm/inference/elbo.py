@@ -11,7 +11,13 @@ from pyro.poutine.messenger import Messenger
 from torch import Generator, Tensor
 
 from pyro_mmnorm.data.batch import Batch
-from pyro_mmnorm.distributions.latent import DiagonalNormal, base_sample_dim, kl_per_latent, rsample_from_base_samples
+from pyro_mmnorm.distributions.latent import (
+    DiagonalNormal,
+    base_sample_dim,
+    kl_or_estimate,
+    kl_per_latent,
+    rsample_from_base_samples,
+)
 from pyro_mmnorm.models.vae import MMVAE
 
 __all__ = ["MeanFieldELBO", "OwnNoise", "elbo_terms", "hide_cells", "subsampled"]
@@ -93,27 +99,21 @@ class OwnNoise(Messenger):
             return
         fn = msg["fn"]
         shape = (*fn.batch_shape[-1:], base_sample_dim(fn))
-        z = rsample_from_base_samples(fn, _randn(shape, self.generators))
+        z = rsample_from_base_samples(fn, _drawn(torch.randn, shape, self.generators))
         if z is not None:
             msg["value"], msg["done"] = z, True
 
 
-def _randn(shape: Sequence[int], generators: Sequence[Generator]) -> Tensor:
-    """Standard normal numbers, [*shape] for one generator and [members, *shape] for more."""
-    drawn = [torch.randn(shape, generator=g, device=g.device) for g in generators]
-    return torch.stack(drawn) if len(drawn) > 1 else drawn[0]
-
-
-def _rand(shape: Sequence[int], generators: Sequence[Generator]) -> Tensor:
-    """Uniform numbers, as `_randn`."""
-    drawn = [torch.rand(shape, generator=g, device=g.device) for g in generators]
+def _drawn(draw: Callable[..., Tensor], shape: Sequence[int], generators: Sequence[Generator]) -> Tensor:
+    """Random numbers by torch.rand or torch.randn, [*shape] for one generator and [members, *shape] for more."""
+    drawn = [draw(shape, generator=g, device=g.device) for g in generators]
     return torch.stack(drawn) if len(drawn) > 1 else drawn[0]
 
 
 def hide_cells(batch: Batch, share: float, generators: Sequence[Generator]) -> Batch:
     """The batch with a random share of its cells masked from the encoders, but kept in the likelihood."""
     sizes = [x.shape[-1] for x in batch.values.values()]
-    hidden = _rand((len(batch), sum(sizes)), generators) < share
+    hidden = _drawn(torch.rand, (len(batch), sum(sizes)), generators) < share
     return batch.with_hidden(dict(zip(batch.values, hidden.split(sizes, -1), strict=True)))
 
 
@@ -135,7 +135,7 @@ def subsampled(batch: Batch, subsets: int, generators: Sequence[Generator]) -> B
     """
     names, n = list(batch.values), len(batch)
     size = len(names)
-    keys = _rand((subsets, size), generators)
+    keys = _drawn(torch.rand, (subsets, size), generators)
     # each modality with probability 1/2, and the one with the smallest key always
     drawn = (keys < 0.5) | (keys == keys.amin(-1, keepdim=True))
     fixed = torch.cat([torch.ones(1, size), torch.eye(size)]).bool().to(drawn.device)
@@ -151,8 +151,8 @@ def subsampled(batch: Batch, subsets: int, generators: Sequence[Generator]) -> B
     return whole.with_observed(observed)
 
 
-def elbo_terms(model: MMVAE, batch: Batch, draws: int) -> tuple[dict[str, Tensor], Tensor, Tensor]:
-    """Log-likelihood per modality and KL, [n] or [members, n], and the posterior mean, with a fixed seed."""
+def elbo_terms(model: MMVAE, batch: Batch, draws: int) -> tuple[dict[str, Tensor], Tensor]:
+    """Log-likelihood per modality and KL, [n] or [members, n], from draws with a fixed seed."""
     with torch.no_grad(), torch.random.fork_rng():
         torch.manual_seed(0)
         posterior, prior = model.posterior(batch), model.prior_of(batch)
@@ -161,12 +161,9 @@ def elbo_terms(model: MMVAE, batch: Batch, draws: int) -> tuple[dict[str, Tensor
             noise = noise.unsqueeze(1).expand(-1, model.members, -1, -1)
         z = rsample_from_base_samples(posterior, noise)
         z = posterior.rsample((draws,)) if z is None else z
-        try:
-            kl = torch.distributions.kl_divergence(posterior, prior.expand(posterior.batch_shape))
-        except NotImplementedError:
-            kl = (posterior.log_prob(z) - prior.log_prob(z)).mean(0)
         logs = {}
         for m in model.likelihoods:
             x, values = model.observed_likelihood(m, z, batch)
             logs[m] = x.log_prob(values).mean(0)
-    return logs, kl, posterior.mean
+        kl = kl_or_estimate(posterior, prior, z)
+    return logs, kl

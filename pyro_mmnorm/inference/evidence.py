@@ -1,6 +1,7 @@
 """Held-out evidence and the information in each latent: figures for comparing and checking models."""
 
-import math
+from functools import singledispatch
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,11 +16,12 @@ from pyro_mmnorm.core.typing import Floats
 from pyro_mmnorm.data.batch import Batch
 from pyro_mmnorm.data.cohort import Cohort
 from pyro_mmnorm.distributions.latent import DiagonalNormal, kl_per_latent
-from pyro_mmnorm.inference.draws import latent_draws
+from pyro_mmnorm.inference.draws import latent_draws, log_mean_exp
 from pyro_mmnorm.inference.refine import refined
+from pyro_mmnorm.models.linear import LinearGaussian
 from pyro_mmnorm.models.vae import MMVAE
 
-__all__ = ["ACTIVE_VARIANCE", "evidence_bound", "latent_table", "log_evidence"]
+__all__ = ["ACTIVE_VARIANCE", "evidence", "latent_table", "log_evidence"]
 
 ACTIVE_VARIANCE = 0.01
 """A latent is active if its posterior mean has a larger variance than this between people."""
@@ -35,8 +37,8 @@ def log_evidence(
     .. math:: \log \frac1S \sum_s \frac{p(z_s \mid c)\, p(X \mid z_s, c)}{q(z_s \mid X, c)} \le \log p(X \mid c),
         \qquad z_s \sim q(z \mid X, c)
 
-    in expectation, with equality for large S. Cells are in standardised units, all modalities have weight 1 (whatever
-    lambda and beta were in training), and the densities of members are averaged.
+    in expectation, with equality for large S. Cells are in standardised units, all modalities have weight 1 (for any
+    lambda and beta of training), and the densities of members are averaged.
 
     Args:
         model: Trained, with its preprocessing.
@@ -63,12 +65,13 @@ def log_evidence(
     """
     if model.preprocess is None:
         raise InputError("log_evidence", "a model without preprocessing", "one of MMVAE.for_cohort", "use for_cohort")
-    nats = evidence_bound(model, model.preprocess(cohort), draws=draws, refine=refine, seed=seed)
+    nats = evidence(model, model.preprocess(cohort), draws=draws, refine=refine, seed=seed)
     return pd.Series(nats, index=cohort.ids, name="log_evidence")
 
 
-def evidence_bound(model: MMVAE, batch: Batch, *, draws: int, refine: int, seed: int) -> Floats:
-    """`log_evidence` of people in model units, [n]; computed in chunks."""
+@singledispatch
+def evidence(model: Any, batch: Batch, *, draws: int, refine: int, seed: int) -> Floats:
+    """`log_evidence` of people in model units, [n] nats; exact for a `LinearGaussian`."""
     widest = max(x.shape[-1] for x in batch.values.values())
     size = max(1, BUDGET_CELLS // (draws * model.members * widest))
     with one_thread():
@@ -77,6 +80,12 @@ def evidence_bound(model: MMVAE, batch: Batch, *, draws: int, refine: int, seed:
             for begin in bar(range(0, len(batch), size), "evidence")
         ]
     nats: Floats = torch.cat(parts).numpy()
+    return nats
+
+
+@evidence.register
+def _(model: LinearGaussian, batch: Batch, **_: Any) -> Floats:
+    nats: Floats = model.log_evidence(batch).numpy()
     return nats
 
 
@@ -89,8 +98,8 @@ def _bound(model: MMVAE, batch: Batch, draws: int, refine: int, seed: int) -> Te
         for m in model.likelihoods:
             x, values = model.observed_likelihood(m, z, batch)
             log_ratio = log_ratio + x.log_prob(values)
-        bound = log_ratio.logsumexp(0) - math.log(draws)
-        return bound.logsumexp(0) - math.log(model.members) if model.members > 1 else bound
+        bound = log_mean_exp(log_ratio, 0)
+        return log_mean_exp(bound, 0) if model.members > 1 else bound
 
 
 def latent_table(model: MMVAE, batch: Batch) -> pd.DataFrame:

@@ -60,11 +60,6 @@ class Exact:
         found = self(batch, "normative")
         return found.loc[:, columns] + found.scale[:, columns] * z
 
-    def log_evidence(self, batch: Batch) -> Floats:
-        """Log density of the observed cells in model units, [n] nats; exact."""
-        nats: Floats = self.model.log_evidence(batch).numpy()
-        return nats
-
     def member(self, e: int) -> Self:  # noqa: ARG002
         """The predictor itself: there are no ensembles of linear models."""
         return self

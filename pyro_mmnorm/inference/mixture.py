@@ -13,7 +13,7 @@ from scipy import special
 from torch import Tensor
 from torch.distributions import Normal
 
-from pyro_mmnorm.distributions.regional import is_conditional
+from pyro_mmnorm.distributions.regional import ConditionalZ
 from pyro_mmnorm.distributions.tails import has_tails, log_cdf, log_sf, monte_carlo_tails
 from pyro_mmnorm.inference.draws import log_mean_exp
 
@@ -72,7 +72,7 @@ class Mixture:
         variance is infinite.
         """
         loc, noise, between = self._moments
-        if is_conditional(self.distribution):
+        if isinstance(self.distribution, ConditionalZ) and self.distribution.given_others:
             return torch.ones_like(loc)
         share = ((noise - between) / (noise + between)).nan_to_num(1.0)  # noise of infinite variance
         return share.clamp(min=NARROWEST**2).sqrt()

@@ -16,9 +16,8 @@ from pyro_mmnorm.core.progress import track
 from pyro_mmnorm.core.threads import one_thread
 from pyro_mmnorm.core.typing import Floats
 from pyro_mmnorm.data.batch import Batch
-from pyro_mmnorm.distributions.regional import ConditionalZ, is_conditional
+from pyro_mmnorm.distributions.regional import ConditionalZ
 from pyro_mmnorm.inference.draws import latent_draws
-from pyro_mmnorm.inference.evidence import evidence_bound
 from pyro_mmnorm.inference.exact import Exact
 from pyro_mmnorm.inference.local import local_rounds
 from pyro_mmnorm.inference.mixture import Mixture
@@ -115,10 +114,6 @@ class Predictive:
         solved: Floats = torch.cat(found, 1).numpy()
         return solved
 
-    def log_evidence(self, batch: Batch) -> Floats:
-        """Importance-weighted bound of the log density of the observed cells, [n] nats; see `evidence_bound`."""
-        return evidence_bound(self.model, batch, draws=self.draws, refine=self.refine, seed=self.seed)
-
     def member(self, e: int) -> Self:
         """The predictor of one ensemble member."""
         return replace(self, model=self.model.member(e))
@@ -189,9 +184,9 @@ def _scoring(model: MMVAE) -> MMVAE:
 
 def _stated(predictive: TorchDistributionMixin, seen: Tensor, given: bool) -> TorchDistributionMixin:
     """A `ConditionalZ` with z given the other observed regions, or with marginal z; any other one unchanged."""
-    if not isinstance(predictive, ConditionalZ) or not is_conditional(predictive):
-        return predictive
-    return predictive.observed(seen) if given else predictive.marginal()
+    if isinstance(predictive, ConditionalZ) and predictive.given_others:
+        return predictive.observed(seen) if given else predictive.marginal()
+    return predictive
 
 
 def _chunks(batch: Batch, draws: int) -> Iterator[Batch]:
@@ -203,18 +198,12 @@ def _chunks(batch: Batch, draws: int) -> Iterator[Batch]:
 
 @singledispatch
 def predictor(
-    model: Any,
-    *,
-    draws: int = DEVIATION_DEFAULTS.draws,
-    normative_draws: int = DEVIATION_DEFAULTS.normative_draws,
-    refine: int = 0,
-    seed: int = 0,
-    spread: Floats | None = None,
+    model: Any, *, draws: int, normative_draws: int, refine: int, seed: int, spread: Floats | None
 ) -> Predictor:
     """The predictive distributions of a trained model: `Predictive`, or what is registered for its class.
 
     Args:
-        model: An `MMVAE`; or a `LinearGaussian`, whose predictor is exact and needs no other argument.
+        model: An `MMVAE`; or a `LinearGaussian`, whose predictor is exact and uses no other argument.
         draws, normative_draws, refine, seed, spread: See `Predictive`.
     """
     return Predictive(

@@ -1,4 +1,4 @@
-"""Raw deviations in model units, and the protocol of whatever computes them."""
+"""Raw deviations in model units, and the protocol of the predictors that compute them."""
 
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol, Self
@@ -52,9 +52,6 @@ class Predictor(Protocol):
         Returns:
             [q, n, r], increasing in z.
         """
-
-    def log_evidence(self, batch: Batch) -> Floats:
-        """Log density of the observed cells in model units, [n] nats; a lower bound where not in closed form."""
 
     def member(self, e: int) -> "Predictor":
         """The predictor of one ensemble member."""

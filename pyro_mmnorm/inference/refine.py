@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from pyro_mmnorm.data.batch import Batch
-from pyro_mmnorm.distributions.latent import DiagonalNormal
+from pyro_mmnorm.distributions.latent import DiagonalNormal, kl_or_estimate
 from pyro_mmnorm.models.vae import MMVAE
 
 __all__ = ["refined"]
@@ -131,10 +131,6 @@ def _loss(model: MMVAE, batch: Batch, at: Tensor, noise: Tensor) -> tuple[Tensor
         at = at.detach().requires_grad_()
         q = DiagonalNormal(at[0], at[1].exp(), validate_args=False)
         z, prior = q.rsample_from_base_samples(noise), model.prior_of(batch)
-        try:
-            kl = torch.distributions.kl_divergence(q, prior.expand(q.batch_shape))
-        except NotImplementedError:
-            kl = (q.log_prob(z) - prior.log_prob(z)).mean(0)
-        loss = model.beta * kl + _misfit(model, batch, z).mean(0)
+        loss = model.beta * kl_or_estimate(q, prior, z) + _misfit(model, batch, z).mean(0)
         (slope,) = torch.autograd.grad(loss.sum(), at)
     return loss.detach(), slope

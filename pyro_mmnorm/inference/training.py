@@ -21,7 +21,7 @@ from pyro_mmnorm.core.threads import one_thread
 from pyro_mmnorm.data.batch import Batch
 from pyro_mmnorm.data.cohort import Cohort
 from pyro_mmnorm.inference.elbo import MeanFieldELBO, OwnNoise, elbo_terms, hide_cells, subsampled
-from pyro_mmnorm.inference.evidence import ACTIVE_VARIANCE, latent_table
+from pyro_mmnorm.inference.evidence import latent_table
 from pyro_mmnorm.inference.initialisation import Start, initialisations, start_linear, started
 from pyro_mmnorm.models.vae import MMVAE
 
@@ -305,15 +305,15 @@ class Loop:
     def _validate(self, validation: Batch, epoch: int) -> dict[str, float]:
         """Figures of the validation part; stores the best weights of each member."""
         members = self.model.members
-        logs, kl, mean = elbo_terms(self.model, validation, VALIDATION_DRAWS)
+        logs, kl = elbo_terms(self.model, validation, VALIDATION_DRAWS)
         # loss with the final weight of the KL, so that epochs of the warm-up are comparable
         total = self.model.beta * kl
         for m, weight in self.model.weights.items():
             total = total - weight * logs[m]
-        active = (mean.var(-2) > ACTIVE_VARIANCE).sum(-1)  # of each member
-        figures = {"validation_loss": total.mean(-1), "kl": kl.mean(-1), "active_units": active.double()}
-        figures |= {f"log_likelihood_{m}": x.mean(-1) for m, x in logs.items()}
         latents = latent_table(self.model, validation)
+        active = torch.as_tensor(latents.groupby("member")["active"].sum().to_numpy(float))
+        figures = {"validation_loss": total.mean(-1), "kl": kl.mean(-1), "active_units": active}
+        figures |= {f"log_likelihood_{m}": x.mean(-1) for m, x in logs.items()}
         # each member keeps its own best weights
         loss = figures["validation_loss"].reshape(members).cpu()
         better = (loss < self.best_loss) & ~self.stopped

@@ -14,18 +14,18 @@ from pyro_mmnorm.models.likelihoods import LIKELIHOODS, Likelihood, LocationScal
 from pyro_mmnorm.models.networks import Encoder, Network
 from pyro_mmnorm.models.priors import PRIORS, Prior, PseudoInputs, VampPrior
 
-__all__ = ["ModelOptions", "check_options", "model_parts", "option_record", "with_defaults"]
+__all__ = ["ModelOptions", "Weight", "check_options", "model_parts", "option_record", "with_defaults"]
 
 type Named = str | Mapping[str, Any]
 """A name, or {name: ..., option: ...}."""
-type PerMember = float | Sequence[float]
-"""One number for all ensemble members, or one per member."""
+type Weight = float | Sequence[float]
+"""One weight of at least 0, or one per ensemble member."""
 
 
 class ModelOptions(TypedDict, total=False):
     """Options of `MMVAE.for_cohort` and `MMVAE.build`, described there; their defaults are those of `ModelConfig`."""
 
-    fusion: Named | Fusion
+    fusion: Named | type[Fusion] | Fusion
     likelihood: Named | type[Likelihood] | Likelihood | Mapping[str, Named | type[Likelihood] | Likelihood]
     prior: Named | type[Prior] | Prior
     latent_dim: int
@@ -34,16 +34,16 @@ class ModelOptions(TypedDict, total=False):
     hidden: Sequence[int]
     skip: bool
     activation: Literal["silu", "relu"]
-    beta: PerMember
+    beta: Weight
     members: int
-    modality_weights: Mapping[str, PerMember]
+    modality_weights: Mapping[str, Weight]
 
 
 def check_options(options: Mapping[str, Any], function: Callable[..., Any]) -> None:
-    """Refuse keywords that a function with `ModelOptions` does not know.
+    """Refuse keywords that a function with `ModelOptions` does not have.
 
     Args:
-        options: The keywords beside its own.
+        options: The keywords that are no parameters of the function.
         function: A function with `**options: Unpack[ModelOptions]`.
 
     Raises:
@@ -91,6 +91,7 @@ def model_parts(options: ModelOptions, preprocess: Preprocess, seeds: Sequence[i
     if k + p < 1:
         raise InputError("model.latent_dim", "0 latents", "at least 1, shared or private", "raise latent_dim")
     sees = {"joint": tuple(sizes)} if options["experts"] == "joint" else {m: (m,) for m in sizes}
+    # a different seed for each network; 104729 is a prime, so that they differ for all usual seeds
     own = {m: [s + 104729 * (i + 1) for s in seeds] for i, m in enumerate(sizes)} | {"joint": list(seeds)}
 
     def network(inputs: int, outputs: int, hidden: Sequence[int], seeds: Sequence[int]) -> Network:
@@ -100,6 +101,7 @@ def model_parts(options: ModelOptions, preprocess: Preprocess, seeds: Sequence[i
         e: Encoder(network(sum(sizes[m] for m in seen) + c, 2 * (k + p), options["hidden"], own[e]))
         for e, seen in sees.items()
     }
+    # a class gets a decoder of its own; any other callable is used as it is
     likelihoods = {}
     for m, spec in _by_modality(options["likelihood"], sizes).items():
         chosen, given = _chosen("likelihood", spec, LIKELIHOODS)
@@ -171,10 +173,11 @@ def _chosen(role: str, spec: Any, known: Mapping[str, Any]) -> tuple[Any, dict[s
 
 def _built(role: str, part: Any, shape: tuple[Any, ...], options: Mapping[str, Any]) -> Any:
     """A part of this shape with its options."""
-    try:
-        return part(*shape, **options)
-    except TypeError as error:
-        raise InputError(f"model.{role}", f"{options}", "options of this part", f"correct them ({error})") from error
+    parameters = list(inspect.signature(part).parameters.values())[len(shape) :]
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+        for name in options:
+            check_known(f"model.{role}", name, [p.name for p in parameters] or ["no options"])
+    return part(*shape, **options)
 
 
 def _plain(option: Any) -> Any:

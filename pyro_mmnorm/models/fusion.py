@@ -108,8 +108,8 @@ def moe(loc: Tensor, scale: Tensor, present: Tensor) -> DiagonalMixture:
     """
     here = present.unsqueeze(-1)
     loc, scale = torch.where(here, loc, 0.0), torch.where(here, scale, 1.0)
-    nobody = ~present.any(-1, keepdim=True)
-    weights = torch.cat([present, nobody], -1).to(loc).log()
+    none_present = ~present.any(-1, keepdim=True)
+    weights = torch.cat([present, none_present], -1).to(loc).log()
     rest = torch.zeros_like(loc[..., :1, :])
     return DiagonalMixture(weights, torch.cat([loc, rest], -2), torch.cat([scale, rest + 1], -2))
 

@@ -1,6 +1,5 @@
 """Likelihoods: distributions over the regions of one modality, given latents and covariates."""
 
-import inspect
 import math
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -70,9 +69,6 @@ class LocationScale(nn.Module):
         net: [..., n, k + c] -> [..., n, outputs * d], in model units.
         regions: d.
         members: Number of ensemble members; without a member axis when 1.
-
-    Raises:
-        InputError: For an unknown option.
     """
 
     outputs: ClassVar[int] = 1
@@ -80,13 +76,8 @@ class LocationScale(nn.Module):
     positive: ClassVar[bool] = False
     """Whether values are positive volumes, whose means are passed as `origin` and `step`."""
 
-    def __init__(self, net: nn.Module, regions: int, members: int = 1, **unknown: object) -> None:
+    def __init__(self, net: nn.Module, regions: int, members: int = 1) -> None:
         super().__init__()
-        if unknown:
-            parameters = inspect.signature(type(self)).parameters.values()
-            known = sorted(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
-            got, expected = f"{type(self).__name__} with {sorted(unknown)}", f"options among {known}"
-            raise InputError("model.likelihood", got, expected if known else "no options", "correct or remove them")
         self.net, self.regions, self.members = net, regions, members
         self.log_scale = self._parameter(torch.zeros(1, regions))
 
@@ -143,10 +134,8 @@ class Gaussian(LocationScale):
         torch.Size([5, 4])
     """
 
-    def __init__(
-        self, net: nn.Module, regions: int, members: int = 1, *, scale: float | None = None, **unknown: object
-    ) -> None:
-        super().__init__(net, regions, members, **unknown)
+    def __init__(self, net: nn.Module, regions: int, members: int = 1, *, scale: float | None = None) -> None:
+        super().__init__(net, regions, members)
         self.fixed = scale is not None
         if scale is not None:
             if not 0 < scale < math.inf:
@@ -188,8 +177,8 @@ class HeteroGaussian(LocationScale):
     outputs = 2
     LIMIT = 2.0
 
-    def __init__(self, net: nn.Module, regions: int, members: int = 1, **unknown: object) -> None:
-        super().__init__(net, regions, members, **unknown)
+    def __init__(self, net: nn.Module, regions: int, members: int = 1) -> None:
+        super().__init__(net, regions, members)
         for member in range(members):
             self._flatten(member)
 
@@ -222,8 +211,8 @@ class StudentT(LocationScale):
 
     LEAST_DF, DF_UNIT, START_DF = 2.1, 10.0, 20.0
 
-    def __init__(self, net: nn.Module, regions: int, members: int = 1, **unknown: object) -> None:
-        super().__init__(net, regions, members, **unknown)
+    def __init__(self, net: nn.Module, regions: int, members: int = 1) -> None:
+        super().__init__(net, regions, members)
         at = math.log(math.expm1((self.START_DF - self.LEAST_DF) / self.DF_UNIT))
         self.raw_df = self._parameter(torch.full((1, regions), at))
 
@@ -281,10 +270,8 @@ class LogNormal(LocationScale):
     origin: Tensor
     step: Tensor
 
-    def __init__(
-        self, net: nn.Module, regions: int, members: int = 1, *, origin: Any = 1.0, step: Any = 0.1, **unknown: object
-    ) -> None:
-        super().__init__(net, regions, members, **unknown)
+    def __init__(self, net: nn.Module, regions: int, members: int = 1, *, origin: Any = 1.0, step: Any = 0.1) -> None:
+        super().__init__(net, regions, members)
         for name, given in (("origin", origin), ("step", step)):
             value = torch.as_tensor(given, dtype=torch.get_default_dtype())
             if value.shape not in {(), (1,), (regions,)} or not ((value > 0) & value.isfinite()).all():
@@ -328,17 +315,8 @@ class LowRankGaussian(LocationScale):
 
     SHARE = 0.01
 
-    def __init__(
-        self,
-        net: nn.Module,
-        regions: int,
-        members: int = 1,
-        *,
-        rank: int = 3,
-        z: str = "marginal",
-        **unknown: object,
-    ) -> None:
-        super().__init__(net, regions, members, **unknown)
+    def __init__(self, net: nn.Module, regions: int, members: int = 1, *, rank: int = 3, z: str = "marginal") -> None:
+        super().__init__(net, regions, members)
         if int(rank) != rank or rank < 1:
             raise InputError("LowRankGaussian.rank", repr(rank), "an integer of at least 1", "give one")
         if z not in {"marginal", "conditional"}:

@@ -98,10 +98,10 @@ class LinearGaussian(nn.Module):
         design = batch.covariates.double().numpy()
         covariates = ShrunkRegression.fit(design, values, preprocess.groups)
         self.coef.copy_(torch.from_numpy(covariates.coef))
-        left = shrunk_covariance(values - covariates.predict(design)[0])
-        self.noise.copy_(torch.from_numpy(np.diag(left).copy()))
+        residual_covariance = shrunk_covariance(values - covariates.predict(design)[0])
+        self.noise.copy_(torch.from_numpy(np.diag(residual_covariance).copy()))
         if k:
-            factors = FactorAnalysis.of_covariance(left, k)
+            factors = FactorAnalysis.of_covariance(residual_covariance, k)
             self.loadings.copy_(torch.from_numpy(factors.loadings))
             self.noise.copy_(torch.from_numpy(factors.noise))
         return self

@@ -46,10 +46,10 @@ class Linear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The mapped features."""
-        alone = self.weight.dim() == 2
-        if alone and x.dim() == 2:
+        single = self.weight.dim() == 2
+        if single and x.dim() == 2:
             return torch.addmm(self.bias, x, self.weight)
-        if alone:  # the bias is added within the product, without a second pass over many draws
+        if single:  # the bias is added within the product, without a second pass over many draws
             rows = x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
             return torch.addmm(self.bias, rows, self.weight).reshape(*x.shape[:-1], -1)
         if x.dim() == 3:

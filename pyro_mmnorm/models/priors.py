@@ -35,6 +35,12 @@ class Prior(Protocol):
         """Covariates [..., n, c] -> a distribution of event shape [k], whose batch shape broadcasts to [..., n]."""
 
 
+def _normal(shape: tuple[int, int], seed: int, members: int) -> Tensor:
+    """Standard normal initial values of each member, [members, *shape]; [*shape] for a single model."""
+    drawn = [torch.randn(shape, generator=torch.Generator().manual_seed(seed + e)) for e in range(members)]
+    return torch.stack(drawn) if members > 1 else drawn[0]
+
+
 class StandardNormal(nn.Module):
     r""":math:`z \sim \mathcal{N}(0, I_k)`.
 
@@ -76,12 +82,9 @@ class MixturePrior(nn.Module):
     ) -> None:
         super().__init__()
         own = [members, 1] if members > 1 else []
-        drawn = [
-            0.5 * torch.randn(components, latent_dim, generator=torch.Generator().manual_seed(seed + e))
-            for e in range(members)
-        ]
+        means = 0.5 * _normal((components, latent_dim), seed, members)
         self.logits = nn.Parameter(torch.zeros(*own, components))
-        self.loc = nn.Parameter(torch.stack(drawn).reshape(*own, components, latent_dim))
+        self.loc = nn.Parameter(means.reshape(*own, components, latent_dim))
         self.log_scale = nn.Parameter(torch.full_like(self.loc, -0.15))
 
     def forward(self, covariates: Tensor) -> DiagonalMixture:
@@ -104,16 +107,9 @@ class PseudoInputs(nn.Module):
         self, sizes: dict[str, int], width: int, members: int = 1, components: int = COMPONENTS, seed: int = 0
     ) -> None:
         super().__init__()
-
-        def drawn(d: int, i: int) -> nn.Parameter:
-            parts = [
-                torch.randn(components, d, generator=torch.Generator().manual_seed(seed + e + 7907 * i))
-                for e in range(members)
-            ]
-            return nn.Parameter(torch.stack(parts) if members > 1 else parts[0])
-
-        self.values = nn.ParameterDict({m: drawn(d, i) for i, (m, d) in enumerate(sizes.items())})
-        self.covariates = drawn(width, len(sizes))
+        columns = [*sizes.values(), width]
+        drawn = [nn.Parameter(_normal((components, d), seed + 7907 * i, members)) for i, d in enumerate(columns)]
+        self.values, self.covariates = nn.ParameterDict(zip(sizes, drawn[:-1], strict=True)), drawn[-1]
 
 
 class VampPrior(nn.Module):
@@ -194,7 +190,7 @@ class Coupled(TorchDistribution):
     has_rsample = True
 
     def __init__(self, nets: nn.ModuleList, latent_dim: int, like: Tensor, batch_shape: Any = ()) -> None:
-        self.nets, self.like = nets, like
+        self.nets, self.like, self.base_sample_dim = nets, like, latent_dim
         super().__init__(torch.Size(batch_shape), torch.Size([latent_dim]), validate_args=False)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> "Coupled":
@@ -209,11 +205,6 @@ class Coupled(TorchDistribution):
     def _shift(self, i: int, a: Tensor) -> tuple[Tensor, Tensor]:
         shift, log_scale = self.nets[i](a).chunk(2, -1)
         return shift, LARGEST_LOG_SCALE * torch.tanh(log_scale / LARGEST_LOG_SCALE)
-
-    @property
-    def base_sample_dim(self) -> int:
-        """k."""
-        return int(self.event_shape[0])
 
     def rsample_from_base_samples(self, base_samples: Tensor) -> Tensor:
         """Standard normal base samples [..., k] that broadcast to the batch shape -> draws."""
@@ -262,14 +253,7 @@ class FlowPrior(nn.Module):
     like: Tensor
 
     def __init__(
-        self,
-        latent_dim: int,
-        width: int = 0,
-        members: int = 1,
-        *,
-        couplings: int = 4,
-        hidden: int = 32,
-        seed: int = 0,
+        self, latent_dim: int, width: int = 0, members: int = 1, *, couplings: int = 4, hidden: int = 32, seed: int = 0
     ) -> None:
         super().__init__()
         if latent_dim < 2:

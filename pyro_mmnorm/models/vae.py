@@ -17,16 +17,23 @@ from pyro_mmnorm.data.cohort import Cohort
 from pyro_mmnorm.data.preprocess import Preprocess, Scaling
 from pyro_mmnorm.distributions.latent import DiagonalMixture, DiagonalNormal
 from pyro_mmnorm.distributions.regional import inside_support, observed_marginal
-from pyro_mmnorm.models.builder import ModelOptions, check_options, model_parts, option_record, with_defaults
+from pyro_mmnorm.models.builder import (
+    ModelOptions,
+    Weight,
+    check_options,
+    model_parts,
+    option_record,
+    with_defaults,
+)
 from pyro_mmnorm.models.fusion import Fusion
 from pyro_mmnorm.models.likelihoods import Likelihood
 from pyro_mmnorm.models.networks import HasMembers, Network
 from pyro_mmnorm.models.priors import Prior, VampPrior
 
-__all__ = ["MMVAE", "Weight", "of_member", "per_member", "scaled_site"]
+__all__ = ["MMVAE", "of_member", "per_member", "scaled_site"]
 
-type Weight = float | Sequence[float]
-"""One weight of at least 0, or one per ensemble member."""
+type Beta = float | Tensor | None
+type Plate = Callable[..., Any]
 
 
 def per_member(where: str, weight: Weight, members: int) -> float | Tensor:
@@ -84,17 +91,14 @@ class _Function(nn.Module):
         return self.function(*inputs)
 
 
-def _beside(shared: TorchDistributionMixin, own: DiagonalNormal) -> TorchDistributionMixin:
+def _with_private(shared: TorchDistributionMixin, own: DiagonalNormal) -> TorchDistributionMixin:
     """The posterior of shared and private latents, which are independent given the data."""
     if isinstance(shared, DiagonalNormal):
         return DiagonalNormal(torch.cat([shared.loc, own.loc], -1), torch.cat([shared.scale, own.scale], -1))
-    if isinstance(shared, DiagonalMixture):
-        shape = (*shared.loc.shape[:-1], own.loc.shape[-1])
-        parts = [
-            torch.cat([a, b.unsqueeze(-2).expand(shape)], -1)
-            for a, b in ((shared.loc, own.loc), (shared.scale, own.scale))
-        ]
-        return DiagonalMixture(shared.log_weights, parts[0], parts[1])
+    if isinstance(shared, DiagonalMixture):  # with the same private latents in every component
+        own_loc, own_scale = (x.unsqueeze(-2).expand(*shared.loc.shape[:-1], -1) for x in (own.loc, own.scale))
+        loc, scale = torch.cat([shared.loc, own_loc], -1), torch.cat([shared.scale, own_scale], -1)
+        return DiagonalMixture(shared.log_weights, loc, scale)
     got, expected = f"a fusion that returns {type(shared).__name__}", "DiagonalNormal or DiagonalMixture"
     raise InputError("model.private_dim", got, expected, "use private_dim 0 with this fusion")
 
@@ -295,7 +299,7 @@ class MMVAE(nn.Module):
         own_scale = precision.rsqrt().flatten(-2)
         own_loc = (torch.where(here, loc[..., k:], 0.0) * (1 - 1 / precision)).flatten(-2)
         own = DiagonalNormal(own_loc, own_scale)
-        return own if k == 0 else _beside(self.fuse(loc[..., :k], scale[..., :k], present), own)
+        return own if k == 0 else _with_private(self.fuse(loc[..., :k], scale[..., :k], present), own)
 
     def prior_of(self, batch: Batch) -> TorchDistributionMixin:
         """p(z | c), whose batch shape broadcasts to that of the posterior."""
@@ -320,7 +324,7 @@ class MMVAE(nn.Module):
         """The distribution of the observed cells of a modality, event shape [d], and the values to score it at."""
         return observed_marginal(self.likelihood(modality, z, batch), batch.observed[modality], batch.values[modality])
 
-    def model(self, batch: Batch, *, beta: float | Tensor | None = None, n_total: int | None = None) -> None:
+    def model(self, batch: Batch, *, beta: Beta = None, n_total: int | None = None) -> None:
         """The generative model: sites `z` and `x_<modality>`.
 
         Args:
@@ -332,18 +336,13 @@ class MMVAE(nn.Module):
         pyro.module("mmvae", self)
         self.generate(batch, beta=beta, n_total=n_total)
 
-    def guide(self, batch: Batch, *, beta: float | Tensor | None = None, n_total: int | None = None) -> None:
+    def guide(self, batch: Batch, *, beta: Beta = None, n_total: int | None = None) -> None:
         """The posterior as a Pyro guide; same arguments as `model`."""
         pyro.module("mmvae", self)
         self.infer(batch, beta=beta, n_total=n_total)
 
     def generate(
-        self,
-        batch: Batch,
-        *,
-        beta: float | Tensor | None = None,
-        n_total: int | None = None,
-        plate: Callable[..., Any] = pyro.plate,
+        self, batch: Batch, *, beta: Beta = None, n_total: int | None = None, plate: Plate = pyro.plate
     ) -> None:
         """`model` for an optimiser that holds the parameters; nothing enters Pyro's parameter store.
 
@@ -361,14 +360,7 @@ class MMVAE(nn.Module):
                 with scaled_site(weight):
                     pyro.sample(f"x_{m}", x, obs=values)
 
-    def infer(
-        self,
-        batch: Batch,
-        *,
-        beta: float | Tensor | None = None,
-        n_total: int | None = None,
-        plate: Callable[..., Any] = pyro.plate,
-    ) -> None:
+    def infer(self, batch: Batch, *, beta: Beta = None, n_total: int | None = None, plate: Plate = pyro.plate) -> None:
         """`guide` for an optimiser that holds the parameters; see `generate`."""
         with self._plates(batch, n_total, plate), scaled_site(self.beta if beta is None else beta):
             pyro.sample("z", self.posterior(batch))
@@ -390,7 +382,7 @@ class MMVAE(nn.Module):
                     todo = "check the table, or choose another likelihood for this modality"
                     raise InputError(f"modality {m!r}", got, f"values in {x.support}", todo)
 
-    def _plates(self, batch: Batch, n_total: int | None, plate: Callable[..., Any]) -> ExitStack:
+    def _plates(self, batch: Batch, n_total: int | None, plate: Plate) -> ExitStack:
         stack = ExitStack()
         if self.members > 1:
             stack.enter_context(plate("members", self.members, dim=-2))

@@ -74,14 +74,14 @@ def test_gradients_through_draws_of_the_mixture_are_those_of_the_expectation():
     torch.testing.assert_close(one.scale.grad, 2 * weights * one.scale.detach(), atol=0.02, rtol=0)
 
 
-def test_a_component_of_weight_zero_is_never_drawn_and_identical_ones_are_fine():
+def test_a_component_of_weight_zero_is_never_drawn_and_components_may_be_identical():
     loc = torch.tensor([[0.0], [0.0], [1e6]])
     one = DiagonalMixture(torch.tensor([0.0, 0.0, -torch.inf]), loc.requires_grad_(), torch.ones(3, 1))
     z = one.rsample((1000,))
     assert z.abs().max() < 10
     (z.sum() + one.log_prob(z).sum()).backward()
     assert torch.isfinite(loc.grad).all()
-    far = one.rsample_from_base_samples(torch.full((1, 2), 40.0))  # noise so far out that its uniform number is 1
+    far = one.rsample_from_base_samples(torch.full((1, 2), 40.0))  # a base sample whose uniform number rounds to 1
     assert far.abs().max() < 100
 
 
@@ -94,7 +94,7 @@ def test_many_latents_give_finite_gradients_in_float32(wide):
     assert torch.isfinite(loc.grad).all()
 
 
-def test_noise_becomes_draws_of_what_can_say_how():
+def test_base_samples_of_a_normal_become_draws_and_those_of_others_do_not():
     loc, scale = parts(5, 3)
     noise = torch.randn(5, 3).double()
     torch.testing.assert_close(
@@ -105,7 +105,7 @@ def test_noise_becomes_draws_of_what_can_say_how():
 
 
 class Shifted(dist.TorchDistribution):
-    """A distribution of the user's own, one draw of which takes two numbers per latent."""
+    """A user-defined distribution; one draw takes two numbers per latent."""
 
     arg_constraints = {}  # noqa: RUF012
     support = dist.constraints.real_vector
@@ -118,7 +118,7 @@ class Shifted(dist.TorchDistribution):
         return base_samples[..., :2] + base_samples[..., 2:]
 
 
-def test_the_protocol_of_base_samples_is_that_of_any_class_with_its_methods():
+def test_any_class_with_its_methods_follows_the_protocol_of_base_samples():
     loc, scale = parts(5, 2)
     assert isinstance(Shifted(), BaseSampled)
     assert isinstance(DiagonalNormal(loc, scale), BaseSampled)

@@ -1,4 +1,4 @@
-"""Distributions of regions: the density is the textbook's, and unobserved cells matter to nothing."""
+"""Distributions of regions: the density is that of the textbook, and unobserved cells have no influence."""
 
 import numpy as np
 import pyro
@@ -16,7 +16,6 @@ from pyro_mmnorm.distributions.regional import (
     RegionNormal,
     RegionStudentT,
     inside_support,
-    is_conditional,
     observed_marginal,
 )
 
@@ -42,7 +41,7 @@ def parts():
 
 
 def textbook(name, loc, log_scale, factor):
-    """The same distribution from PyTorch's own parts."""
+    """The distribution built from PyTorch."""
     scale = log_scale.exp()
     if name == "normal":
         return dist.Normal(loc, scale)
@@ -59,7 +58,7 @@ def test_density_and_moments_are_those_of_the_textbook(name, parts):
     loc, log_scale, factor, _, x = parts
     ours, theirs = FAMILIES[name](loc, log_scale, factor), textbook(name, loc, log_scale, factor)
     torch.testing.assert_close(ours.log_prob(x), theirs.log_prob(x))
-    if name != "lognormal":  # PyTorch does not know the moments of a transformed distribution
+    if name != "lognormal":  # PyTorch has no moments of a transformed distribution
         torch.testing.assert_close(ours.mean, theirs.mean)
         torch.testing.assert_close(ours.variance, theirs.variance)
 
@@ -72,7 +71,7 @@ def test_gradients_of_the_density_are_finite_differences(name, parts):
 
     def density(loc, log_scale, factor, x):
         d = FAMILIES[name](loc, log_scale, factor)
-        return d.observed(mask).log_prob(x) if hasattr(d, "observed") else d.log_prob(x)
+        return d.observed(mask).log_prob(x) if isinstance(d, ObservedMarginal) else d.log_prob(x)
 
     assert torch.autograd.gradcheck(density, (*parameters, x))
 
@@ -123,7 +122,7 @@ def test_samples_have_the_stated_moments(name, parts):
 
 
 @pytest.mark.parametrize("name", ["normal", "mvn_lowrank"])
-def test_unobserved_cells_matter_to_neither_value_nor_gradient(name, parts):
+def test_unobserved_cells_influence_neither_value_nor_gradient(name, parts):
     *parameters, mask, x = parts
     seen = []
     for junk in (0.0, 1e30, torch.nan, torch.inf):
@@ -159,7 +158,7 @@ def test_low_rank_marginal_is_that_of_the_dense_normal(parts):
     mask[0] = False
     d, dense = LowRankNormal(loc, log_scale, factor).observed(mask), textbook("mvn_lowrank", loc, log_scale, factor)
     got = d.log_prob(x)
-    assert got[0] == 0  # nothing observed, nothing said
+    assert got[0] == 0  # without observed cells
     for i in range(1, N):
         here = mask[i]
         block = dist.MultivariateNormal(loc[i, here], dense.covariance_matrix[0][here][:, here])
@@ -197,7 +196,7 @@ def test_draws_and_members_broadcast(name):
     factor, mask, x = torch.randn(members, RANK, D, **REAL), torch.rand(N, D) > 0.4, torch.randn(N, D, **REAL)
     whole = FAMILIES[name](loc, log_scale, factor)
     parts = [FAMILIES[name](loc[s, e], log_scale[e], factor[e]) for s in range(draws) for e in range(members)]
-    if hasattr(whole, "observed"):
+    if isinstance(whole, ObservedMarginal):
         whole, parts = whole.observed(mask), [part.observed(mask) for part in parts]
         assert whole.shape() == (draws, members, N, D)
     torch.testing.assert_close(whole.log_prob(x).flatten(0, 1), torch.stack([part.log_prob(x) for part in parts]))
@@ -208,7 +207,7 @@ def test_draws_and_members_broadcast(name):
 def test_expand_keeps_the_distribution(name, parts):
     loc, log_scale, factor, mask, x = parts
     d = FAMILIES[name](loc, log_scale, factor)
-    for small in [d, d.observed(mask)] if hasattr(d, "observed") else [d]:
+    for small in [d, d.observed(mask)] if isinstance(d, ObservedMarginal) else [d]:
         large = small.expand((3, *small.batch_shape))
         assert large.batch_shape == (3, *small.batch_shape)
         assert large.sample().shape == large.mean.shape == large.variance.shape == (3, N, D)
@@ -250,7 +249,8 @@ def test_the_protocols_of_regional_distributions(parts):
     assert not isinstance(normal, ConditionalZ)
     assert isinstance(low_rank, ConditionalZ)
     assert not isinstance(dist.Normal(loc, log_scale.exp()), ObservedMarginal)
-    assert [is_conditional(d) for d in (normal, low_rank, low_rank.marginal())] == [False, True, False]
+    assert low_rank.given_others
+    assert not low_rank.marginal().given_others
     torch.testing.assert_close(observed_marginal(normal, mask, x)[0].log_prob(x), normal.observed(mask).log_prob(x))
     want = (x - loc) / low_rank.variance.sqrt()
     torch.testing.assert_close(low_rank.marginal().standardised(x), want)

@@ -1,4 +1,4 @@
-"""Tails: many digits far out, in order, and through whatever wraps a distribution."""
+"""Tails: accurate and monotone far from the mean, also of wrapped distributions."""
 
 import mpmath
 import numpy as np
@@ -69,8 +69,8 @@ def test_tails_are_finite_in_order_and_add_up_to_one(name):
     assert (low.diff(dim=0) >= 0).all()
     assert (high.diff(dim=0) <= 0).all()
     near = torch.minimum(low, high)
-    assert (near.diff(dim=0) != 0).all(), "the smaller tail tells any two values apart"
-    assert (near.min(0).values < -100).all(), "the values reach far out"
+    assert (near.diff(dim=0) != 0).all(), "the smaller tail differs between any two values"
+    assert (near.min(0).values < -100).all(), "the values reach far into the tails"
     torch.testing.assert_close(low.exp() + high.exp(), torch.ones_like(low))
 
 

@@ -1,4 +1,4 @@
-"""Diagnostics after a fit: they tell a collapsed posterior, and where training stopped."""
+"""Diagnostics of a fit: a collapsed posterior, and the epoch that was kept."""
 
 import json
 
@@ -19,26 +19,26 @@ def fitted(cohort, *, members=1, **config):
 def test_the_figures_are_those_of_the_latent_table_and_of_the_elbo(cohort):
     model, history = fitted(cohort, members=2)
     batch = model.preprocess(cohort.calibrate)
-    told = json.loads(json.dumps(diagnostics(model, history, batch)))
-    table, (logs, kl, _) = latent_table(model, batch), elbo_terms(model, batch, 16)
-    assert told["active_units"] == table.groupby("member")["active"].sum().tolist()
-    assert told["kl"] == pytest.approx(float(kl.mean()))
-    assert told["log_likelihood"] == pytest.approx({m: float(x.mean()) for m, x in logs.items()})
-    assert sum(told["share_of_precision"].values()) == pytest.approx(1, abs=1e-6)
-    assert set(told["share_of_precision"]) == {"prior", "cortical", "hippocampal"}
-    assert (told["people"], told["members"], told["latents"]) == (len(batch), 2, 3)
-    assert told["warning"] is None
+    figures = json.loads(json.dumps(diagnostics(model, history, batch)))
+    table, (logs, kl) = latent_table(model, batch), elbo_terms(model, batch, 16)
+    assert figures["active_units"] == table.groupby("member")["active"].sum().tolist()
+    assert figures["kl"] == pytest.approx(float(kl.mean()))
+    assert figures["log_likelihood"] == pytest.approx({m: float(x.mean()) for m, x in logs.items()})
+    assert sum(figures["share_of_precision"].values()) == pytest.approx(1, abs=1e-6)
+    assert set(figures["share_of_precision"]) == {"prior", "cortical", "hippocampal"}
+    assert (figures["people"], figures["members"], figures["latents"]) == (len(batch), 2, 3)
+    assert figures["warning"] is None
 
 
-def test_a_posterior_that_is_the_same_for_everybody_has_collapsed(cohort):
+def test_a_posterior_that_is_equal_for_all_people_has_collapsed(cohort):
     model, history = fitted(cohort, members=2)
     batch = model.preprocess(cohort.calibrate)
     with torch.no_grad():
         for parameter in model.encoders.parameters():
-            parameter[0] = 0.0  # of the first member: every expert answers the same to everybody
-    told = diagnostics(model, history, batch)
-    assert told["active_units"][0] == 0 < told["active_units"][1]
-    assert "0 of 3 latents active in 1 of 2 members: the posterior has collapsed" in told["warning"]
+            parameter[0] = 0.0  # of the first member: every expert is constant
+    figures = diagnostics(model, history, batch)
+    assert figures["active_units"][0] == 0 < figures["active_units"][1]
+    assert "0 of 3 latents active in 1 of 2 members: the posterior has collapsed" in figures["warning"]
 
 
 @pytest.mark.parametrize(
@@ -46,18 +46,18 @@ def test_a_posterior_that_is_the_same_for_everybody_has_collapsed(cohort):
     [
         ({"learning_rate": 1.0}, 0),  # steps so large that no epoch beats the linear start
         ({"start": "random", "warmup_epochs": 0}, 2),  # every epoch beats the one before
-        ({"early_stopping": False, "learning_rate": 1.0}, 2),  # nobody watches: the last weights stay
+        ({"early_stopping": False, "learning_rate": 1.0}, 2),  # no validation: the last weights are kept
     ],
 )
-def test_it_tells_which_epoch_was_kept(cohort, config, best):
+def test_the_epoch_that_was_kept_is_reported(cohort, config, best):
     model, history = fitted(cohort, **config)
-    told = diagnostics(model, history, model.preprocess(cohort.calibrate))
-    assert told["best_epoch"] == [best]
-    assert told["stayed_at_start"] == [best == 0]
-    assert told["epochs"] == 2
+    figures = diagnostics(model, history, model.preprocess(cohort.calibrate))
+    assert figures["best_epoch"] == [best]
+    assert figures["stayed_at_start"] == [best == 0]
+    assert figures["epochs"] == 2
 
 
-def test_the_history_of_members_tells_each_of_them(cohort):
+def test_the_history_has_figures_of_each_member(cohort):
     model, history = fitted(cohort, members=3, start="random")
     losses = history.filter(regex=r"^validation_loss_member_\d$")
     assert losses.shape == (2, 3)

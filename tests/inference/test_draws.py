@@ -1,4 +1,4 @@
-"""Draws: common to all subjects, even, seeded."""
+"""Draws: common to all subjects, quasi-random, seeded."""
 
 import pyro.distributions as dist
 import torch
@@ -7,13 +7,13 @@ from scipy import stats
 from pyro_mmnorm.inference.draws import latent_draws, log_mean_exp, sobol_normal
 
 
-def test_sobol_draws_are_standard_normal_to_far_less_than_chance():
+def test_sobol_draws_are_closer_to_standard_normal_than_random_draws():
     x = sobol_normal(256, 8, seed=0)
     assert x.mean(0).abs().max() < 0.02  # independent draws: 0.06
     assert (x.std(0) - 1).abs().max() < 0.02
 
 
-def test_everybody_gets_the_same_noise_and_the_seed_decides_which():
+def test_base_samples_are_common_to_all_subjects_and_depend_on_the_seed():
     q = dist.Normal(torch.randn(4, 2), torch.rand(4, 2) + 0.5).to_event(1)
     noise = (latent_draws(q, 16, seed=1) - q.mean) / q.stddev
     torch.testing.assert_close(noise, noise[:, :1].expand_as(noise))

@@ -1,4 +1,4 @@
-"""Held-out evidence against its exact value; what latents carry."""
+"""Held-out evidence against its exact value; information in the latents."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from torch import nn
 import pyro_mmnorm as mm
 from pyro_mmnorm.core.errors import InputError
 from pyro_mmnorm.data.batch import Batch
-from pyro_mmnorm.inference.evidence import latent_table, log_evidence
+from pyro_mmnorm.inference.evidence import evidence, latent_table, log_evidence
 from pyro_mmnorm.inference.initialisation import start_linear
 from pyro_mmnorm.models.fusion import poe
 from pyro_mmnorm.models.likelihoods import Gaussian
@@ -49,7 +49,7 @@ def test_the_bound_reaches_the_exact_evidence_for_incomplete_people_too(cohort):
     model = linear(cohort)
     want = exact_evidence(model, model.preprocess(holes))
     loose, tight = (log_evidence(model, holes, draws=draws, refine=30).to_numpy() for draws in (4, 4096))
-    assert np.abs(tight - want).max() < 0.05  # nats of about 20; what 4,096 draws leave
+    assert np.abs(tight - want).max() < 0.05  # nats of about 20; the error of 4,096 draws
     assert (want - loose).mean() > (want - tight).mean()
 
 
@@ -66,7 +66,7 @@ def test_a_model_without_preprocessing_has_no_cohort(cohort):
         log_evidence(model, cohort.test)
 
 
-def test_shares_of_precision_sum_to_one_and_idle_latents_are_seen(cohort):
+def test_shares_of_precision_sum_to_one_and_planted_latents_are_active(cohort):
     model = linear(cohort, latent_dim=5)  # three factors were planted
     table = latent_table(model, model.preprocess(cohort.train))
     shares = table.filter(like="share_").sum(axis=1)
@@ -76,7 +76,7 @@ def test_shares_of_precision_sum_to_one_and_idle_latents_are_seen(cohort):
     assert set(table["block"]) == {"shared"}
 
 
-def test_private_latents_have_no_share_of_another_expert(cohort):
+def test_private_latents_have_no_share_of_other_experts(cohort):
     model = linear(cohort, latent_dim=2, private_dim=1, members=2)
     table = latent_table(model, model.preprocess(cohort.train))
     assert len(table) == 8
@@ -121,7 +121,7 @@ def test_shares_of_precision_and_kl_are_those_written_by_hand():
     np.testing.assert_allclose(table["kl"], exact, rtol=0.05)
 
 
-def test_the_evidence_has_no_weights_of_training(cohort):
+def test_the_evidence_does_not_depend_on_the_weights_of_training(cohort):
     plain = linear(cohort)
     weighted = linear(cohort, beta=3.0, modality_weights={"hippocampal": 0.2})
     np.testing.assert_array_equal(
@@ -129,8 +129,28 @@ def test_the_evidence_has_no_weights_of_training(cohort):
     )
 
 
-def test_the_evidence_of_chunks_is_that_of_everybody(cohort, monkeypatch):
+def test_the_evidence_does_not_depend_on_the_size_of_chunks(cohort, monkeypatch):
     model = linear(cohort, members=2)
     whole = log_evidence(model, cohort.test, draws=16)
     monkeypatch.setattr("pyro_mmnorm.inference.evidence.BUDGET_CELLS", 16 * 2 * 12 * 3)  # three people at a time
     np.testing.assert_allclose(log_evidence(model, cohort.test, draws=16), whole, rtol=1e-5)
+
+
+def test_the_evidence_of_a_linear_model_is_exact(cohort):
+    model = mm.LinearGaussian.for_cohort(cohort, "factor_analysis", latent_dim=2)
+    batch = model.preprocess(cohort.test)
+    nats = evidence(model, batch, draws=1, refine=0, seed=0)
+    np.testing.assert_array_equal(nats, model.log_evidence(batch).numpy())
+    vae = linear(cohort)
+    nats = evidence(vae, vae.preprocess(cohort.test), draws=8, refine=0, seed=3)
+    np.testing.assert_array_equal(nats, log_evidence(vae, cohort.test, draws=8, seed=3))
+
+
+def test_the_prior_share_of_a_private_latent_is_that_of_its_own_expert(cohort):
+    model = linear(cohort, latent_dim=2, private_dim=1)
+    batch = model.preprocess(cohort.train)
+    table = latent_table(model, batch)
+    with torch.no_grad():
+        _, scale, _ = model.experts(batch)
+    want = (1 / (1 + scale[..., 2].pow(-2))).mean(0)
+    np.testing.assert_allclose(table["share_prior"][table["block"] != "shared"], want, rtol=1e-5)

@@ -24,7 +24,7 @@ def test_the_started_posterior_is_that_of_the_factor_model(cohort):
     np.testing.assert_allclose(q.loc.detach(), want, atol=1e-4)  # float32; off-diagonals of the precision are 0
 
 
-def test_each_member_starts_from_its_own_rows(cohort):
+def test_each_member_is_initialised_from_its_own_rows(cohort):
     model = mm.MMVAE.for_cohort(cohort, latent_dim=2, hidden=(4,), members=2)
     batch = model.preprocess(cohort.train)
     rows = torch.stack([torch.arange(60), torch.arange(60, 120)])
@@ -60,7 +60,7 @@ def test_experts_of_moe_start_as_posteriors_given_their_modality(cohort):
     torch.testing.assert_close(own_loc, loc * precision / (1 + precision), rtol=1e-4, atol=1e-5)
 
 
-def test_private_latents_start_at_the_factors_of_what_the_shared_ones_leave(cohort):
+def test_private_latents_start_at_the_factors_of_the_residuals_of_the_shared_ones(cohort):
     model, batch = started(cohort, latent_dim=2, private_dim=1)
     c, x = batch.covariates.double().numpy(), torch.cat(list(batch.values.values()), -1).double().numpy()
     covariance = shrunk_covariance(x - ShrunkRegression.fit(c, x, model.preprocess.groups).predict(c)[0])

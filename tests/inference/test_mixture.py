@@ -1,4 +1,4 @@
-"""Mixtures of many draws: their z is that of their tails, their far tail a normal's, their quantiles their inverse."""
+"""Mixtures of many draws: z is that of their tails, the far tail is normal, and quantiles are the inverse of z."""
 
 import numpy as np
 import pyro.distributions as dist
@@ -21,7 +21,7 @@ def test_many_normals_have_the_z_of_their_tails_beyond_underflow_too():
     assert want.abs().max() > 100  # erfc gives 0 from 37.5 on
 
 
-def test_the_far_tail_goes_on_as_a_normal_of_the_same_moments():
+def test_the_far_tail_is_that_of_a_normal_with_the_same_moments():
     loc = torch.randn(512, 1, 1, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
     mixture = Mixture(distribution=dist.Normal(loc, 0.3))
     x = mixture.loc + torch.tensor([-9.0, -EDGE, 1.0, EDGE, 9.0], dtype=torch.float64)[:, None] * mixture.scale
@@ -34,7 +34,7 @@ def test_the_far_tail_goes_on_as_a_normal_of_the_same_moments():
 
 @pytest.mark.parametrize("share", [0.5, 0.76])
 @pytest.mark.parametrize("k", [11, 16])
-def test_five_sds_out_z_is_right_where_it_is_known(k, share):
+def test_z_is_accurate_at_five_sds_where_it_is_known(k, share):
     # regions w'z + noise with a share of common variance as in the simulated cohorts: exact z is x itself. Over 8 sets
     # of draws the largest error of 115 regions is .01 to .10, that of the draws alone .25 to 1.3
     w = torch.randn(k, 115, generator=torch.Generator().manual_seed(k), dtype=torch.float64)
@@ -43,7 +43,7 @@ def test_five_sds_out_z_is_right_where_it_is_known(k, share):
     for x in (-5.0, 5.0):
         at = torch.full((1, 115), x, dtype=torch.float64)
         assert (mixture.tailed_z(at) - x).abs().max() < 0.15
-        assert (mixture.z(at) - x).abs().max() > 0.2  # what the draws alone make of it
+        assert (mixture.z(at) - x).abs().max() > 0.2  # z from the draws alone
 
 
 def test_heavy_tails_stay_heavy():
@@ -63,7 +63,7 @@ def test_quantiles_are_the_inverse_of_z():
     np.testing.assert_allclose(torch.stack([mixture.tailed_z(one) for one in x])[..., [1, 3]], z, atol=1e-7)
 
 
-def test_what_was_seen_is_as_wide_whatever_else_was_observed():
+def test_z_of_regions_that_informed_the_draws_has_sd_one_for_any_set_of_observed_regions():
     # a linear model, its own truth, its exact posterior: x = Wz + noise, people who lack most cells or none. Without
     # the width, the mean SD of z is .87 with 30 cells and .70 with 4. 20,000 people: the SD of a region errs by .005
     g = torch.Generator().manual_seed(3)

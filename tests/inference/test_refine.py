@@ -48,19 +48,19 @@ def test_in_a_linear_model_a_few_steps_give_the_exact_mean_field_posterior(linea
     assert np.median(away[::3]) > 0.02  # without a modality it is not
 
 
-def test_there_are_no_more_steps_when_none_has_anything_to_gain(linear, monkeypatch):
+def test_steps_end_when_no_person_has_anything_to_gain(linear, monkeypatch):
     model, batch = linear
     calls = []
     monkeypatch.setattr("pyro_mmnorm.inference.refine._loss", lambda *x: calls.append(1) or _loss(*x))
     settled = refined(model, batch, 20)
-    assert len(calls) == 3  # the encoders' answer, its scale set right, and the one step that a linear model needs
+    assert len(calls) == 3  # the encoders' output, the Laplace scale, and the one step that a linear model needs
     monkeypatch.setattr("pyro_mmnorm.inference.refine.SETTLED", -1.0)
     further = refined(model, batch, 20)
     assert len(calls) == 3 + 21
     torch.testing.assert_close(settled.loc, further.loc, rtol=0, atol=1e-9)
 
 
-def test_no_step_makes_anybody_worse(cohort):
+def test_no_step_lowers_the_elbo_of_any_person(cohort):
     model = mm.MMVAE.for_cohort(cohort, latent_dim=3, hidden=(8,), likelihood="normal", prior="mixture")
     mm.fit(model, cohort.train, mm.TrainConfig(epochs=3, start="random", learning_rate=0.05), progress=False)
     batch = model.preprocess(cohort.test)
@@ -72,7 +72,7 @@ def test_no_step_makes_anybody_worse(cohort):
     assert losses[-1].mean() < losses[0].mean() - 0.1
 
 
-def test_the_answer_depends_on_nobody_else_and_on_no_hidden_cell(linear):
+def test_the_result_depends_neither_on_other_people_nor_on_hidden_cells(linear):
     model, batch = linear
     whole = refined(model, batch, 10)
     part = refined(model, batch[slice(3, 9)], 10)
@@ -81,13 +81,13 @@ def test_the_answer_depends_on_nobody_else_and_on_no_hidden_cell(linear):
     torch.testing.assert_close(refined(model, hidden, 10).mean, refined(model, batch.without("cortical"), 10).mean)
 
 
-def test_members_are_refined_side_by_side(cohort):
+def test_members_are_refined_in_parallel(cohort):
     crowd = mm.MMVAE.for_cohort(cohort, latent_dim=3, hidden=(8,), members=2, seed=3)
     alone = mm.MMVAE.for_cohort(cohort, latent_dim=3, hidden=(8,), seed=4)
     batch = crowd.preprocess(cohort.test)
     torch.testing.assert_close(
         refined(crowd, batch, 5).mean[1], refined(alone, batch, 5).mean, rtol=1e-4, atol=1e-4
-    )  # float32, other order of sums, amplified by Adam's division
+    )  # float32, sums in another order
 
 
 def test_a_mixture_cannot_be_refined(cohort):

@@ -1,4 +1,4 @@
-"""fit(): it learns, stops, restores, watches for faults, and leaves no trace behind."""
+"""fit(): learning, early stopping, restored weights, errors, and no global side effects."""
 
 import dataclasses
 import logging
@@ -21,7 +21,7 @@ def small(cohort, **parts):
     return mm.MMVAE.for_cohort(cohort, **{"latent_dim": 3, "hidden": (8,), **parts})
 
 
-def test_training_lowers_the_validation_loss_and_history_tells_it(cohort):
+def test_training_lowers_the_validation_loss_in_the_history(cohort):
     model = small(cohort)
     history = mm.fit(model, cohort.train, mm.TrainConfig(epochs=40, start="random", learning_rate=0.01), progress=False)
     assert history["validation_loss"].iloc[-5:].mean() < history["validation_loss"].iloc[0] - 1
@@ -45,7 +45,7 @@ def test_the_best_weights_are_restored(cohort):
     history = mm.fit(model, cohort.train, config, progress=False)  # steps so large that it does not settle
     batch = model.preprocess(cohort.train)
     _, validation = training._split_rows(len(batch), 1, mm.TrainConfig(), 0)
-    logs, kl, _ = elbo_terms(model, batch[validation[0]], training.VALIDATION_DRAWS)
+    logs, kl = elbo_terms(model, batch[validation[0]], training.VALIDATION_DRAWS)
     assert (kl - sum(logs.values())).mean().item() == pytest.approx(history["validation_loss"].min(), rel=1e-5)
     assert history["validation_loss"].idxmin() < len(history) - 1
 
@@ -69,14 +69,14 @@ def test_folds_leave_each_person_out_of_exactly_one_member():
     assert len(set(validation.flatten().tolist())) == validation.numel()
 
 
-def test_bootstrap_members_see_samples_of_their_own():
+def test_bootstrap_members_have_different_samples():
     rows, validation = training._split_rows(100, 3, mm.TrainConfig(resample="bootstrap"), 0)
     assert len({tuple(r.tolist()) for r in rows}) == 3
     for own, held in zip(rows, validation, strict=True):
         assert not set(own.tolist()) & set(held.tolist())
 
 
-def test_members_train_side_by_side(cohort):
+def test_members_train_in_parallel(cohort):
     model = small(cohort, members=3)
     config = mm.TrainConfig(epochs=3, resample="folds")
     history = mm.fit(model, cohort.train, config, progress=False)
@@ -95,8 +95,8 @@ def test_members_train_side_by_side(cohort):
     ],
     ids=str,
 )
-def test_members_together_are_each_alone_after_a_hundred_steps(cohort, start, parts):
-    """Initialisation, rows, hidden cells and noise come from generators of each member's own: 1e-5 after 100 steps."""
+def test_members_trained_together_equal_single_models_after_a_hundred_steps(cohort, start, parts):
+    """Initialisation, rows, hidden cells and noise have one generator per member: equal to 1e-5 after 100 steps."""
     config = mm.TrainConfig(
         epochs=13, batch_size=32, start=start, hide_cells=0.1, objective="subsampled", resample="bootstrap"
     )
@@ -110,8 +110,8 @@ def test_members_together_are_each_alone_after_a_hundred_steps(cohort, start, pa
             torch.testing.assert_close(crowd.state_dict()[name][e].reshape(x.shape), x, rtol=1e-5, atol=1e-5)
 
 
-def test_each_member_has_a_beta_and_a_lambda_of_its_own(cohort):
-    """Three members with weights of their own are three lone models with these weights."""
+def test_each_member_may_have_its_own_beta_and_lambda(cohort):
+    """Three members with different weights equal three single models with these weights."""
     betas, lambdas = [0.5, 1.0, 4.0], [0.0, 1.0, 2.0]
     config = mm.TrainConfig(epochs=3, start="random")
     crowd = small(cohort, members=3, beta=betas, modality_weights={"hippocampal": lambdas})
@@ -151,7 +151,7 @@ def test_every_part_learns(cohort, parts):
     assert linear["validation_loss"].iloc[0] < history["validation_loss"].iloc[0]
 
 
-def test_a_loss_that_is_no_number_names_the_site(cohort):
+def test_the_message_about_a_loss_that_is_not_finite_names_the_site(cohort):
     model = small(cohort)
 
     class Broken(torch.nn.Module):
@@ -164,7 +164,7 @@ def test_a_loss_that_is_no_number_names_the_site(cohort):
         mm.fit(model, cohort.train, config, progress=False)
 
 
-def test_fitting_leaves_no_trace_in_the_process(cohort):
+def test_fitting_changes_no_global_state(cohort):
     torch.manual_seed(11)
     before, threads = torch.random.get_rng_state(), torch.get_num_threads()
     settings = pyro.settings.get()
@@ -187,7 +187,7 @@ def test_a_model_it_cannot_train_is_refused(cohort):
         mm.fit(model, cohort.train, progress=False)
 
 
-def test_devices_are_named(monkeypatch):
+def test_devices_are_chosen_by_name(monkeypatch):
     assert training.device_of("cpu").type == "cpu"
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert training.device_of("auto").type == "cpu"
@@ -212,8 +212,10 @@ def test_it_is_quiet_when_not_on_a_terminal(cohort, capfd, caplog):
     assert capfd.readouterr().err == ""
 
 
-def test_where_nothing_beats_the_linear_start_everybody_is_used_for_it(cohort):
-    config = mm.TrainConfig(epochs=6, patience=2, learning_rate=0.5)  # steps this large ruin the linear start at once
+def test_if_no_epoch_improves_on_it_the_linear_start_is_computed_from_all_people(cohort):
+    config = mm.TrainConfig(
+        epochs=6, patience=2, learning_rate=0.5
+    )  # steps so large that no epoch improves on the linear start
     model = small(cohort)
     mm.fit(model, cohort.train, config, progress=False)
     want, whole = small(cohort), model.preprocess(cohort.train)
@@ -223,8 +225,8 @@ def test_where_nothing_beats_the_linear_start_everybody_is_used_for_it(cohort):
 
 
 @pytest.fixture(scope="module")
-def bent():
-    """Regions that are curves of one latent: training goes beyond factor analysis."""
+def nonlinear():
+    """Regions that are nonlinear in one latent: training improves on factor analysis."""
     rng = np.random.default_rng(3)
     z = rng.normal(size=(700, 1))
     x = np.tanh(3 * z @ rng.normal(size=(1, 8)) + rng.normal(size=8)) @ rng.normal(size=(8, 12))
@@ -236,15 +238,15 @@ def bent():
     )
 
 
-def test_the_better_start_is_kept(bent):
-    """On bent data both starts are tried, and the model that is kept is the one that the better start alone gives."""
+def test_the_better_start_is_kept(nonlinear):
+    """On nonlinear data both starts are tried, and the model that is kept equals that of the better start alone."""
     alone = {}
     for start in ("linear", "nonlinear"):
-        model = small(bent)
-        history = mm.fit(model, bent.train, mm.TrainConfig(start=start, epochs=60), progress=False)
+        model = small(nonlinear)
+        history = mm.fit(model, nonlinear.train, mm.TrainConfig(start=start, epochs=60), progress=False)
         alone[start] = (history["validation_loss"].min(), model.state_dict())
-    model = small(bent)
-    history = mm.fit(model, bent.train, mm.TrainConfig(epochs=60), progress=False)
+    model = small(nonlinear)
+    history = mm.fit(model, nonlinear.train, mm.TrainConfig(epochs=60), progress=False)
     better = min(alone, key=lambda start: alone[start][0])
     assert set(history["start"]) == {better}
     assert history["validation_loss"].min() == alone[better][0]
@@ -252,16 +254,16 @@ def test_the_better_start_is_kept(bent):
         assert torch.equal(x, alone[better][1][name]), name
 
 
-def test_a_nonlinear_start_uses_no_linear_path_and_leaves_it_trainable(bent):
-    model = small(bent)
-    mm.fit(model, bent.train, mm.TrainConfig(start="nonlinear", epochs=3), progress=False)
+def test_a_nonlinear_start_freezes_the_linear_path_and_then_unfreezes_it(nonlinear):
+    model = small(nonlinear)
+    mm.fit(model, nonlinear.train, mm.TrainConfig(start="nonlinear", epochs=3), progress=False)
     nets = [*(encoder.net for encoder in model.encoders.values()), *(x.net for x in model.likelihoods.values())]
     assert all((net.skip.weight == 0).all() and net.last.weight.any() for net in nets)
     assert all(parameter.requires_grad for parameter in model.parameters())
 
 
 def test_linear_data_are_trained_from_the_linear_start_alone(cohort, monkeypatch):
-    """Where no epoch beats it: a second start is not tried."""
+    """If no epoch improves on it, a second start is not tried."""
     tried, loop = [], training.Loop.run
     monkeypatch.setattr(training.Loop, "run", lambda self, *given: tried.append(self.warmup) or loop(self, *given))
     mm.fit(small(cohort), cohort.train, mm.TrainConfig(epochs=4, patience=2, learning_rate=0.5), progress=False)
@@ -273,7 +275,7 @@ def test_in_the_conjugate_case_training_ends_at_the_closed_form():
     """x = z w + noise, one latent: trained from random weights, the posterior is the exact one and the bound is tight.
 
     Closed form: precision 1 + sum w^2 / psi and mean sum(w x / psi) / precision, both of the truth (2,000 people leave
-    an error of about 0.03 in it) and of what the decoder has learnt, which the encoder must match more closely.
+    an error of about 0.03 in it) and of the learned decoder, which the encoder must match more closely.
     """
     rng = np.random.default_rng(0)
     w, sd = rng.uniform(0.4, 1.2, 7) * rng.choice([-1, 1], 7), rng.uniform(0.5, 1.0, 7)
@@ -290,16 +292,16 @@ def test_in_the_conjugate_case_training_ends_at_the_closed_form():
     batch = model.preprocess(cohort.test)
     units = np.concatenate([model.preprocess.scale[m] for m in ("a", "b")])
     seen = torch.cat([batch.values["a"], batch.values["b"]], -1).double().numpy()
-    learnt = [model.likelihoods[m] for m in ("a", "b")]
-    loadings = np.concatenate([p.net.skip.weight.detach().numpy()[0] for p in learnt])
-    bias = np.concatenate([p.net.skip.bias.detach().numpy()[0] for p in learnt])
-    noise = np.concatenate([p.log_scale.detach().exp().square().numpy()[0] for p in learnt])
+    learned = [model.likelihoods[m] for m in ("a", "b")]
+    loadings = np.concatenate([p.net.skip.weight.detach().numpy()[0] for p in learned])
+    bias = np.concatenate([p.net.skip.bias.detach().numpy()[0] for p in learned])
+    noise = np.concatenate([p.log_scale.detach().exp().square().numpy()[0] for p in learned])
     with torch.no_grad():
         q = model.posterior(batch)
-    turn = np.sign(loadings @ w)
+    sign = np.sign(loadings @ w)
     for (load, var, centre), atol in (
         ((loadings, noise, bias), 0.05),
-        ((turn * w / units, (sd / units) ** 2, bias), 0.1),
+        ((sign * w / units, (sd / units) ** 2, bias), 0.1),
     ):
         precision = 1 + (load**2 / var).sum()
         mean = (seen - centre) @ (load / var) / precision
@@ -344,7 +346,7 @@ def test_training_stops_after_patience_epochs_since_the_best_one_or_the_warm_up(
     assert not loop_of(model, batch, torch.arange(20)[None], patience=1, early_stopping=False)._stops(50)
 
 
-def test_training_stops_when_every_member_has(cohort):
+def test_training_stops_when_every_member_has_stopped(cohort):
     model = small(cohort, members=2)
     loop = loop_of(model, model.preprocess(cohort.train), torch.arange(20).expand(2, -1), patience=3)
     loop.best_epoch[:] = torch.tensor([0, 2])
@@ -356,7 +358,7 @@ def test_the_validation_loss_has_the_weights_of_the_model_and_a_stopped_member_k
     batch, rows = model.preprocess(cohort.train), torch.arange(30).expand(2, -1)
     loop = loop_of(model, batch, rows)
     loop._validate(loop.validation, 0)
-    logs, kl, _ = elbo_terms(model, batch[rows], 4)
+    logs, kl = elbo_terms(model, batch[rows], 4)
     loss = torch.tensor([[0.5], [2.0]]) * kl - logs["cortical"] - 0.3 * logs["hippocampal"]
     torch.testing.assert_close(loop.best_loss, loss.mean(-1))
     first = {name: x.clone() for name, x in loop.best.items()}

@@ -12,7 +12,7 @@ import torch
 import pyro_mmnorm as mm
 from pyro_mmnorm.config import DeviationConfig
 from pyro_mmnorm.core.errors import InputError
-from pyro_mmnorm.inference.predictive import Predictive, predictor
+from pyro_mmnorm.inference.predictive import Predictive
 from pyro_mmnorm.models.builder import ModelOptions, option_record, with_defaults
 from pyro_mmnorm.models.fusion import FUSIONS, moe, poe
 from pyro_mmnorm.models.likelihoods import LIKELIHOODS
@@ -66,7 +66,7 @@ def test_every_part_works_in_an_ensemble(cohort, tmp_path, combination):
     check(cohort, tmp_path, *combination, members=2)
 
 
-def test_a_record_is_the_arguments_again(cohort):
+def test_a_record_rebuilds_the_model(cohort):
     parts = {"fusion": "gpoe", "likelihood": {"cortical": "laplace"}, "prior": {"name": "mixture", "components": 3}}
     model = mm.MMVAE.for_cohort(cohort, **parts, beta=[1.0, 2.0], members=2)
     again = mm.MMVAE.build(model.preprocess, **model.record)
@@ -131,7 +131,7 @@ def test_defaults_have_one_source():
     assert with_defaults({}) == mm.ModelConfig().model_dump()
     sources = {**dict(mm.ModelConfig()), **dict(DeviationConfig())}
     shared = {"draws", "normative_draws", "latent_dim"}
-    for function in (Predictive, predictor, mm.NormativeModel, mm.log_evidence, mm.LinearGaussian.for_cohort):
+    for function in (Predictive, mm.NormativeModel, mm.log_evidence, mm.LinearGaussian.for_cohort):
         own = {p.name: p.default for p in inspect.signature(function).parameters.values()}
         assert {name: own[name] for name in shared & set(own)} == {name: sources[name] for name in shared & set(own)}
         assert shared & set(own), function

@@ -19,7 +19,7 @@ some_experts = st.lists(st.tuples(finite, positive, st.booleans()), min_size=1, 
 
 
 def normalised(log):
-    density = np.exp(log - log.max())  # lifted, so that products of far experts do not underflow
+    density = np.exp(log - log.max())  # scaled, so that products of distant experts do not underflow
     return density / integrate.simpson(density, x=GRID)
 
 
@@ -64,7 +64,7 @@ def test_a_rule_is_its_definition_by_numerical_integration(name, experts):
         got = fuse(loc.double()[:, None], scale.double()[:, None], present)
         density = got.log_prob(torch.from_numpy(GRID)[:, None]).exp().numpy()
     want = defined(name, experts, logits)
-    assert np.abs(density - want).max() < 1e-5 * want.max()  # the grid's own error
+    assert np.abs(density - want).max() < 1e-5 * want.max()  # the error of the grid
     mean = integrate.simpson(GRID * want, x=GRID)
     assert got.mean.item() == pytest.approx(mean, abs=1e-4)
 
@@ -88,7 +88,7 @@ def test_a_rule_integrates_to_one_in_two_dimensions_and_its_mean_is_the_integral
 @pytest.mark.parametrize("name", FUSIONS)
 @pytest.mark.parametrize("present", [(True, True, True), (True, False, True)])
 def test_a_rule_is_its_definition_by_numerical_integration_in_two_dimensions(name, present):
-    """Latents of a mixture hang together: their joint density is not the product of two of one dimension."""
+    """Latents of a mixture are dependent: their joint density is not the product of one-dimensional densities."""
     loc, scale = np.array([[0.5, -1.0], [-1.0, 0.3], [0.2, 2.0]]), np.array([[0.6, 1.0], [0.8, 0.7], [1.5, 0.9]])
     fuse, logits = built(name, 3, 2)
     axis = np.linspace(-9, 9, 241)
@@ -116,7 +116,7 @@ def test_a_rule_is_its_definition_by_numerical_integration_in_two_dimensions(nam
 
 
 @pytest.mark.parametrize("name", FUSIONS)
-def test_without_experts_the_prior_is_left(name):
+def test_without_experts_the_posterior_is_the_prior(name):
     fuse, _ = built(name, 3, 2)
     q = fuse(torch.full((5, 3, 2), 9.0).double(), torch.full((5, 3, 2), 0.1).double(), torch.zeros(5, 3).bool())
     assert torch.equal(q.mean, torch.zeros(5, 2))
@@ -125,7 +125,7 @@ def test_without_experts_the_prior_is_left(name):
 
 @pytest.mark.parametrize("junk", [float("nan"), float("inf"), 0.0, 1e-30])
 @pytest.mark.parametrize("name", FUSIONS)
-def test_an_absent_expert_drops_out_whatever_its_numbers_and_its_gradient_is_zero(name, junk):
+def test_an_absent_expert_has_no_influence_and_no_gradient(name, junk):
     loc = torch.tensor([[1.0], [junk]], requires_grad=True)
     scale = torch.tensor([[0.5], [junk]], requires_grad=True)
     fuse = FUSIONS[name](2, 1, 1)
@@ -140,12 +140,12 @@ def test_an_absent_expert_drops_out_whatever_its_numbers_and_its_gradient_is_zer
 
 
 @pytest.mark.parametrize("name", [n for n in FUSIONS if n != "gpoe"])
-def test_the_order_of_experts_changes_nothing(name):
+def test_the_posterior_does_not_depend_on_the_order_of_experts(name):
     loc, scale = torch.randn(4, 3, 2).double(), torch.rand(4, 3, 2).double() + 0.2
     present = torch.tensor([[1, 1, 1], [1, 0, 1], [0, 0, 1], [0, 0, 0]]).bool()
     fuse, _ = built(name, 3, 2)
-    turned = [2, 0, 1]
-    a, b = fuse(loc, scale, present), fuse(loc[:, turned], scale[:, turned], present[:, turned])
+    permuted = [2, 0, 1]
+    a, b = fuse(loc, scale, present), fuse(loc[:, permuted], scale[:, permuted], present[:, permuted])
     points = torch.randn(4, 2).double()
     torch.testing.assert_close(a.log_prob(points), b.log_prob(points))
 
@@ -153,10 +153,10 @@ def test_the_order_of_experts_changes_nothing(name):
 def test_powers_of_a_generalised_product_belong_to_each_member():
     fuse = GeneralisedPoE(2, 3, members=4)
     q = fuse(torch.zeros(4, 5, 2, 3), torch.ones(4, 5, 2, 3), torch.ones(4, 5, 2).bool())
-    torch.testing.assert_close(q.variance, torch.full((4, 5, 3), 0.5))  # powers sum to 1, beside the prior
+    torch.testing.assert_close(q.variance, torch.full((4, 5, 3), 0.5))  # powers sum to 1; the prior has power 1
 
 
-def test_above_five_experts_a_sample_of_subsets_holds_all_and_each():
+def test_above_five_experts_the_sampled_subsets_include_all_experts_and_each_alone():
     fuse = MixtureOfProducts(7)
     rows = {tuple(map(int, s)) for s in fuse.subsets.tolist()}
     assert len(rows) == len(fuse.subsets) == 31

@@ -1,4 +1,4 @@
-"""The linear baselines against closed forms computed another way, and against the truth of simulated cohorts."""
+"""Linear baselines against independently computed closed forms and the truth of simulated cohorts."""
 
 from dataclasses import replace
 
@@ -21,7 +21,7 @@ from pyro_mmnorm.norm.datatree import to_datatree
 
 @pytest.fixture(scope="module", params=[0.0, 0.1], ids=["complete", "incomplete"])
 def simulated(request):
-    """A linear cohort, the exact answer to which is known."""
+    """A linear cohort, whose exact z-scores are known."""
     return mm.simulate(
         healthy=2000, patients=100, missing_modalities=request.param, missing_cells=request.param / 2, seed=1
     )
@@ -29,7 +29,7 @@ def simulated(request):
 
 @pytest.fixture(scope="module")
 def holed():
-    """A model of 3 factors and people who lack other cells each."""
+    """A model of 3 factors, and people with different missing cells."""
     cohort = mm.simulate(healthy=300, patients=20, missing_modalities=0.2, missing_cells=0.1, seed=2).to_cohort()
     model = LinearGaussian.for_cohort(cohort, "factor_analysis", latent_dim=3)
     return model, model.preprocess(cohort.target)
@@ -58,7 +58,7 @@ def test_reconstruction_is_given_all_other_observed_regions(holed):
             mean, variance = brute_force(sigma, x[i], j, others)
             assert z[i, j] == pytest.approx((x[i, j] - mean) / variance**0.5, abs=1e-9)
         own = np.flatnonzero(seen[i])
-        p = np.linalg.inv(sigma[np.ix_(own, own)])  # the same once more: (P x)_j / sqrt(P_jj)
+        p = np.linalg.inv(sigma[np.ix_(own, own)])  # equal to (P x)_j / sqrt(P_jj)
         np.testing.assert_allclose(z[i, own], p @ x[i, own] / np.sqrt(np.diag(p)), atol=1e-9)
 
 
@@ -101,7 +101,7 @@ def test_regression_is_the_w_score_whatever_the_kind(simulated):
     one, other = (norm.deviations(cohort.test, kind)["z"].to_numpy() for kind in ("reconstruction", "cross_modal"))
     exact = simulated.reference_z("normative").loc[cohort.test.ids].to_numpy()
     seen = np.isfinite(exact)
-    np.testing.assert_allclose(one, other, atol=1e-7)  # optimisers of the calibrators stop a little apart
+    np.testing.assert_allclose(one, other, atol=1e-7)  # tolerance of the optimisers of the calibrators
     assert np.corrcoef(one[seen], exact[seen])[0, 1] > 0.97
 
 
@@ -122,8 +122,8 @@ def test_the_w_score_is_that_of_least_squares_in_statsmodels(simulated):
         assert np.std(w[seen]) == pytest.approx(np.std(raw.to_numpy()[seen, j]), rel=0.02)
 
 
-def test_local_leaves_changed_regions_out_of_the_norm_of_the_others():
-    """One region 8 SD off: it is flagged, and its neighbours score as if it had not been observed."""
+def test_local_excludes_changed_regions_from_the_prediction_of_the_others():
+    """One region is shifted by 8 SD: it is flagged, and z of the others is as if it had not been observed."""
     cohort = mm.simulate(healthy=600, patients=20, seed=3).to_cohort()
     model = LinearGaussian.for_cohort(cohort, "factor_analysis", latent_dim=5)
     batch = model.preprocess(cohort.test)
@@ -135,12 +135,12 @@ def test_local_leaves_changed_regions_out_of_the_norm_of_the_others():
     found, without = Exact(model=model)(changed, "local"), Exact(model=model)(batch.with_observed(hidden), "local")
     assert found.flagged[:, 4].all()
     same = (found.flagged == without.flagged)[:, np.arange(42) != 4].all(1)
-    assert same.mean() > 0.8  # the worst few a round: with two changes the order can differ
+    assert same.mean() > 0.8  # few cells per round: with two changes the order can differ
     others = np.arange(42) != 4
     np.testing.assert_allclose(found.z[same][:, others], without.z[same][:, others], atol=1e-9)
 
 
-def test_it_is_saved_and_loaded_whole(tmp_path):
+def test_saving_and_loading_changes_no_result(tmp_path):
     cohort = mm.simulate(healthy=300, patients=20, seed=1).to_cohort()
     norm = mm.NormativeModel(LinearGaussian.for_cohort(cohort, "factor_analysis", latent_dim=3))
     norm.calibrate(cohort.calibrate, ("reconstruction", "local", "latent"))
@@ -155,7 +155,7 @@ def test_it_is_saved_and_loaded_whole(tmp_path):
 
 
 def test_it_fits_held_out_people_no_worse_than_scikit_learn():
-    """Complete data, 42 regions, 160 training people: shrinkage and the noise floor cost nothing."""
+    """Complete data, 42 regions, 160 training people: shrinkage and the noise floor do not reduce the fit."""
     decomposition = pytest.importorskip("sklearn.decomposition")
     cohort = mm.simulate(healthy=270, patients=4, seed=5).to_cohort()
     model = LinearGaussian.for_cohort(cohort, "factor_analysis", latent_dim=5)
@@ -165,7 +165,7 @@ def test_it_fits_held_out_people_no_worse_than_scikit_learn():
 
 
 def test_a_vae_at_its_linear_start_is_this_baseline():
-    """Its posterior is exact there, so its bound is the evidence whatever the draws; float32 leaves 1e-3 nats."""
+    """Its posterior is exact there, so its bound is the evidence for any draws; float32 errs by 1e-3 nats."""
     cohort = mm.simulate(healthy=400, patients=4, seed=6).to_cohort()
     vae = mm.MMVAE.for_cohort(cohort, latent_dim=3)
     train = vae.preprocess(cohort.train)
@@ -189,7 +189,7 @@ def test_the_hippocampal_ratio_is_the_sum_of_both_sides_over_icv():
     assert list(ratio) == ["hippocampus"]
     found = ratio["hippocampus"]["volume_over_icv"]
     assert found.iloc[0] == pytest.approx((1000 + 2000) / 1.5e6)
-    assert np.isnan(found.iloc[1])  # a sum that lacks a side is no volume
+    assert np.isnan(found.iloc[1])  # a sum without one side is missing
     parts = hippocampal_cohort(["left_CA1", "left_CA3", "lh_insula_volume"])
     assert hippocampal_ratio(parts).values["hippocampus"].iloc[0, 0] == pytest.approx(3000 / 1.5e6)
     assert select_baseline_regions("regression", cohort) is cohort
@@ -197,12 +197,12 @@ def test_the_hippocampal_ratio_is_the_sum_of_both_sides_over_icv():
     assert norm.preprocess.names == ["hippocampus.volume_over_icv"]
 
 
-def test_bad_input_is_told():
+def test_bad_input_is_refused():
     with pytest.raises(InputError, match="no region that is a hippocampus"):
         hippocampal_ratio(hippocampal_cohort(["lh_insula_volume", "lh_cuneus_volume"]))
     with pytest.raises(InputError, match="no ICV among the covariates"):
         hippocampal_ratio(hippocampal_cohort(["Left-Hippocampus", "Right-Hippocampus"], name="age"))
-    with pytest.raises(InputError, match=r"covariate 'eTIV': .* people of .*; expected a positive volume"):
+    with pytest.raises(InputError, match=r"covariate 'eTIV': .* values of 0 or less.*; expected positive volumes"):
         hippocampal_ratio(hippocampal_cohort(["Left-Hippocampus", "Right-Hippocampus"], icv=-3e3))
     cohort = hippocampal_cohort(["Left-Hippocampus", "Right-Hippocampus"])
     with pytest.raises(InputError, match="baseline: 'pca'"):

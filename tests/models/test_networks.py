@@ -1,4 +1,4 @@
-"""Networks: linear at the start, members apart, draw axes kept."""
+"""Networks: linear initial state, separate members, leading draw axes."""
 
 import pytest
 import torch
@@ -20,7 +20,7 @@ def test_without_hidden_layers_it_is_the_skip_path():
     torch.testing.assert_close(net(x), net.skip(x))
 
 
-def test_every_way_in_gives_the_same_numbers():
+def test_every_shape_of_input_gives_equal_numbers():
     layer = Linear(3, 2, [0, 1])
     with torch.no_grad():
         layer.bias.normal_()
@@ -48,7 +48,7 @@ def test_without_a_linear_path_the_last_layer_starts_at_random_and_a_linear_star
         Network(3, 2, (), [0], skip=False)
 
 
-def test_a_perceptron_that_adds_nothing_is_left_out_and_no_other_one():
+def test_only_a_perceptron_with_output_zero_is_removed():
     x = torch.randn(7, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     kept, dropped, shut = (Network(5, 3, (8, 4), seeds=[1], skip=skip).double() for skip in (True, True, False))
     with torch.no_grad():
@@ -58,3 +58,29 @@ def test_a_perceptron_that_adds_nothing_is_left_out_and_no_other_one():
         net.trim()
         assert len(net.hidden) == layers
         assert torch.equal(net(x), before)
+
+
+def test_initial_weights_are_uniform_within_the_inverse_root_of_the_number_of_inputs():
+    layer = Linear(100, 50, [0])
+    assert layer.weight.abs().max().item() == pytest.approx(0.1, rel=1e-2)
+    assert layer.weight.std().item() == pytest.approx(0.1 / 3**0.5, rel=0.03)  # 5,000 weights: 3 standard errors
+    assert not layer.bias.any()
+
+
+def test_the_log_scale_of_an_expert_is_within_seven():
+    encoder = Encoder(Network(2, 2, (), [0]))
+    with torch.no_grad():
+        encoder.net.skip.weight.copy_(torch.eye(2))
+    x = torch.tensor([-1e3, -7.5, -6.5, 6.5, 7.5, 1e3])
+    _, scale = encoder(torch.zeros(6, 1), x[:, None])
+    torch.testing.assert_close(scale.log()[:, 0], torch.tensor([-7, -7, -6.5, 6.5, 7, 7]))
+
+
+def test_a_frozen_skip_path_is_zero_and_the_last_layer_random():
+    net = Network(3, 2, (8,), [4, 5])
+    net.freeze_skip()
+    assert not net.skip.weight.any()
+    assert not any(p.requires_grad for p in net.skip.parameters())
+    torch.testing.assert_close(net.last.weight, Linear(8, 2, [4, 5]).weight)
+    net.unfreeze_skip()
+    assert all(p.requires_grad for p in net.parameters())

@@ -1,5 +1,7 @@
 """Priors: densities that integrate to one, draws that follow them, shapes with members."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -14,13 +16,13 @@ SIZES = {"a": 4, "b": 3}
 
 
 def vamp_posterior(values, covariates):
-    """A posterior that the pseudo-people of two modalities have."""
+    """Posterior of pseudo-inputs with two modalities."""
     loc = torch.stack([values["a"][..., :2], values["b"][..., :2]], -2)
     return poe(loc, torch.full_like(loc, 0.8), torch.ones_like(loc[..., 0], dtype=torch.bool))
 
 
 def built(name, members=1):
-    """A prior over two latents with every weight moved, as a function of covariates."""
+    """A prior over two latents with perturbed weights, as a function of covariates."""
     if name == "vamp":
         prior = VampPrior(PseudoInputs(SIZES, 1, members, components=5))
         return lambda c: prior(c, vamp_posterior), prior
@@ -74,8 +76,8 @@ def test_a_prior_serves_every_subject_of_every_member(name, members):
 
 
 @pytest.mark.parametrize("name", [n for n in PRIORS if n not in ("normal", "conditional")])
-def test_common_noise_is_moved_for_each_member_before_anybody_is_there(name):
-    """`latent_table` and the kind `normative` draw from p(z) of each member with one set of noise."""
+def test_common_base_samples_give_draws_of_each_member_without_subjects(name):
+    """`latent_table` and the kind `normative` draw from p(z) of each member with common base samples."""
     prior, _ = built(name, 3)
     p = prior(torch.zeros(3, 1, 1))
     noise = torch.randn(5, *[1] * len(p.batch_shape), base_sample_dim(p))
@@ -120,3 +122,31 @@ def test_a_conditional_prior_differs_with_covariates():
 def test_a_flow_needs_two_latents():
     with pytest.raises(InputError, match="a flow over 1 latent"):
         FlowPrior(1)
+
+
+def test_initial_components_of_a_mixture_have_equal_weights_and_means_of_sd_one_half():
+    p = PRIORS["mixture"](20, 0, 1, components=50, seed=1)(torch.zeros(1, 0))
+    torch.testing.assert_close(p.log_weights.exp(), torch.full((50,), 1 / 50))
+    assert p.loc.std().item() == pytest.approx(0.5, rel=0.07)  # 1,000 numbers: 3 standard errors
+    torch.testing.assert_close(p.scale.log(), torch.full((50, 20), -0.15))
+
+
+def test_scales_of_learned_priors_are_at_most_e_squared():
+    conditional, flow = ConditionalPrior(2, 1), FlowPrior(2, couplings=1)
+    with torch.no_grad():
+        for net in (conditional.net, flow.nets[0]):
+            net.skip.bias.fill_(1e3)
+    torch.testing.assert_close(conditional(torch.zeros(1, 1)).scale, torch.full((1, 2), math.exp(2)))
+    z = flow(torch.zeros(1, 1)).rsample_from_base_samples(torch.tensor([[0.0, 0.0], [0.0, 1.0]]))
+    torch.testing.assert_close(z[1, 1] - z[0, 1], torch.tensor(math.exp(2)), rtol=1e-4, atol=0)
+
+
+def test_pseudo_inputs_are_standard_normal_and_differ_between_modalities_and_members():
+    pseudo = PseudoInputs({"a": 60, "b": 60}, 3, members=2, components=20, seed=1)
+    parts = [*pseudo.values["a"], *pseudo.values["b"]]
+    for part in parts:
+        assert part.std().item() == pytest.approx(1, abs=0.07)  # 1,200 numbers: 3 standard errors
+    assert len({part[0, 0].item() for part in parts}) == 4
+    assert pseudo.covariates.shape == (2, 20, 3)
+    alone = PseudoInputs({"a": 60, "b": 60}, 3, components=20, seed=2)
+    torch.testing.assert_close(alone.values["b"], pseudo.values["b"][1])

@@ -39,7 +39,7 @@ def make_model(sizes: dict[str, int] = SIZES, **parts: object) -> MMVAE:
     loc, scale = ({m: (unit,) * d for m, d in sizes.items()} for unit in (100.0, 10.0))
     preprocess = Preprocess(regions=regions, set_aside={}, loc=loc, scale=scale, terms=(term,))
     model = MMVAE.build(preprocess, **{"latent_dim": 3, "hidden": (8,), **parts})
-    with torch.no_grad():  # the last layers start at zero; move every weight, so that no path is idle
+    with torch.no_grad():  # the last layers start at zero: perturb every weight, so that every path is active
         for parameter in model.parameters():
             parameter.add_(
                 0.1 * torch.randn(parameter.shape, generator=torch.Generator().manual_seed(parameter.numel()))
@@ -102,7 +102,7 @@ def hand_written_loss(model: MMVAE, batch: Batch, z: Tensor, beta: float) -> Ten
 
 @pytest.mark.parametrize("beta", [1.0, 4.0, 0.001])
 @pytest.mark.parametrize("weights", [{}, {"a": 2.5, "b": 0.1}, {"b": 0.0}])
-def test_beta_and_lambda_weigh_the_loss_as_written_by_hand(beta, weights):
+def test_beta_and_lambda_weight_the_loss_as_written_by_hand(beta, weights):
     batch, model = make_batch(), make_model(modality_weights=weights)
     batch.observed["a"][0, 1] = False
     batch.observed["c"][2] = False
@@ -115,7 +115,7 @@ def test_beta_and_lambda_weigh_the_loss_as_written_by_hand(beta, weights):
     assert got == pytest.approx(want, rel=1e-5)  # float32
 
 
-def test_beta_stands_on_both_sides_so_that_any_elbo_weighs_it_alike():
+def test_beta_scales_both_sites_so_every_elbo_weights_the_kl_equally():
     batch, model = make_batch(), make_model()
     losses = []
     for beta in (1.0, 4.0):
@@ -142,7 +142,7 @@ def test_n_total_scales_the_loss_of_a_minibatch_up_to_the_cohort():
 @pytest.mark.parametrize(
     "parts", [{"likelihood": name} for name in LIKELIHOODS] + [{"fusion": name} for name in FUSIONS]
 )
-def test_what_stands_in_an_unobserved_cell_matters_to_nothing(fill, parts):
+def test_unobserved_cells_have_no_influence(fill, parts):
     """Values outside the support of a likelihood included: a log-normal volume 10 SDs below its mean is negative."""
     batch, model = make_batch(), make_model(**parts)
     batch.observed["a"][:, 2] = False
@@ -160,7 +160,7 @@ def test_what_stands_in_an_unobserved_cell_matters_to_nothing(fill, parts):
 
 
 @pytest.mark.parametrize("fusion", [name for name in FUSIONS if name != "gpoe"])
-def test_an_absent_modality_is_the_same_as_a_model_without_it(fusion):
+def test_an_absent_modality_equals_a_model_without_it(fusion):
     batch, whole = make_batch(), make_model(fusion=fusion)
     batch.observed["b"][:] = False
     part = make_model({m: d for m, d in SIZES.items() if m != "b"}, fusion=fusion)
@@ -191,7 +191,7 @@ def test_a_weight_of_zero_drops_the_likelihood_of_a_modality_and_nothing_else(we
 
 
 @pytest.mark.parametrize("parts", [{"beta": [1.0]}, {"beta": -1.0}, {"modality_weights": {"a": [1.0, 2.0]}}])
-def test_weights_are_one_or_one_a_member(parts):
+def test_weights_are_one_or_one_per_member(parts):
     with pytest.raises(InputError, match="a number of at least 0, or 3 of them"):
         make_model(members=3, **parts)
 
@@ -236,16 +236,16 @@ def test_values_without_a_density_are_refused():
     model.check_support(batch)
 
 
-def test_the_order_of_modalities_changes_nothing():
+def test_the_posterior_does_not_depend_on_the_order_of_modalities():
     batch, model = make_batch(), make_model()
-    turned = MMVAE(
+    reordered = MMVAE(
         {m: model.encoders[m] for m in reversed(SIZES)},
         {m: model.likelihoods[m] for m in reversed(SIZES)},
         poe,
         model.prior,
         latent_dim=3,
     )
-    for m in (model, turned):
+    for m in (model, reordered):
         m.double()
     doubled = Batch(
         values={m: x.double() for m, x in batch.values.items()},
@@ -253,12 +253,12 @@ def test_the_order_of_modalities_changes_nothing():
         covariates=batch.covariates.double(),
         index=batch.index,
     )
-    a, b = model.posterior(doubled), turned.posterior(doubled)
+    a, b = model.posterior(doubled), reordered.posterior(doubled)
     torch.testing.assert_close(a.mean, b.mean, rtol=1e-12, atol=1e-12)
     torch.testing.assert_close(a.variance, b.variance, rtol=1e-12, atol=1e-12)
 
 
-def test_it_trains_through_a_loop_that_the_user_writes():
+def test_it_trains_in_a_user_defined_loop():
     batch, model = make_batch(64), make_model()
     with pyro.get_param_store().scope():
         svi = SVI(model.model, model.guide, pyro.optim.Adam({"lr": 0.01}), TraceMeanField_ELBO())
@@ -266,7 +266,7 @@ def test_it_trains_through_a_loop_that_the_user_writes():
     assert sum(losses[-10:]) < 0.95 * sum(losses[:10])
 
 
-def test_members_stand_left_of_the_subjects_and_each_is_a_model_of_its_own():
+def test_the_axis_of_members_precedes_that_of_subjects_and_each_is_a_separate_model():
     batch, crowd = make_batch(), make_model(members=2, seed=5)
     alone = make_model(members=1, seed=0)
     for e in range(2):
@@ -277,7 +277,7 @@ def test_members_stand_left_of_the_subjects_and_each_is_a_model_of_its_own():
     assert trace.nodes["z"]["value"].shape == (2, 7, 3)
 
 
-def test_a_member_starts_as_the_lone_model_of_its_seed():
+def test_a_member_is_initialised_as_the_single_model_of_its_seed():
     regions = {"a": ("r0", "r1")}
     preprocess = Preprocess(regions=regions, set_aside={}, loc={}, scale={}, terms=())
     crowd = MMVAE.build(preprocess, members=3, seed=10)
@@ -285,14 +285,14 @@ def test_a_member_starts_as_the_lone_model_of_its_seed():
     assert all(torch.equal(crowd.state_dict()[name][2], x) for name, x in alone.state_dict().items())
 
 
-def test_names_that_nobody_knows_are_refused():
+def test_unknown_names_are_refused():
     with pytest.raises(InputError, match=r"model.fusion: 'sum'; expected one of \['gpoe', 'moe', 'mopoe', 'poe'\]"):
         make_model(fusion="sum")
     with pytest.raises(InputError, match="modality_weights"):
         make_model(modality_weights={"z": 1.0})
 
 
-def test_a_likelihood_that_is_a_plain_function_stands_beside_modules():
+def test_a_likelihood_may_be_a_plain_function():
     model = make_model(
         likelihood={"a": lambda z, c: dist.Laplace(z.sum(-1, keepdim=True).expand(*z.shape[:-1], 5), 1.0)}
     )

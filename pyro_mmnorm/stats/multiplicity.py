@@ -33,7 +33,7 @@ def benjamini_hochberg(p: ArrayLike, axis: int = -1) -> Floats:
     scaled = np.take_along_axis(p, order, -1) * np.isfinite(p).sum(-1, keepdims=True) / rank
     smallest = np.fmin.accumulate(scaled[..., ::-1], axis=-1)[..., ::-1]
     q = np.empty_like(p)
-    np.put_along_axis(q, order, np.minimum(smallest, 1.0), -1)
+    np.put_along_axis(q, order, smallest, -1)
     return np.moveaxis(np.where(np.isnan(p), np.nan, q), -1, axis)
 
 

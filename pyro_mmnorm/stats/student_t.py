@@ -68,7 +68,7 @@ def student_t_to_normal(t: ArrayLike, df: ArrayLike) -> Floats:
     """
     t, df = np.broadcast_arrays(np.asarray(t, float), np.minimum(df, LARGE_DF))
     if t.size and df.min() >= EXPANDED_DF:
-        z = _expanded(t, df)
+        z = np.asarray(_expanded(t, df))
         far = np.abs(t) > EXPANDED_T
         z[far] = _tail_to_normal(t[far], df[far])
         return z

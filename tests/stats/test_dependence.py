@@ -29,6 +29,7 @@ def test_the_statistics_are_those_of_the_correlation_matrix():
 
 def test_unobserved_cells_are_left_out_pairwise():
     z = np.random.default_rng(0).normal(size=(100, 3))
+    z[:, 1] += 0.5 * z[:, 2]
     z[:30, 0], z[90:, 2] = np.nan, np.nan
     centred = z - np.nanmean(z, 0)
     r = []
@@ -36,13 +37,18 @@ def test_unobserved_cells_are_left_out_pairwise():
         both = np.isfinite(z[:, [j, 2]]).all(1)
         x, y = centred[both, j], centred[both, 2]
         r.append(abs(x @ y) / np.sqrt((x @ x) * (y @ y)))
-    assert checks(z)["largest_r"]["value"] == pytest.approx(max(r))
+    found = checks(z)
+    assert found["largest_r"]["value"] == pytest.approx(max(r))
+    assert found["share_above_0.1"]["value"] == np.mean(np.array(r) > 0.1) == 0.5
 
 
 @pytest.mark.parametrize(("n", "known"), [(20, True), (19, False)])
 def test_pairs_of_regions_need_twenty_people(n, known):
     assert FEWEST_PAIRS == 20
-    assert bool(checks(np.random.default_rng(0).normal(size=(n, 3)))) is known
+    found = checks(np.random.default_rng(0).normal(size=(n, 3)))
+    assert bool(found) is known
+    if known:
+        assert found["largest_r"]["value"] > 0
 
 
 def test_one_modality_has_nothing_to_compare():

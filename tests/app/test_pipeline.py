@@ -195,7 +195,7 @@ def test_a_baseline_writes_the_same_folder_without_training_files(config, tmp_pa
     assert missing == ["history.csv", "latents.csv", "diagnostics.json", "posterior.nc"]
     page = (done / "report.html").read_text()
     assert baseline in page
-    assert "nothing was trained" in page
+    assert "no model was trained" in page
     subjects = pd.read_csv(done / "subjects.csv", index_col=0)
     assert np.isfinite(subjects["log_evidence"]).equals(subjects["split"] == "test")
     z = (done / "z.csv").read_bytes()

@@ -25,3 +25,13 @@ def test_rates_are_those_of_the_tables(staged):
     assert within["AD"]["value"] == pytest.approx(people["hamming"].mean(), rel=0.01)  # of pairs, and of people
     assert within[TEST_CONTROLS] == {"absent": "flags that are the same in everybody; flags that vary needed"}
     assert set(results["heterogeneity"]["between"]) >= {"test controls and AD", "MCI and AD"}
+
+
+def test_a_person_with_an_omnibus_p_of_the_level_is_significant(staged):
+    dev, _, group, *_ = staged
+    p = np.where((group == "AD").to_numpy(), np.tile([0.05, 0.0501], 80), 1.0)
+    p[:2] = 0.05, 0.04
+    exact = dev.assign(omnibus_p=("subject", p))
+    results = findings_of((exact, *staged[1:]))
+    assert results["significance"]["AD"]["people"]["value"] == (p[(group == "AD").to_numpy()] <= 0.05).mean()
+    assert results["significance"]["test controls"]["people"]["value"] == 2 / 40

@@ -161,3 +161,12 @@ def test_a_group_that_is_not_in_the_order_is_refused(staged):
     dev, split, group, *_ = staged
     with pytest.raises(InputError, match="groups: target subjects of group 'AD'; expected one of"):
         region_table(dev, split, group, ["CN", "SMC", "MCI"])
+
+
+def test_the_spread_of_hamming_distances_over_members_has_n_minus_1():
+    split, group = who(("target", "AD", 3))
+    dev = deviations(np.zeros((3, 2)))
+    flags = np.zeros((2, 3, 2), bool)
+    flags[1, 0] = True  # by the second member, s000 differs from both others in both regions
+    table = subject_table(dev.assign(flagged_by_member=(("member", "subject", "region"), flags)), split, group)
+    np.testing.assert_allclose(table["hamming_member_sd"], np.array([1, 0.5, 0.5]) / np.sqrt(2))

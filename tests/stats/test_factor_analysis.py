@@ -41,3 +41,21 @@ def test_missing_cells_are_left_out_pairwise():
     x = rng.normal(size=(5000, 1)) + rng.normal(size=(5000, 4))
     holed = np.where(rng.random(x.shape) < 0.2, np.nan, x)
     np.testing.assert_allclose(shrunk_covariance(holed), np.cov(x.T), atol=0.1)
+
+
+def test_the_shrinkage_is_that_of_the_formula():
+    """lambda = sum (1 - r^2)^2 / n over sum r^2, over all pairs."""
+    x = np.random.default_rng(3).normal(size=(40, 4)) + 0.7 * np.random.default_rng(4).normal(size=(40, 1))
+    s, off = np.cov(x.T, bias=True), ~np.eye(4, dtype=bool)
+    r = np.corrcoef(x.T)[off]
+    keep = 1 - ((1 - r**2) ** 2 / 40).sum() / (r**2).sum()
+    assert 0 < keep < 1
+    np.testing.assert_allclose(shrunk_covariance(x)[off], keep * s[off], rtol=1e-10)
+    np.testing.assert_allclose(np.diag(shrunk_covariance(x)), np.diag(s))
+
+
+def test_the_noise_is_at_least_half_a_percent_of_the_variance():
+    """Correlations of .9, .9 and .5 ask for a communality of 1.62 of the first column: a Heywood case."""
+    r = np.array([[4.0, 1.8, 1.8], [1.8, 1.0, 0.5], [1.8, 0.5, 1.0]])
+    fit = FactorAnalysis.of_covariance(r, 1, iterations=3000, tolerance=1e-9)
+    assert fit.noise[0] == 4.0 * 5e-3

@@ -62,3 +62,13 @@ def test_with_missing_cells_each_region_is_fitted_on_its_own_people():
     seen = np.isfinite(y[:, 2])
     alone = fit.refit(design[seen], y[seen, 2:3])
     np.testing.assert_allclose(fit.coef[:, 2], alone.coef[:, 0], atol=1e-10)
+
+
+def test_the_penalties_are_tuned_on_the_first_2000_people():
+    rng = np.random.default_rng(5)
+    c, y = rng.normal(size=(2100, 1)), rng.normal(size=(2100, 2))
+    y[2000:] += 50 * c[2000:]
+    fit, first = (ShrunkRegression.fit(c[:n], y[:n], {"age": slice(0, 1)}) for n in (2100, 2000))
+    np.testing.assert_array_equal(fit.log_ratio, first.log_ratio)
+    assert abs(fit.coef[1] - first.coef[1]).min() > 0.5
+    assert abs(ShrunkRegression.fit(c[:1900], y[:1900], {"age": slice(0, 1)}).log_ratio - first.log_ratio).max() > 0

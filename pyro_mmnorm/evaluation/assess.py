@@ -14,6 +14,7 @@ from pyro_mmnorm.core.typing import Floats
 from pyro_mmnorm.evaluation.sentences import dependence
 from pyro_mmnorm.evaluation.sums import Prediction, measures, prediction_parts, z_parts
 from pyro_mmnorm.evaluation.verdict import BOUNDS, outside, verdict
+from pyro_mmnorm.stats.bootstrap import percentile_interval, resampled_people, resampled_weights
 from pyro_mmnorm.stats.dependence import between_modalities
 from pyro_mmnorm.stats.grouping import Group, groups
 from pyro_mmnorm.stats.metrics import MACE_LEVELS, known_mean, shapiro_w, uniformity
@@ -127,10 +128,10 @@ def _resampled(
     """Measures of bootstrap samples, in blocks that share a refitted calibrator."""
     n, n_cal = len(test[0]), len(calibrate[0])
     for begin in bar(range(0, repeats, TESTS_PER_REFIT), "bootstrap"):
-        rows = rng.integers(0, n_cal, n_cal)
+        rows = resampled_people(np.zeros(n_cal), 1, rng)[0]
         refit = calibrator.refit(calibrate[0][rows], calibrate[1][rows])
         size = min(TESTS_PER_REFIT, repeats - begin)
-        weights = rng.multinomial(n, np.full(n, 1 / n), size=size).astype(float)
+        weights = resampled_weights(n, size, rng).astype(float)
         yield _measures_by_group(refit, test, refit(*test), parts, weights, prediction)
 
 
@@ -179,7 +180,7 @@ def _interval(name: str, value: float, drawn: Floats) -> dict[str, float]:
     their own sampling error, which the root would shrink the more the larger the value is.
     """
     finite = drawn[np.isfinite(drawn)]
-    low, high = value + np.quantile(finite - finite.mean(), [0.025, 0.975]) if len(finite) else (np.nan, np.nan)
+    low, high = percentile_interval(finite, centre=value) if len(finite) else (np.nan, np.nan)
     ends = np.array([value, low, high])
     if name.startswith((*SHARES, *NOT_NEGATIVE)):
         ends = np.clip(ends, 0, 1 if name.startswith(SHARES) else None)

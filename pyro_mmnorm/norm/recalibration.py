@@ -8,6 +8,7 @@ from pyro_mmnorm.calibration.protocol import Calibrator
 from pyro_mmnorm.core.progress import bar
 from pyro_mmnorm.data.cohort import Cohort
 from pyro_mmnorm.norm.normative_model import NormativeModel
+from pyro_mmnorm.stats.bootstrap import resampled_people
 
 __all__ = ["REFITS", "calibration_controls", "refitted_z", "with_refits"]
 
@@ -65,7 +66,7 @@ def refitted_z(calibrator: Calibrator, controls: xr.Dataset, z_raw: ArrayLike, r
         True
     """
     raw, design = controls["z_raw"].to_numpy(), controls["design"].to_numpy()
-    rows = np.random.default_rng((refit, 0)).integers(0, len(raw), len(raw))
+    rows = resampled_people(np.zeros(len(raw)), 1, np.random.default_rng((refit, 0)))[0]
     again = calibrator.refit(raw[rows], design[rows])
     return np.asarray(again(np.asarray(z_raw, float), controls["scored_design"].to_numpy()))
 

@@ -16,6 +16,7 @@ from pyro_mmnorm.calibration.calibrated import conformal_groups
 from pyro_mmnorm.calibration.mahalanobis import LATENT_MEASURES
 from pyro_mmnorm.config import Config, parse_config
 from pyro_mmnorm.core.errors import InputError
+from pyro_mmnorm.core.files import sha256
 from pyro_mmnorm.core.progress import silent
 from pyro_mmnorm.core.threads import one_thread
 from pyro_mmnorm.data.cohort import Cohort
@@ -33,7 +34,6 @@ from pyro_mmnorm.models.linear import LinearGaussian
 from pyro_mmnorm.models.vae import MMVAE
 from pyro_mmnorm.norm.calibration_report import calibration_report
 from pyro_mmnorm.norm.centiles import profile_centiles
-from pyro_mmnorm.norm.checkpoint import sha256
 from pyro_mmnorm.norm.datatree import to_datatree
 from pyro_mmnorm.norm.normative_model import NormativeModel, load
 from pyro_mmnorm.norm.recalibration import calibration_controls, with_refits
@@ -79,7 +79,7 @@ def run(
         InputError: For bad input, before anything is written.
     """
     with one_thread(), silent(progress is False):
-        folder = RunFolder(out or config.out, resume=resume, overwrite=overwrite)
+        folder = RunFolder(out or config.out, resume=resume, overwrite=overwrite, inputs=input_files(config))
         return _run(config, folder, device, progress, cohort, brief)
 
 
@@ -98,7 +98,24 @@ def _run(
             anywhere = config.deviations.unseen_site == "population"
             model.preprocess.admitting(None if anywhere else ()).design(cohort)
             model.preprocess.outside(everyone, refuse=config.deviations.outside_range == "refuse")
-    trained = folder.begin(config)
+    with folder.open(config) as trained:
+        _write_run(config, folder, device, progress, cohort, norm, brief=brief, trained=trained)
+    return folder.path
+
+
+def _write_run(
+    config: Config,
+    folder: RunFolder,
+    device: str,
+    progress: bool | None,
+    cohort: Cohort,
+    norm: NormativeModel,
+    *,
+    brief: bool,
+    trained: bool,
+) -> None:
+    """Train, score and write every file of a run."""
+    everyone = cohort[cohort.split.isin(["test", "target"])]
     with folder.step("train"):
         if trained:
             norm = load(folder.path / "model")
@@ -127,7 +144,6 @@ def _run(
     _write_provenance(folder, config, cohort, norm)
     if not brief:
         build_report(folder.path)
-    return folder.path
 
 
 def score(run_dir: str | Path, config: Config, *, out: str | Path, overwrite: bool = False) -> Path:
@@ -145,16 +161,16 @@ def score(run_dir: str | Path, config: Config, *, out: str | Path, overwrite: bo
     Raises:
         InputError: For bad input, before anything is written.
     """
-    folder = RunFolder(out, overwrite=overwrite)
+    folder = RunFolder(out, overwrite=overwrite, inputs=[Path(run_dir), *input_files(config)])
     with one_thread():
         with folder.step("read"):
             norm, config = _fitted(run_dir, config)
             cohort = select_baseline_regions(config.baseline, read_cohort(config, everyone="target"))
         with folder.step("deviations"):
             dev = _deviations(norm, cohort)
-    folder.begin(config)
-    _write_scores(folder, config, dev, cohort)
-    _write_provenance(folder, config, cohort, norm)
+    with folder.open(config):
+        _write_scores(folder, config, dev, cohort)
+        _write_provenance(folder, config, cohort, norm)
     return folder.path
 
 
@@ -181,7 +197,7 @@ def adapt(
     Raises:
         InputError: For bad input, such as fewer than 10 controls of a new site, before anything is written.
     """
-    folder = RunFolder(out, overwrite=overwrite)
+    folder = RunFolder(out, overwrite=overwrite, inputs=[Path(run_dir), *input_files(config)])
     with one_thread():
         with folder.step("read"):
             norm, config = _fitted(run_dir, config)
@@ -194,14 +210,14 @@ def adapt(
             dev = _deviations(norm, others) if len(others) else None
         with folder.step("calibration"):
             report = _local_calibration(norm, cohort, dev, config.seed)
-    folder.begin(config)
-    norm.save(folder.path / "model")
-    if dev is not None:
-        _write_scores(folder, config, dev, others)
-    for name, content in (("calibration.json", report), ("adaptation.json", tuning)):
-        if content:
-            folder.write_json(name, content)
-    _write_provenance(folder, config, cohort, norm)
+    with folder.open(config):
+        norm.save(folder.path / "model")
+        if dev is not None:
+            _write_scores(folder, config, dev, others)
+        for name, content in (("calibration.json", report), ("adaptation.json", tuning)):
+            if content:
+                folder.write_json(name, content)
+        _write_provenance(folder, config, cohort, norm)
     return folder.path
 
 

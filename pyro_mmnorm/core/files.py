@@ -1,14 +1,34 @@
-"""Files: written whole or not at all; and the library that parquet needs."""
+"""Files: written whole or not at all, and recorded; and the library that parquet needs."""
 
+import hashlib
 import importlib
 import os
 import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from types import ModuleType
 
 from pyro_mmnorm.core.errors import InputError
 
-__all__ = ["atomic_write", "require_pyarrow"]
+__all__ = ["atomic_write", "recording", "require_pyarrow", "sha256"]
+
+_record: ContextVar[Callable[[Path], None]] = ContextVar("record", default=lambda _: None)
+
+
+@contextmanager
+def recording(record: Callable[[Path], None]) -> Iterator[None]:
+    """Call `record` with the path of every file before `atomic_write` writes it.
+
+    Args:
+        record: Keeps the path, for example in the manifest of a run folder.
+    """
+    token = _record.set(record)
+    try:
+        yield
+    finally:
+        _record.reset(token)
 
 
 def atomic_write(path: str | Path, content: bytes | str) -> Path:
@@ -26,6 +46,7 @@ def atomic_write(path: str | Path, content: bytes | str) -> Path:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
+    _record.get()(path)
     data = content.encode("utf-8") if isinstance(content, str) else content
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
@@ -37,6 +58,11 @@ def atomic_write(path: str | Path, content: bytes | str) -> Path:
         Path(name).unlink(missing_ok=True)
         raise
     return path
+
+
+def sha256(content: bytes) -> str:
+    """The SHA-256 checksum of some bytes, in hexadecimal."""
+    return hashlib.sha256(content).hexdigest()
 
 
 def require_pyarrow(where: str) -> ModuleType:

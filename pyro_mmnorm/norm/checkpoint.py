@@ -1,6 +1,5 @@
 """Save and load a model folder: safetensors and JSON with checksums; no code is executed on load."""
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,17 +14,12 @@ from safetensors.numpy import save as save_arrays
 from torch import Tensor
 
 from pyro_mmnorm.core.errors import InputError
-from pyro_mmnorm.core.files import atomic_write
+from pyro_mmnorm.core.files import atomic_write, sha256
 
-__all__ = ["read", "sha256", "tensors", "write"]
+__all__ = ["read", "tensors", "write"]
 
 FORMAT = 1
 ARRAYS, RECORD, SUMS = "arrays.safetensors", "model.json", "sha256.json"
-
-
-def sha256(content: bytes) -> str:
-    """SHA-256 checksum of bytes, in hexadecimal."""
-    return hashlib.sha256(content).hexdigest()
 
 
 def write(folder: str | Path, arrays: Mapping[str, NDArray[Any]], record: Mapping[str, Any]) -> None:

@@ -134,7 +134,7 @@ def test_a_used_folder_is_left_alone_unless_asked(folder, config, tmp_path):
     assert (folder / "z.csv").stat().st_mtime_ns == before
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.txt").write_text("years of work")
-    with pytest.raises(InputError, match=r"no config\.yaml in it"):
+    with pytest.raises(InputError, match="a folder that holds no run"):
         pipeline.run(config, out=tmp_path / "mine", overwrite=True)
     assert (tmp_path / "mine" / "thesis.txt").is_file()
     (tmp_path / "file").write_text("")
@@ -161,10 +161,14 @@ def test_resume_continues_with_the_trained_model(config, tmp_path, monkeypatch):
 
 
 def test_overwrite_replaces_an_earlier_run(config, tmp_path):
+    """A run of a baseline has no history.csv and no diagnostics.json; a file of the user stays."""
     old = pipeline.run(config, out=tmp_path / "r", progress=False, brief=True)
-    (old / "stale.txt").write_text("")
-    pipeline.run(config, out=old, overwrite=True, progress=False, brief=True)
-    assert not (old / "stale.txt").exists()
+    (old / "mine.txt").write_text("")
+    assert (old / "history.csv").is_file()
+    baseline = config.model_copy(update={"baseline": "regression"})
+    pipeline.run(baseline, out=old, overwrite=True, progress=False, brief=True)
+    assert not (old / "history.csv").exists()
+    assert (old / "mine.txt").is_file()
 
 
 def test_scoring_without_training_gives_the_same_z(folder, config, tmp_path):

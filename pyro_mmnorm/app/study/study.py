@@ -18,7 +18,7 @@ from pyro_mmnorm.config import Config
 from pyro_mmnorm.core.files import atomic_write
 from pyro_mmnorm.core.progress import silent
 from pyro_mmnorm.data.cohort import Cohort
-from pyro_mmnorm.data.tables import read_cohort
+from pyro_mmnorm.data.tables import input_files, read_cohort
 
 __all__ = ["Truth", "Variant", "run_models", "study", "study_table", "variants"]
 
@@ -68,21 +68,21 @@ def study(
     if quick:
         epochs = min(config.train.epochs, QUICK_EPOCHS)
         config, seeds = config.model_copy(update={"train": config.train.model_copy(update={"epochs": epochs})}), 1
-    folder = RunFolder(out or config.out, resume=not overwrite, overwrite=overwrite)
+    folder = RunFolder(out or config.out, resume=not overwrite, overwrite=overwrite, inputs=input_files(config))
     with silent(progress is False):
         with folder.step("read"):
             cohort = read_cohort(config) if cohort is None else cohort
             truth = Truth.beside(config.data.root)
-        folder.begin(config)
         models, runs = variants(config), folder.path / "runs"
-        with folder.step("runs"):
-            processes = processes or min(4, os.cpu_count() or 1)
-            folders, notes = run_models(config, cohort, models, seeds=seeds, out=runs, processes=processes)
-        with folder.step("table"):
-            table = study_table(folders, Path(config.data.root) if truth else None)
-            folder.write_table("study.csv", table, index=False)
-        with folder.step("page"):
-            _page(folder.path, table, [model for model in models if model.name in folders], folders, truth, notes)
+        with folder.open(config):
+            with folder.step("runs"):
+                processes = processes or min(4, os.cpu_count() or 1)
+                folders, notes = run_models(config, cohort, models, seeds=seeds, out=runs, processes=processes)
+            with folder.step("table"):
+                table = study_table(folders, Path(config.data.root) if truth else None)
+                folder.write_table("study.csv", table, index=False)
+            with folder.step("page"):
+                _page(folder.path, table, [model for model in models if model.name in folders], folders, truth, notes)
     return folder.path
 
 

@@ -318,3 +318,23 @@ def test_a_member_is_the_single_model_of_its_seed(parts):
     one.likelihoods["a"].start(torch.zeros(3, 5), effects, torch.ones(5))
     with pytest.raises(InputError, match="member: 3; expected 0 to 2"):
         crowd.member(3)
+
+
+def test_a_private_block_is_the_product_of_its_expert_and_the_prior():
+    model, batch = make_model(latent_dim=1, private_dim=2), make_batch()
+    batch.observed["b"][0] = False
+    q = model.posterior(batch)
+    loc, scale, present = model.experts(batch)
+    for i in range(3):
+        private = slice(1 + 2 * i, 3 + 2 * i)
+        want = poe(loc[:, i : i + 1, 1:], scale[:, i : i + 1, 1:], present[:, i : i + 1])
+        torch.testing.assert_close(q.mean[:, private], want.mean)
+        torch.testing.assert_close(q.variance[:, private], want.variance)
+    assert q.mean[0, 3:5].tolist() == [0, 0]
+    assert q.variance[0, 3:5].tolist() == [1, 1]
+
+
+def test_a_table_common_to_all_members_is_kept_whole():
+    """Three subsets of two modalities, and three members."""
+    crowd = make_model({"a": 5, "b": 3}, fusion="mopoe", members=3)
+    assert torch.equal(crowd.member(1).fuse.subsets, crowd.fuse.subsets)

@@ -80,48 +80,38 @@ def run(
     """
     with one_thread(), silent(progress is False):
         folder = RunFolder(out or config.out, resume=resume, overwrite=overwrite, inputs=input_files(config))
-        return _run(config, folder, device, progress, cohort, brief)
-
-
-def _run(
-    config: Config, folder: RunFolder, device: str, progress: bool | None, given: Cohort | None, brief: bool
-) -> Path:
-    with folder.step("read"):
-        cohort = select_baseline_regions(config.baseline, given if given is not None else read_cohort(config))
-        model = _model(config, cohort)
-        settings = config.deviations.model_dump(exclude={"kinds", "primary"})
-        norm = NormativeModel(model, **settings, seed=config.seed)
-        if norm.conformal_within:
-            conformal_groups(cohort, norm.conformal_within)
-        everyone = cohort[cohort.split.isin(["test", "target"])]
-        if model.preprocess:
-            anywhere = config.deviations.unseen_site == "population"
-            model.preprocess.admitting(None if anywhere else ()).design(cohort)
-            model.preprocess.outside(everyone, refuse=config.deviations.outside_range == "refuse")
-    with folder.open(config) as trained:
-        _write_run(config, folder, device, progress, cohort, norm, brief=brief, trained=trained)
+        with folder.step("read"):
+            cohort, norm = _prepared(config, read_cohort(config) if cohort is None else cohort)
+        with folder.open(config) as trained:
+            with folder.step("train"):
+                if trained:
+                    norm = load(folder.path / "model")
+                    logger.info("train: a trained model was found and is used")
+                else:
+                    _train(config, cohort, norm, folder, device, progress)
+            _write_results(folder, config, cohort, norm, brief=brief)
     return folder.path
 
 
-def _write_run(
-    config: Config,
-    folder: RunFolder,
-    device: str,
-    progress: bool | None,
-    cohort: Cohort,
-    norm: NormativeModel,
-    *,
-    brief: bool,
-    trained: bool,
-) -> None:
-    """Train, score and write every file of a run."""
+def _prepared(config: Config, cohort: Cohort) -> tuple[Cohort, NormativeModel]:
+    """The regions that the model uses, and a norm that is not trained; all people can be placed by it."""
+    cohort = select_baseline_regions(config.baseline, cohort)
+    model = _model(config, cohort)
+    settings = config.deviations.model_dump(exclude={"kinds", "primary"})
+    norm = NormativeModel(model, **settings, seed=config.seed)
+    if norm.conformal_within:
+        conformal_groups(cohort, norm.conformal_within)
+    if model.preprocess:
+        anywhere = config.deviations.unseen_site == "population"
+        model.preprocess.admitting(None if anywhere else ()).design(cohort)
+        scored = cohort[cohort.split.isin(["test", "target"])]
+        model.preprocess.outside(scored, refuse=config.deviations.outside_range == "refuse")
+    return cohort, norm
+
+
+def _write_results(folder: RunFolder, config: Config, cohort: Cohort, norm: NormativeModel, *, brief: bool) -> None:
+    """Score the test controls and the target people, and write every file of the results."""
     everyone = cohort[cohort.split.isin(["test", "target"])]
-    with folder.step("train"):
-        if trained:
-            norm = load(folder.path / "model")
-            logger.info("train: a trained model was found and is used")
-        else:
-            _train(config, cohort, norm, folder, device, progress)
     with folder.step("deviations"):
         dev = _deviations(norm, everyone)
         folder.write_netcdf("deviations.nc", dev)

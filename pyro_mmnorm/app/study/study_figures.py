@@ -1,77 +1,45 @@
 """The figures of a study, after the four of the poster: drawn from run folders, stored as PNG and SVG."""
 
-import base64
-import io
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import cast
 
 import numpy as np
 import pandas as pd
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from pyro_mmnorm import plots
 from pyro_mmnorm.app.compare.runs import Run
 from pyro_mmnorm.core.errors import InputError
-from pyro_mmnorm.core.files import atomic_write
 from pyro_mmnorm.data.atlas import region_of
-from pyro_mmnorm.plots.style import STYLE, short
-from pyro_mmnorm.report.pictures import Picture
+from pyro_mmnorm.plots.style import short
+from pyro_mmnorm.report.pictures import Picture, Plan, draw_plans
 from pyro_mmnorm.results.schema import TEST_CONTROLS
 
 __all__ = ["draw"]
 
-DPI, CSS_DPI = 150, 100
 ONE_MODALITY = "one number per region"
 
 
-class _Plan(NamedTuple):
-    """A figure: part of the page, name of its file, title, caption, and the function that draws it."""
-
-    part: str
-    name: str
-    what: str
-    caption: str
-    draw: "partial[Figure]"
-
-
 def draw(runs: Mapping[str, Run], folder: Path) -> tuple[dict[str, list[Picture]], list[str]]:
-    """Draw every figure of a study.
+    """Draw every figure of a study, in the order of the poster, as PNG and SVG; returns the same as `draw_plans`.
 
     Args:
         runs: Label -> the first run of each model, the reference first.
-        folder: Folder for name.png and name.svg.
-
-    Returns:
-        Part of the page -> its pictures, and a sentence for every figure that cannot be drawn from these data.
+        folder: Folder for the files.
     """
-    pictures: dict[str, list[Picture]] = {}
-    left_out = []
-    for plan in _plans(runs):
-        try:
-            pictures.setdefault(plan.part, []).append(_saved(plan, folder))
-        except InputError as error:
-            left_out.append(f"Figure not drawn: {plan.what}. {error}")
-    return pictures, left_out
-
-
-def _plans(runs: Mapping[str, Run]) -> Iterator[_Plan]:
-    """The figures in the order of the poster."""
     label, first = next(iter(runs.items()))
     groups, regions = first.results.groups, first.results.regions
-    yield _Plan(
-        "maps",
+    maps = Plan(
         "1_deviation_maps",
         f"Mean z of every region by stage, {label}",
         f"{label}. White: as expected (mean z 0), blue: smaller and red: larger than expected; one colour scale for "
         "all maps. The row of test controls shows the sampling variation. Intervals of every region: regions.csv.",
         partial(_maps, regions, [TEST_CONTROLS, *groups], "mean_z", f"Mean z by stage, {label}"),
     )
-    yield _Plan(
-        "stages",
+    stages = Plan(
         "2_stages",
         "Mean |z| of a person by stage, all models side by side",
         "If the hollow boxes of a model differ from the dashed line, its z are too wide or too narrow, and its other "
@@ -79,41 +47,41 @@ def _plans(runs: Mapping[str, Run]) -> Iterator[_Plan]:
         "two models.",
         partial(_boxes, runs),
     )
-    yield from _frequencies(runs)
-    for score in first.results.named("scores"):
-        yield _Plan(
-            "scores",
+    scores = [
+        Plan(
             f"4_{score}",
             f"{score} against the deviation of a person, all models",
             "Least-squares line with the 95 % band of its mean; r with its 95 % interval, over all people. Stages "
             "differ in both variables, so this is not evidence of an association within a stage (see the table).",
             partial(_scatters, runs, score),
         )
+        for score in first.results.named("scores")
+    ]
+    plans = {"maps": [maps], "stages": [stages], "frequency": _frequencies(runs), "scores": scores}
+    return draw_plans(plans, folder, vector=True)
 
 
-def _frequencies(runs: Mapping[str, Run]) -> Iterator[_Plan]:
+def _frequencies(runs: Mapping[str, Run]) -> Iterator[Plan]:
     """Maps by stage and by model, and the bars of the hippocampal subfields."""
     label, first = next(iter(runs.items()))
     groups, regions = first.results.groups, first.results.regions
     whole = {name: run for name, run in runs.items() if list(run.results.z) == list(first.results.z)}
     last = groups[-1]
-    yield _Plan(
-        "frequency",
+    yield Plan(
         "3a_frequency_maps",
-        f"Share of people with p < 0.05 in each region by stage, {label}",
+        f"Proportion of people with extreme deviations (p < 0.05) in each region by stage, {label}",
         f"{label}. Two-sided p of the calibrated z, uncorrected. 5 % are expected by chance, as in the row of test "
         "controls. Counts and exact intervals of every region: regions.csv.",
-        partial(_maps, regions, [TEST_CONTROLS, *groups], "share_significant", f"Frequency of significance, {label}"),
+        partial(_maps, regions, [TEST_CONTROLS, *groups], "share_significant", f"Extreme deviations by stage, {label}"),
     )
     by_model = pd.concat(
         [_of(run.results.regions, last).assign(group=name) for name, run in whole.items()], ignore_index=True
     )
-    yield _Plan(
-        "frequency",
+    yield Plan(
         "3b_frequency_maps_by_model",
         f"Share of people of {last} with p < 0.05 in each region by model",
         "The table shows for each model how much the rate of the test controls differs from 5 %.",
-        partial(_maps, by_model, list(whole), "share_significant", f"Frequency of significance, {last}"),
+        partial(_maps, by_model, list(whole), "share_significant", f"Extreme deviations by model, {last}"),
     )
     healthy = int(_of(regions, TEST_CONTROLS)["n"].max())
     stages = {name: _subfields(_of(regions, name)) for name in groups}
@@ -122,8 +90,7 @@ def _frequencies(runs: Mapping[str, Run]) -> Iterator[_Plan]:
         ("3c_subfields", stages, f"Hippocampal subfields by stage, {label}", True),
         ("3d_subfields_by_model", models, f"Hippocampal subfields by model, {last}", False),
     ):
-        yield _Plan(
-            "frequency",
+        yield Plan(
             name,
             f"{title}: share of people with p < 0.05",
             f"Dark ticks: the same share among test controls (n {healthy}). Bars with exact 95 % intervals.",
@@ -217,16 +184,3 @@ def _trim(ax: Axes, x: np.ndarray, y: np.ndarray) -> None:
 
 def _figure(ax: Axes) -> Figure:
     return cast(Figure, ax.get_figure(root=True))
-
-
-def _saved(plan: _Plan, folder: Path) -> Picture:
-    """Save the figure as PNG and SVG, and return it for the page."""
-    with rc_context({**STYLE, "svg.hashsalt": plan.name}):
-        figure = plan.draw()
-        for form, metadata in (("svg", {"Date": None}), ("png", {"Software": None})):
-            buffer = io.BytesIO()
-            figure.savefig(buffer, format=form, dpi=DPI, metadata=metadata)
-            atomic_write(folder / f"{plan.name}.{form}", buffer.getvalue())
-    width, height = (round(inches * CSS_DPI) for inches in figure.get_size_inches())
-    data = f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
-    return Picture(f"{plan.what}.", plan.caption, data, width, height)

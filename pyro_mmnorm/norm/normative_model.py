@@ -19,15 +19,16 @@ from pyro_mmnorm.calibration.conformal import mean_square
 from pyro_mmnorm.calibration.mahalanobis import LatentNorm
 from pyro_mmnorm.calibration.missing_patterns import calibrated_by_pattern, widths_of
 from pyro_mmnorm.calibration.protocol import Calibrator, Fit
+from pyro_mmnorm.config import DEVIATION_DEFAULTS as DEFAULTS
 from pyro_mmnorm.core.errors import InputError
 from pyro_mmnorm.core.typing import Floats
 from pyro_mmnorm.data.cohort import Cohort
 from pyro_mmnorm.data.covariates import SITE
 from pyro_mmnorm.data.preprocess import LOCAL, Preprocess, SiteUnits
 from pyro_mmnorm.distributions.latent import DiagonalNormal
-from pyro_mmnorm.inference.evidence import log_evidence
-from pyro_mmnorm.inference.exact import Exact
-from pyro_mmnorm.inference.predictive import Predictive
+from pyro_mmnorm.inference.evidence import evidence
+from pyro_mmnorm.inference.predictive import predictor
+from pyro_mmnorm.inference.raw_deviations import Predictor
 from pyro_mmnorm.models.linear import LinearGaussian
 from pyro_mmnorm.models.vae import MMVAE
 from pyro_mmnorm.norm import checkpoint
@@ -88,14 +89,14 @@ class NormativeModel:
         self,
         model: MMVAE | LinearGaussian,
         *,
-        draws: int = 256,
-        normative_draws: int = 4096,
-        refine: int | None = None,
-        calibrator: str | Fit = "empirical",
+        draws: int = DEFAULTS.draws,
+        normative_draws: int = DEFAULTS.normative_draws,
+        refine: int | None = DEFAULTS.refine,
+        calibrator: str | Fit = DEFAULTS.calibrator,
         seed: int = 0,
-        unseen_site: Literal["refuse", "population"] = "refuse",
-        outside_range: Literal["flag", "refuse"] = "flag",
-        conformal_within: str | None = None,
+        unseen_site: Literal["refuse", "population"] = DEFAULTS.unseen_site,
+        outside_range: Literal["flag", "refuse"] = DEFAULTS.outside_range,
+        conformal_within: str | None = DEFAULTS.conformal_within,
     ) -> None:
         if model.preprocess is None:
             want, todo = "a model with preprocessing", "build it with MMVAE.for_cohort"
@@ -195,9 +196,7 @@ class NormativeModel:
         _check_kind(kind, REGIONAL)
         batch, predictive = self.preprocess(cohort), self.predictive
         self.model.check_support(batch)
-        if member is not None and isinstance(predictive, Predictive):
-            predictive = replace(predictive, model=predictive.model.member(member))
-        scores = predictive(batch, kind)
+        scores = (predictive if member is None else predictive.member(member))(batch, kind)
         observed = np.concatenate([batch.observed[m].numpy() for m in self.preprocess.regions], 1)
         (loc, scale), width = self.preprocess.units_of(cohort), self._width(cohort, kind)
         variables = {
@@ -215,10 +214,9 @@ class NormativeModel:
 
     def log_evidence(self, cohort: Cohort) -> pd.Series:
         """Log density of all observed values of each person, in model units; for an MMVAE a lower bound."""
-        if isinstance(self.model, LinearGaussian):
-            nats = self.model.log_evidence(self.preprocess(cohort)).numpy()
-            return pd.Series(nats, index=cohort.ids, name="log_evidence")
-        return log_evidence(self.model, cohort, draws=self.draws, refine=self.refine_steps, seed=self.seed)
+        batch, steps = self.preprocess(cohort), self.refine_steps
+        nats = evidence(self.model, batch, draws=self.draws, refine=steps, seed=self.seed)
+        return pd.Series(nats, index=cohort.ids, name="log_evidence")
 
     @property
     def refine_steps(self) -> int:
@@ -359,12 +357,10 @@ class NormativeModel:
         return self._trained.admitting(None if self.unseen_site == "population" else tuple(self.sites))
 
     @property
-    def predictive(self) -> "Predictive | Exact":
+    def predictive(self) -> Predictor:
         """The predictive distributions of the model, before calibration."""
-        if isinstance(self.model, LinearGaussian):
-            return Exact(model=self.model)
-        return Predictive(
-            model=self.model, draws=self.draws, normative_draws=self.normative_draws, refine=self.refine_steps,
+        return predictor(
+            self.model, draws=self.draws, normative_draws=self.normative_draws, refine=self.refine_steps,
             seed=self.seed, spread=self.spread,
         )  # fmt: skip
 

@@ -80,14 +80,13 @@ def _saved(plan: Plan, folder: Path, vector: bool) -> Picture:
     """Save a figure, and return it for the page; the title of its only Axes ends the alternative text."""
     with rc_context({**STYLE, "svg.hashsalt": plan.name}):
         drawn = plan.draw()
-        ax = None if isinstance(drawn, Figure) else drawn
-        figure = drawn if ax is None else cast(Figure, ax.get_figure(root=True))
+        figure = drawn if isinstance(drawn, Figure) else cast(Figure, drawn.get_figure(root=True))
         formats = [("svg", {"Date": None}), ("png", {"Software": None})]
         for form, metadata in formats if vector else formats[1:]:
             buffer = io.BytesIO()
             figure.savefig(buffer, format=form, dpi=DPI, metadata=metadata)
             atomic_write(folder / f"{plan.name}.{form}", buffer.getvalue())
-    title = "" if ax is None else " {}.".format(ax.get_title(loc="left").replace("\n", " "))
+    title = "" if isinstance(drawn, Figure) else " {}.".format(drawn.get_title(loc="left").replace("\n", " "))
     width, height = (round(inches * CSS_DPI) for inches in figure.get_size_inches())
     data = f"data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"
     return Picture(f"{plan.what}.{title}", plan.caption, data, width, height)

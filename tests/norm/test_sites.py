@@ -115,6 +115,8 @@ def test_people_scored_as_population_are_marked(study):
     dev = anywhere.deviations(someone)
     assert not dev["site_known"].any()
     assert np.isfinite(dev["z"]).all()
+    assert np.isfinite(anywhere.log_evidence(someone)).all()
+    assert norm.as_population().deviations(someone).identical(dev)
     assert anywhere.adapt(someone).deviations(someone)["site_known"].all()
     misspelt = dataclasses.replace(someone, covariates=someone.covariates.assign(sex="W"))
     with pytest.raises(InputError, match="covariate 'sex': 15 subjects"):

@@ -110,7 +110,7 @@ class RunFolder:
         """
         self.path.mkdir(parents=True, exist_ok=True)
         with self._locked(), recording(self._record):
-            digests = {str(path): sha256(path.read_bytes()) for path in self.inputs if path.is_file()}
+            digests = [[path.name, sha256(path.read_bytes())] for path in self.inputs if path.is_file()]
             if self.overwrite:
                 self._remove()
             if self.resume and (self.path / "config.yaml").is_file():
@@ -152,7 +152,7 @@ class RunFolder:
             with contextlib.suppress(OSError):  # not empty: it holds files that no run has written
                 folder.rmdir()
 
-    def _check_same(self, config: Config, digests: dict[str, str]) -> None:
+    def _check_same(self, config: Config, digests: list[list[str]]) -> None:
         """Refuse to continue a run of another configuration or of other tables."""
         kept = self.path / "config.yaml"
         before = parse_config(kept.read_text(encoding="utf-8"), where=str(kept))
@@ -162,8 +162,7 @@ class RunFolder:
         if not (self.path / MANIFEST).is_file():
             raise InputError(str(self.path), "a run of version 0.1", "a run of this version", todo)
         self._manifest = _read_manifest(self.path / MANIFEST)
-        changed = sorted(name for name, digest in digests.items() if self._manifest["inputs"].get(name) != digest)
-        if changed:
+        if changed := [name for name, digest in digests if [name, digest] not in self._manifest["inputs"]]:
             got = f"{changed[0]} has changed since the run began"
             raise InputError(str(self.path), got, "the tables of the interrupted run", todo)
 
@@ -223,7 +222,7 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
         names = [str(name) for name in manifest["files"]]
-        known = manifest["schema"] == SCHEMA and isinstance(manifest["inputs"], dict)
+        known = manifest["schema"] == SCHEMA and isinstance(manifest["inputs"], list)
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(str(path), f"no manifest ({error})", "what a run wrote", "choose another --out") from error
     inside = all(not Path(name).is_absolute() and ".." not in Path(name).parts for name in names)

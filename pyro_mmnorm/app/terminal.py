@@ -52,6 +52,7 @@ CONTENT = {
     "centiles.nc": "centile curves of the page",
     "config.yaml": "the configuration with all defaults",
     "provenance.json": "versions, seed, checksums of the tables, times",
+    "manifest.json": "the files of this run, which --overwrite may remove",
 }
 """File or folder -> its content, in the order of a summary."""
 

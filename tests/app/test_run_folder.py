@@ -138,7 +138,7 @@ def test_a_second_process_is_refused_and_a_killed_one_leaves_no_lock(tmp_path):
 
 @pytest.mark.parametrize(
     "content",
-    ["{", "[]", '{"schema": 99, "inputs": {}, "files": []}', '{"schema": 1, "inputs": {}, "files": ["../thesis.txt"]}'],
+    ["{", "[]", '{"schema": 99, "inputs": [], "files": []}', '{"schema": 1, "inputs": [], "files": ["../thesis.txt"]}'],
 )
 def test_a_broken_manifest_removes_nothing(tmp_path, table, content):
     path = tmp_path / "run"

@@ -235,7 +235,7 @@ def test_scoring_a_site_before_it_is_adapted_to_is_refused_and_afterwards_not(ru
 
     out = mm.adapt(folder, local, out=root / "adapted")
     files = {"config.yaml", "provenance.json", "model", "z.csv", "deviations.nc", "subjects.csv", "calibration.json"}
-    assert files == {path.name for path in out.iterdir()}
+    assert files | {"manifest.json"} == {path.name for path in out.iterdir()}
     z = pd.read_csv(out / "z.csv", index_col=0)
     subjects = pd.read_csv(out / "subjects.csv", index_col=0)
     dev = xr.open_dataset(out / "deviations.nc", engine="h5netcdf")
@@ -267,7 +267,8 @@ def test_adapting_to_ten_controls_leaves_nobody_to_score(run_folder, frames):
     tables = {m: frame.loc[ids] for m, frame in values.items()}
     config = written(root / "ten", tables, people.loc[ids].assign(site="Basel"))
     out = pipeline.adapt(folder, config, out=root / "of_ten", fine_tune=True)
-    assert {path.name for path in out.iterdir()} == {"config.yaml", "provenance.json", "model", "adaptation.json"}
+    files = {"config.yaml", "provenance.json", "manifest.json", "model", "adaptation.json"}
+    assert {path.name for path in out.iterdir()} == files
     report = json.loads((out / "adaptation.json").read_text())
     assert report == {"Basel": {"controls": 10, "fine_tuned": False, "why": "fewer than 50 controls"}}
     assert list(mm.load(out / "model").sites) == ["Basel"]

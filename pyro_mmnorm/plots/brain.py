@@ -289,7 +289,7 @@ def _notes(names: _Names, table: pd.DataFrame, faded: bool) -> list[str]:
     """The sentences below the figure."""
     notes, absent = [], table.isna()
     for groups, rows in absent.groupby(list(absent.columns), sort=False):
-        without = [str(group) for group, missing in zip(absent.columns, groups, strict=True) if missing is True]
+        without = [str(group) for group, missing in zip(absent.columns, groups, strict=True) if bool(missing)]
         if without:
             some = f" in {', '.join(without)}" if len(without) < len(absent.columns) else ""
             regions = [region for shape in rows.index if (region := region_of(shape))]

@@ -109,7 +109,10 @@ def test_columns_of_numbers_equal_their_text(tmp_path, monkeypatch, rows, cells)
         assert plain.iloc[:, place].tolist() == list(cells_of)
         expected = outcome(pd.Series(cells_of, dtype=str))
         got = outcome(table.iloc[:, place])
-        np.testing.assert_equal(got, expected)
+        if isinstance(expected, str):
+            assert got == expected
+        else:  # pandas before 3.1 rounds the last bit of some numbers of 17 digits
+            np.testing.assert_array_max_ulp(np.array(got), np.array(expected), maxulp=1)
         assert (table.dtypes.iloc[place].kind == "f") == (place > 0 and not isinstance(expected, str))
 
 

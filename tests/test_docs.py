@@ -125,6 +125,8 @@ def test_faults_of_arviz_are_as_documented():
     text = (ROOT / "docs" / "arviz.md").read_text(encoding="utf-8")
     if f"arviz {version('arviz')} " not in text:
         pytest.skip("another version of ArviZ: check the examples again, and update the version")
+    if tuple(map(int, version("numpy").split(".")[:2])) < (2, 3):
+        pytest.skip("the messages of older versions of numpy and scipy differ")
     lines = "\n".join(blocks(text, "pycon"))
     shown = doctest.DocTestParser().get_doctest(lines, {}, "arviz.md", "arviz.md", 0)
     failures: list[str] = []

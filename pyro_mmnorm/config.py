@@ -35,6 +35,7 @@ __all__ = [
     "ReferenceConfig",
     "SplitConfig",
     "TrainConfig",
+    "checked",
     "parse_config",
     "read_config",
     "shipped_config",
@@ -277,9 +278,26 @@ def parse_config(text: str, *, overrides: Sequence[str] = (), where: str = "conf
         >>> config.model.latent_dim
         8
     """
-    tree = load_tree(text, overrides=overrides, where=where)
+    return checked(Config, load_tree(text, overrides=overrides, where=where), where)
+
+
+def checked[R: BaseModel](record: type[R], tree: object, where: str) -> R:
+    """A record from a mapping of its values.
+
+    Args:
+        record: `Config`, or one of its sections.
+        tree: The mapping.
+        where: Name of the source for error messages.
+
+    Raises:
+        InputError: For an unknown or missing key, or a value out of range.
+
+    Examples:
+        >>> checked(ModelConfig, {"latent_dim": 4}, "model").latent_dim
+        4
+    """
     try:
-        return Config.model_validate(tree)
+        return record.model_validate(tree)
     except ValidationError as error:
         raise _input_error(error, tree, where) from error
 
@@ -349,7 +367,7 @@ def _input_error(error: ValidationError, tree: object, where: str) -> InputError
     below = [path for path, _ in faults if path[: len(first)] == first]
     path = first if unknown else max(below, key=len)  # the most specific error, where the branches of a union differ
     here = [fault for place, fault in faults if place == path]
-    key, fault = f"{where}: {'.'.join(path)}", here[0]
+    key, fault = ": ".join(filter(None, (where, ".".join(path)))), here[0]
     if unknown:
         known = _known_keys(path[:-1])
         return InputError(key, "unknown key", f"one of {', '.join(known)}", hint(path[-1], known, "remove it"))

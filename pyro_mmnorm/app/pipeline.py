@@ -94,24 +94,21 @@ def run(
 
 
 def _prepared(config: Config, cohort: Cohort) -> tuple[Cohort, NormativeModel]:
-    """The regions that the model uses, and a norm that is not trained; all people can be placed by it."""
+    """The regions that the model uses, and an untrained norm; checks that every person can be encoded."""
     cohort = select_baseline_regions(config.baseline, cohort)
     model = _model(config, cohort)
     settings = config.deviations.model_dump(exclude={"kinds", "primary"})
     norm = NormativeModel(model, **settings, seed=config.seed)
     if norm.conformal_within:
         conformal_groups(cohort, norm.conformal_within)
-    if model.preprocess:
-        anywhere = config.deviations.unseen_site == "population"
-        model.preprocess.admitting(None if anywhere else ()).design(cohort)
-        scored = cohort[cohort.split.isin(["test", "target"])]
-        model.preprocess.outside(scored, refuse=config.deviations.outside_range == "refuse")
+    norm.preprocess.design(cohort)
+    norm.preprocess.outside(cohort.scored, refuse=norm.outside_range == "refuse")
     return cohort, norm
 
 
 def _write_results(folder: RunFolder, config: Config, cohort: Cohort, norm: NormativeModel, *, brief: bool) -> None:
     """Score the test controls and the target people, and write every file of the results."""
-    everyone = cohort[cohort.split.isin(["test", "target"])]
+    everyone = cohort.scored
     with folder.step("deviations"):
         dev = _deviations(norm, everyone)
         folder.write_netcdf("deviations.nc", dev)

@@ -144,6 +144,11 @@ class Cohort:
         """All others: patients, new people."""
         return self[self.split == "target"]
 
+    @property
+    def scored(self) -> Self:
+        """Test and target subjects: all on whom nothing was fitted."""
+        return self[self.split.isin(["test", "target"])]
+
     @classmethod
     def from_frames(
         cls,

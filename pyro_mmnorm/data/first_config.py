@@ -287,8 +287,12 @@ def _scores_and_split(people: _Table) -> Iterator[str]:
         yield f"  scores: {{{', '.join(f'{_scalar(name)}: {way}' for name, way in scores.items())}}}"
     splits = [str(c) for c in people.frame.columns if set(as_text(people.frame[c])) <= set(SPLITS)]
     yield ""
-    yield "  # Shares of healthy people for calibration and test; the others train. All other people are scored."
-    yield f"  split: {{column: {_scalar(splits[0])}}}" if splits else "  split: {calibrate: 0.2, test: 0.2}"
+    if splits:
+        yield "  # This column assigns each person to train, calibrate, test or target."
+        yield f"  split: {{column: {_scalar(splits[0])}}}"
+    else:
+        yield "  # Shares of healthy people for calibration and test; the others train. All other people are scored."
+        yield "  split: {calibrate: 0.2, test: 0.2}"
 
 
 def _scalar(value: str) -> str:

@@ -6,7 +6,7 @@ from typing import Any, Literal, TypedDict
 
 import numpy as np
 
-from pyro_mmnorm.config import MODEL_DEFAULTS
+from pyro_mmnorm.config import ModelConfig, checked
 from pyro_mmnorm.core.errors import InputError, check_known, hint
 from pyro_mmnorm.data.preprocess import Preprocess
 from pyro_mmnorm.models.fusion import FUSIONS, Fusion
@@ -20,6 +20,9 @@ type Named = str | Mapping[str, Any]
 """A name, or {name: ..., option: ...}."""
 type Weight = float | Sequence[float]
 """One weight of at least 0, or one per ensemble member."""
+
+PARTS: dict[str, Mapping[str, Any]] = {"fusion": FUSIONS, "likelihood": LIKELIHOODS, "prior": PRIORS}
+"""Option -> the parts that have a name."""
 
 
 class ModelOptions(TypedDict, total=False):
@@ -56,14 +59,18 @@ def check_options(options: Mapping[str, Any], function: Callable[..., Any]) -> N
 
 
 def with_defaults(options: ModelOptions) -> ModelOptions:
-    """All options, with the defaults of `ModelConfig` where not given.
+    """All options, checked by `ModelConfig` (parts are checked where they are built), with its defaults.
+
+    Raises:
+        InputError: For a value of the wrong type or out of range.
 
     Examples:
         >>> with_defaults({"latent_dim": 4})["fusion"]
         'poe'
     """
-    defaults: ModelOptions = MODEL_DEFAULTS.model_dump()  # type: ignore[assignment]
-    return {**defaults, **options}
+    parts = {name: option for name, option in options.items() if name in PARTS}
+    others = {name: option for name, option in options.items() if name not in PARTS}
+    return checked(ModelConfig, others, "MMVAE").model_dump() | parts  # type: ignore[return-value]
 
 
 def option_record(options: ModelOptions) -> dict[str, Any]:
@@ -85,11 +92,9 @@ def model_parts(options: ModelOptions, preprocess: Preprocess, seeds: Sequence[i
         seeds: One seed per ensemble member.
 
     Raises:
-        InputError: For unknown names, options or modalities, and for a model without latents.
+        InputError: For unknown names, options or modalities.
     """
     k, p, c, sizes = options["latent_dim"], options["private_dim"], preprocess.width, preprocess.sizes
-    if k + p < 1:
-        raise InputError("model.latent_dim", "0 latents", "at least 1, shared or private", "raise latent_dim")
     sees = {"joint": tuple(sizes)} if options["experts"] == "joint" else {m: (m,) for m in sizes}
     # a different seed for each network; 104729 is a prime, so that they differ for all usual seeds
     own = {m: [s + 104729 * (i + 1) for s in seeds] for i, m in enumerate(sizes)} | {"joint": list(seeds)}
@@ -185,6 +190,8 @@ def _plain(option: Any) -> Any:
         return {name: _plain(inner) for name, inner in option.items()}
     if isinstance(option, list | tuple):
         return [_plain(inner) for inner in option]
+    if name := next((n for table in PARTS.values() for n, part in table.items() if part is option), None):
+        return name
     if callable(option):
         named = isinstance(option, type) or inspect.isroutine(option)
         return {"custom": option.__qualname__ if named else type(option).__qualname__}

@@ -108,11 +108,12 @@ class MMVAE(nn.Module):
 
     .. math::
         z \sim p(z), \quad x_m \mid z, c \sim p(x_m \mid f_m(z, c)), \quad
-        q(z \mid X, c) \propto p(z) \prod_{m\ \mathrm{present}} \tilde q_m(z \mid x_m, c)
+        q(z \mid X, c) \propto \mathcal{N}(z; 0, I) \prod_{m\ \mathrm{present}} \tilde q_m(z \mid x_m, c)
 
         \mathrm{ELBO} = E_q \Big[ \sum_m \lambda_m \log p(x_m \mid z, c) \Big]
             - \beta\, \mathrm{KL}(q(z \mid X, c) \| p(z))
 
+    The posterior is that of fusion `poe`, with a standard normal expert whatever the prior; `models.fusion` has others.
     With private latents z = (shared, private_1, ..., private_M), modality m is decoded from the shared block and its
     private block, which its expert alone infers. Without a shared block the model consists of M unimodal models.
 
@@ -372,7 +373,7 @@ class MMVAE(nn.Module):
             InputError: With the modality and its likelihood.
         """
         with torch.no_grad():
-            one = batch[slice(0, 1)]
+            one = batch[slice(0, 1)]  # the support is the same for all people
             z = batch.covariates.new_zeros(1, self.latent_dim)
             for m in self.likelihoods:
                 x, values, seen = self.likelihood(m, z, one), batch.values[m], batch.observed[m]

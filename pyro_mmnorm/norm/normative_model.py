@@ -20,7 +20,7 @@ from pyro_mmnorm.calibration.mahalanobis import LatentNorm
 from pyro_mmnorm.calibration.missing_patterns import calibrated_by_pattern, widths_of
 from pyro_mmnorm.calibration.protocol import Calibrator, Fit
 from pyro_mmnorm.config import DEVIATION_DEFAULTS as DEFAULTS
-from pyro_mmnorm.core.errors import InputError
+from pyro_mmnorm.core.errors import InputError, check_known
 from pyro_mmnorm.core.typing import Floats
 from pyro_mmnorm.data.cohort import Cohort
 from pyro_mmnorm.data.covariates import SITE
@@ -104,6 +104,8 @@ class NormativeModel:
         if isinstance(calibrator, str) and calibrator not in CALIBRATORS:
             want, todo = f"one of {sorted(CALIBRATORS)}", "use one of these, or put your own in CALIBRATORS"
             raise InputError("deviations.calibrator", repr(calibrator), want, todo)
+        check_known("deviations.unseen_site", unseen_site, ("refuse", "population"))
+        check_known("deviations.outside_range", outside_range, ("flag", "refuse"))
         self.model, self.draws, self.normative_draws, self.seed = model, draws, normative_draws, seed
         self.refine, self.calibrator, self._trained = refine, calibrator, model.preprocess
         self.unseen_site, self.outside_range, self.conformal_within = unseen_site, outside_range, conformal_within
@@ -125,7 +127,7 @@ class NormativeModel:
             raise InputError("calibrate", f"{n} controls", f"at least {FEWEST}", "hold out more healthy people")
         for kind in kinds:
             _check_kind(kind)
-        self.calibration, self.sites, self.widths = Calibrated(), {}, {}
+        self.calibration, self.sites, self.widths, self.spread = Calibrated(), {}, {}, None
         design, groups, latent = self.preprocess.design(cohort), self.preprocess.groups, None
         calibrators: dict[str, Calibrator] = {}
         controls = self._raw_controls(cohort, kinds, design)
@@ -391,9 +393,9 @@ class NormativeModel:
         for kind in dict.fromkeys(("reconstruction", *kinds) if "local" in kinds else kinds):
             if kind in REGIONAL:
                 raw[kind] = self.raw(cohort, kind)["z_raw"].to_numpy()
-            if kind == "reconstruction":  # the SD, from the interquartile range
+            if kind == "reconstruction" and "local" in kinds:  # the SD, from the interquartile range
                 spread = stats.iqr(raw[kind], axis=0, scale="normal", nan_policy="omit")
-                self.spread = np.maximum(spread, SMALLEST_SPREAD) if "local" in kinds else None
+                self.spread = np.maximum(spread, SMALLEST_SPREAD)
         return Controls({kind: raw[kind] for kind in kinds if kind in REGIONAL}, design)
 
     def _fit_calibrator(

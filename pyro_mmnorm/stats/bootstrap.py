@@ -104,7 +104,7 @@ def bootstrap_interval(
 
     Raises:
         InputError: When there are fewer than 3 people, the columns differ in length, or the statistic is not
-            finite or the same in every draw, from which no interval follows.
+            finite, or so often the same that its interval has width 0.
 
     References:
         Efron & Tibshirani (1993), An introduction to the bootstrap, https://doi.org/10.1201/9780429246593
@@ -116,11 +116,12 @@ def bootstrap_interval(
         True
     """
     data = [np.asarray(column) for column in columns]
-    n, lengths = len(data[0]), sorted({len(column) for column in data})
+    n, groups = len(data[0]), np.zeros(len(data[0])) if strata is None else np.asarray(strata)
+    lengths = sorted({len(column) for column in (*data, groups)})
     if n < FEWEST or len(lengths) > 1:
-        todo = "give the same people in every column"
+        todo = "give the same people in every column and in the strata, at least 3"
         raise InputError("bootstrap", f"columns of {lengths} people", f"at least {FEWEST}, the same in all", todo)
-    rows = resampled_people(np.zeros(n) if strata is None else strata, repeats, rng)
+    rows = resampled_people(groups, repeats, rng)
     value, drawn = float(statistic(*data)), resampled_statistic(statistic, data, rows)
     if not np.isfinite([value, *drawn]).all():
         todo = "leave out people who were not observed, or use strata"
@@ -128,7 +129,8 @@ def bootstrap_interval(
     low, high = percentile_interval(drawn)
     if low == high:
         todo = "report the value without an interval"
-        raise InputError("bootstrap", f"{value:.3g} in every draw", "a statistic that varies over people", todo)
+        got = f"an interval of width 0 at {low:.3g}"
+        raise InputError("bootstrap", got, "a statistic that varies over people", todo)
     within = "" if strata is None else " within groups"
     test = f"bootstrap over people{within}, {repeats} draws"
     return Estimate(value=value, low=float(low), high=float(high), n=n, test=test)

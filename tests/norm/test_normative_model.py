@@ -134,6 +134,13 @@ def test_a_new_calibration_replaces_the_old_one(norm, cohort):
     assert again.deviations(cohort.test, "normative").identical(fresh.deviations(cohort.test, "normative"))
 
 
+@pytest.mark.parametrize(("name", "value"), [("unseen_site", "populaton"), ("outside_range", "refus")])
+def test_a_misspelt_rule_is_refused(norm, name, value):
+    """Otherwise it would act as the less strict rule."""
+    with pytest.raises(InputError, match=rf"deviations\.{name}: '{value}'; expected one of"):
+        mm.NormativeModel(norm.model, **{name: value})
+
+
 def test_copies_of_a_norm_leave_it_as_it_is(norm, cohort):
     sites, calibration = norm.sites, norm.calibration
     other = norm.as_population().only("reconstruction").with_site("Chur", norm.calibration)

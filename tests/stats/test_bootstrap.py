@@ -81,7 +81,11 @@ def test_bootstrap_interval_of_a_mean_covers_it():
         (lambda: bootstrap_interval(mean, [1.0, 2.0], rng=rng()), r"columns of \[2\] people; expected at least 3"),
         (lambda: bootstrap_interval(lambda a, b: 0.0, [1, 2, 3], [1, 2], rng=rng()), r"columns of \[2, 3\] people"),
         (lambda: bootstrap_interval(mean, [1, 2, np.nan], rng=rng()), "a statistic that is not finite"),
-        (lambda: bootstrap_interval(mean, [2, 2, 2], rng=rng()), "2 in every draw; expected a statistic that varies"),
+        (lambda: bootstrap_interval(mean, [1, 2, 3, 9], rng=rng(), strata=["a"] * 3), r"columns of \[3, 4\] people"),
+        (
+            lambda: bootstrap_interval(mean, [2, 2, 2], rng=rng()),
+            "an interval of width 0 at 2; expected a statistic that varies",
+        ),
     ],
 )
 def test_invalid_input_is_refused(call, message):

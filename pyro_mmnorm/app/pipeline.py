@@ -89,6 +89,7 @@ def run(
                     logger.info("train: a trained model was found and is used")
                 else:
                     _train(config, cohort, norm, folder, device, progress)
+                    folder.seal_model()
             _write_results(folder, config, cohort, norm, brief=brief)
     return folder.path
 
@@ -148,7 +149,7 @@ def score(run_dir: str | Path, config: Config, *, out: str | Path, overwrite: bo
     Raises:
         InputError: For bad input, before anything is written.
     """
-    folder = RunFolder(out, overwrite=overwrite, inputs=[Path(run_dir), *input_files(config)])
+    folder = RunFolder(out, command="score", overwrite=overwrite, inputs=[Path(run_dir), *input_files(config)])
     with one_thread():
         with folder.step("read"):
             norm, config = _fitted(run_dir, config)
@@ -184,7 +185,7 @@ def adapt(
     Raises:
         InputError: For bad input, such as fewer than 10 controls of a new site, before anything is written.
     """
-    folder = RunFolder(out, overwrite=overwrite, inputs=[Path(run_dir), *input_files(config)])
+    folder = RunFolder(out, command="adapt", overwrite=overwrite, inputs=[Path(run_dir), *input_files(config)])
     with one_thread():
         with folder.step("read"):
             norm, config = _fitted(run_dir, config)

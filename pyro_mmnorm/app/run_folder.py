@@ -28,7 +28,7 @@ __all__ = ["RunFolder"]
 logger = logging.getLogger("pyro_mmnorm")
 
 
-MANIFEST, LOCK = "manifest.json", ".lock"
+MANIFEST, LOCK, SUMS = "manifest.json", ".mmnorm.lock", "model/sha256.json"
 SCHEMA = 1
 WRITTEN_BY_0_1 = (
     *("config.yaml", "provenance.json", "history.csv", "latents.csv", "diagnostics.json", "z.csv", "deviations.nc"),
@@ -51,6 +51,7 @@ class RunFolder:
 
     Args:
         path: The folder; created by the first write.
+        command: The command that writes the results; those of another one are not replaced.
         resume: Continue an interrupted run with the same configuration and tables.
         overwrite: Replace an earlier run.
         inputs: Files and folders that the run reads; the folder may not hold any of them.
@@ -68,34 +69,47 @@ class RunFolder:
     """
 
     def __init__(
-        self, path: str | Path, *, resume: bool = False, overwrite: bool = False, inputs: Iterable[Path] = ()
+        self,
+        path: str | Path,
+        *,
+        command: str = "run",
+        resume: bool = False,
+        overwrite: bool = False,
+        inputs: Iterable[Path] = (),
     ) -> None:
         self.path = Path(path)
-        self.resume, self.overwrite, self.inputs = resume, overwrite, list(inputs)
+        self.command, self.resume, self.overwrite, self.inputs = command, resume, overwrite, list(inputs)
         self.steps: dict[str, dict[str, float]] = {}
         self._manifest: dict[str, Any] = {}
         if resume and overwrite:
             raise InputError(str(path), "both --resume and --overwrite", "one of them", "choose one")
-        if self.path.exists() and not self.path.is_dir():
-            raise InputError(str(self.path), "a file", "a folder, new or empty", "choose another --out")
         for source in self.inputs:
             if self.path.resolve() in (source.resolve(), *source.resolve().parents):
                 got, want = f"a folder that holds {source}, an input", "a folder for results alone"
                 raise InputError(str(self.path), got, want, "choose another --out")
-        used = self.path.is_dir() and any(self.path.iterdir())
-        if used and not (resume or overwrite):
+        self._check_use()
+
+    def _check_use(self) -> None:
+        """Refuse a file, and a folder in use unless it is to be resumed or replaced and holds a run of the command."""
+        try:
+            taken = self.path.exists() and not self.path.is_dir()
+        except OSError as error:  # a name that is too long, a path below a file, no permission
+            got, want = str(error.strerror), "a folder, new or empty"
+            raise InputError(str(self.path), got, want, "choose another --out") from error
+        if taken:
+            raise InputError(str(self.path), "a file", "a folder, new or empty", "choose another --out")
+        if not self.path.is_dir() or all(path.name == LOCK for path in self.path.iterdir()):
+            return
+        if not (self.resume or self.overwrite):
             todo = "choose another --out, or add --resume or --overwrite"
             raise InputError(str(self.path), "a folder that is not empty", "a new or empty one", todo)
-        if used and not self._is_run():
+        found = _read_manifest(self.path) if (self.path / MANIFEST).exists() else None
+        if found is None and not _is_run_of_0_1(self.path):
             want = "the folder of an earlier run"
             raise InputError(str(self.path), "a folder that holds no run", want, "choose another --out")
-
-    def _is_run(self) -> bool:
-        """Whether a manifest is there, or the files of a run of version 0.1."""
-        if (self.path / MANIFEST).is_file():
-            return True
-        marks = ("provenance.json", "model/sha256.json", "history.csv")
-        return (self.path / "config.yaml").is_file() and any((self.path / name).is_file() for name in marks)
+        if found and found["command"] != self.command:
+            got, want = f"results of mmnorm {found['command']}", f"results of mmnorm {self.command}"
+            raise InputError(str(self.path), got, want, "choose another --out")
 
     @contextlib.contextmanager
     def open(self, config: Config) -> Iterator[bool]:
@@ -106,28 +120,40 @@ class RunFolder:
 
         Raises:
             InputError: When another process writes into the folder, or when a run to be resumed has another
-                configuration or other tables.
+                configuration, other tables or another model.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
         with self._locked(), recording(self._record):
+            self._check_use()  # again: another process may have written since
             digests = [[path.name, sha256(path.read_bytes())] for path in self.inputs if path.is_file()]
-            if self.overwrite:
-                self._remove()
-            if self.resume and (self.path / "config.yaml").is_file():
+            used = any(path.name != LOCK for path in self.path.iterdir())
+            if used and self.resume:
                 self._check_same(config, digests)
             else:
-                self._manifest = {"schema": SCHEMA, "run": uuid.uuid4().hex, "inputs": digests, "files": []}
+                if used:
+                    self._remove()
+                named = {"schema": SCHEMA, "command": self.command, "run": uuid.uuid4().hex}
+                self._manifest = {**named, "inputs": digests, "files": []}
             self.write("config.yaml", config.to_yaml())
-            yield (self.path / "model" / "sha256.json").is_file()
+            yield "model" in self._manifest
+
+    def seal_model(self) -> None:
+        """Record the checksum of the saved model; without it, or with another, a resumed run trains again or stops."""
+        self._manifest["model"] = sha256((self.path / SUMS).read_bytes())
+        atomic_write(self.path / MANIFEST, json.dumps(self._manifest, indent=1))
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
         """Hold an exclusive lock of the operating system, which ends with the process whatever ends it."""
-        with (self.path / LOCK).open("a+", encoding="utf-8") as lock:
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            handle = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o644)
+        except (OSError, ValueError) as error:
+            want = "a folder that can be written"
+            raise InputError(str(self.path), str(error), want, "choose another --out") from error
+        with os.fdopen(handle, "r+", encoding="utf-8") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
-                lock.seek(0)
                 got = f"another process is writing ({lock.read().strip() or 'unknown'})"
                 raise InputError(str(self.path), got, "a folder that no process writes into", "wait for it") from error
             lock.truncate(0)
@@ -139,32 +165,41 @@ class RunFolder:
                 (self.path / LOCK).unlink(missing_ok=True)
 
     def _remove(self) -> None:
-        """Remove the files of the earlier run, and of runs in folders below, and the folders that are then empty."""
-        for manifest in [*self.path.rglob(MANIFEST)]:
-            for name in _read_manifest(manifest)["files"]:
-                (manifest.parent / name).unlink(missing_ok=True)
-            manifest.unlink()
-        if (self.path / "config.yaml").is_file():  # of version 0.1
-            for pattern in WRITTEN_BY_0_1:
-                for file in self.path.glob(pattern):
-                    file.unlink()
-        for folder in sorted((p for p in self.path.rglob("*") if p.is_dir()), reverse=True):
-            with contextlib.suppress(OSError):  # not empty: it holds files that no run has written
-                folder.rmdir()
+        """Remove the files of the earlier run, of the runs of a study, and the folders of these files if empty."""
+        own = _read_manifest(self.path)["files"] if (self.path / MANIFEST).exists() else _files_of_0_1(self.path)
+        runs = [path.parent for path in self.path.glob(f"runs/*/{MANIFEST}")] if self.command == "study" else []
+        files = [self.path / name for name in own]
+        files += [run / name for run in runs for name in (*_read_manifest(run)["files"], MANIFEST)]
+        # the mark of a trained model first, the configuration and the manifest last
+        files.sort(key=lambda file: (file.name != "sha256.json", file.name == "config.yaml"))
+        inside = self.path.resolve()
+        for file in (*files, self.path / MANIFEST):
+            if file.parent.resolve().is_relative_to(inside):  # not through a link to a folder elsewhere
+                file.unlink(missing_ok=True)
+        for folder in sorted({parent for file in files for parent in file.parents}, reverse=True):
+            if folder != self.path and folder.is_relative_to(self.path):
+                with contextlib.suppress(OSError):  # not empty: it holds files that no run has written
+                    folder.rmdir()
 
     def _check_same(self, config: Config, digests: list[list[str]]) -> None:
-        """Refuse to continue a run of another configuration or of other tables."""
-        kept = self.path / "config.yaml"
+        """Refuse to continue a run of another configuration, of other tables, or with another model."""
+        kept, todo = self.path / "config.yaml", "choose another --out, or use --overwrite in place of --resume"
+        if not (kept.is_file() and (self.path / MANIFEST).is_file()):
+            got = "no config.yaml and manifest.json of this version"
+            raise InputError(str(self.path), got, "an interrupted run", todo)
         before = parse_config(kept.read_text(encoding="utf-8"), where=str(kept))
-        todo = "choose another --out, or use --overwrite in place of --resume"
         if before.model_copy(update={"out": config.out}) != config:
             raise InputError(str(kept), "another configuration", "the configuration of this run", todo)
-        if not (self.path / MANIFEST).is_file():
-            raise InputError(str(self.path), "a run of version 0.1", "a run of this version", todo)
-        self._manifest = _read_manifest(self.path / MANIFEST)
-        if changed := [name for name, digest in digests if [name, digest] not in self._manifest["inputs"]]:
-            got = f"{changed[0]} has changed since the run began"
+        self._manifest = _read_manifest(self.path)
+        if self._manifest["inputs"] != digests:
+            changed = [name for name, digest in digests if [name, digest] not in self._manifest["inputs"]]
+            got = f"{changed[0] if changed else 'the list of tables'} has changed since the run began"
             raise InputError(str(self.path), got, "the tables of the interrupted run", todo)
+        model = self.path / SUMS
+        if "model" in self._manifest and not (
+            model.is_file() and sha256(model.read_bytes()) == self._manifest["model"]
+        ):
+            raise InputError(str(model.parent), "another model, or none", "the model of this run", todo)
 
     def _record(self, path: Path) -> None:
         """Add a file of this folder to the manifest, before it is written."""
@@ -173,6 +208,8 @@ class RunFolder:
         name = path.resolve().relative_to(self.path.resolve()).as_posix()
         if name == MANIFEST or name in self._manifest.setdefault("files", []):
             return
+        if path.exists():
+            raise InputError(str(path), "a file that no run has written", "no such file", "move it elsewhere")
         self._manifest["files"].append(name)
         atomic_write(self.path / MANIFEST, json.dumps(self._manifest, indent=1))
 
@@ -213,22 +250,44 @@ class RunFolder:
         logger.info("%s: %.1f s", name, seconds)
 
 
-def _read_manifest(path: Path) -> dict[str, Any]:
+def _read_manifest(folder: Path) -> dict[str, Any]:
     """The manifest of a run, checked.
 
     Raises:
-        InputError: When it is no manifest of a known schema, or names a file outside its folder.
+        InputError: When it is no manifest of a known schema, or lists what cannot be a file of its folder.
     """
+    path = folder / MANIFEST
     try:
         manifest = json.loads(path.read_text(encoding="utf-8"))
-        names = [str(name) for name in manifest["files"]]
-        known = manifest["schema"] == SCHEMA and isinstance(manifest["inputs"], list)
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        known = manifest["schema"] == SCHEMA and isinstance(manifest["command"], str)
+        lists = isinstance(manifest["inputs"], list) and isinstance(manifest["files"], list)
+        files = [Path(name) for name in manifest["files"]]
+        inside = all(
+            f.name and f.name != MANIFEST and not f.is_absolute() and ".." not in f.parts and "\0" not in f.name
+            for f in files
+        )
+        sound = known and lists and inside and not any((folder / file).is_dir() for file in files)
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(str(path), f"no manifest ({error})", "what a run wrote", "choose another --out") from error
-    inside = all(not Path(name).is_absolute() and ".." not in Path(name).parts for name in names)
-    if not (known and inside):
+    if not sound:
         raise InputError(str(path), "a manifest that cannot be used", f"schema {SCHEMA}", "choose another --out")
     return dict(manifest)
+
+
+def _is_run_of_0_1(folder: Path) -> bool:
+    """Whether a folder without a manifest holds the configuration and the provenance, or the model, of version 0.1."""
+    try:
+        parse_config((folder / "config.yaml").read_text(encoding="utf-8"))
+        if (folder / SUMS).is_file():
+            return set(json.loads((folder / SUMS).read_text(encoding="utf-8"))) == {"arrays.safetensors", "model.json"}
+        return "pyro-mmnorm" in json.loads((folder / "provenance.json").read_text(encoding="utf-8"))["versions"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _files_of_0_1(folder: Path) -> list[str]:
+    """The files of a run of version 0.1 that are in a folder."""
+    return [file.relative_to(folder).as_posix() for pattern in WRITTEN_BY_0_1 for file in folder.glob(pattern)]
 
 
 def _for_json(content: Any) -> Any:

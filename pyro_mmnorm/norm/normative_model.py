@@ -127,18 +127,9 @@ class NormativeModel:
             raise InputError("calibrate", f"{n} controls", f"at least {FEWEST}", "hold out more healthy people")
         for kind in kinds:
             _check_kind(kind)
-        self.calibration, self.sites, self.widths, self.spread = Calibrated(), {}, {}, None
-        design, groups, latent = self.preprocess.design(cohort), self.preprocess.groups, None
-        calibrators: dict[str, Calibrator] = {}
-        controls = self._raw_controls(cohort, kinds, design)
-        for kind, raw in controls.raw.items():
-            calibrators[kind], widths = self._fit_calibrator(cohort, kind, raw, design)
-            self.widths |= {kind: widths} if widths else {}
-        if "latent" in kinds:
-            latent = LatentNorm.fit(self.posterior_mean(cohort), design, groups, self.model.members)
-        scaled = {kind: raw / self._width(cohort, kind) for kind, raw in controls.raw.items()}
-        people = self.conformal_groups(cohort)
-        self.calibration = Calibrated(calibrators, latent, people, replace(controls, raw=scaled))
+        fresh = self._copy_with(calibration=Calibrated(), sites={}, widths={}, spread=None)
+        fresh.calibration = fresh._calibrated_on(cohort, kinds)
+        vars(self).update(vars(fresh))  # only now: after an error the norm is as it was
         return self
 
     def deviations(self, cohort: Cohort, kind: str = "reconstruction") -> xr.Dataset:
@@ -387,6 +378,19 @@ class NormativeModel:
         vars(other).update(attributes)
         return other
 
+    def _calibrated_on(self, cohort: Cohort, kinds: tuple[str, ...]) -> Calibrated:
+        """The calibration by these controls; sets `widths` and `spread`."""
+        design, groups, latent = self.preprocess.design(cohort), self.preprocess.groups, None
+        calibrators: dict[str, Calibrator] = {}
+        controls = self._raw_controls(cohort, kinds, design)
+        for kind, raw in controls.raw.items():
+            calibrators[kind], widths = self._fit_calibrator(cohort, kind, raw, design)
+            self.widths |= {kind: widths} if widths else {}
+        if "latent" in kinds:
+            latent = LatentNorm.fit(self.posterior_mean(cohort), design, groups, self.model.members)
+        scaled = {kind: raw / self._width(cohort, kind) for kind, raw in controls.raw.items()}
+        return Calibrated(calibrators, latent, self.conformal_groups(cohort), replace(controls, raw=scaled))
+
     def _raw_controls(self, cohort: Cohort, kinds: tuple[str, ...], design: Floats) -> Controls:
         """Raw z of calibration controls for every regional kind; sets the spread for `local`."""
         raw: dict[str, Floats] = {}
@@ -443,7 +447,7 @@ class NormativeModel:
         outside = self.preprocess.outside(cohort)
         names = outside.columns.to_numpy(str)
         coords: dict[str, Any] = {
-            "outside_range": np.array([", ".join(names[row]) for row in outside.to_numpy()], dtype=str)
+            "outside_range": np.array([", ".join(names[row]) for row in outside.to_numpy(bool)], dtype=str)
         }
         if self.preprocess.sites is not None:
             coords["site_known"] = self.new_sites(cohort).isin(["", *self.sites]).to_numpy()

@@ -245,3 +245,12 @@ def test_every_file_of_an_ensemble_has_its_members(config, tmp_path):
     scored = pipeline.score(done, config, out=tmp_path / "s")
     later = pd.read_csv(scored / "subjects.csv", index_col=0).loc[subjects.index]
     np.testing.assert_allclose(later["mean_abs_z_member_sd"], subjects["mean_abs_z_member_sd"], atol=1e-9)
+
+
+def test_a_cohort_without_covariates_is_run(config, tmp_path):
+    data = config.data.model_copy(update={"covariates": {}})
+    one = config.model_copy(update={"data": data, "baseline": "regression"})
+    folder = pipeline.run(one, out=tmp_path / "r", progress=False, brief=True)
+    subjects = pd.read_csv(folder / "subjects.csv", index_col=0)
+    assert subjects["outside_range"].isna().all()
+    assert np.isfinite(subjects["mean_abs_z"]).all()

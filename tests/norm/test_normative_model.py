@@ -134,6 +134,15 @@ def test_a_new_calibration_replaces_the_old_one(norm, cohort):
     assert again.deviations(cohort.test, "normative").identical(fresh.deviations(cohort.test, "normative"))
 
 
+def test_a_calibration_that_fails_leaves_the_norm_as_it_was(norm, cohort):
+    one = mm.NormativeModel(norm.model, draws=16).calibrate(cohort.calibrate)
+    before = one.deviations(cohort.test)
+    elsewhere = dataclasses.replace(cohort.calibrate, covariates=cohort.calibrate.covariates.assign(site="Chur"))
+    with pytest.raises(InputError, match="'Chur' unseen in training"):
+        one.calibrate(elsewhere, ("reconstruction", "local"))
+    assert one.deviations(cohort.test).identical(before)
+
+
 @pytest.mark.parametrize(("name", "value"), [("unseen_site", "populaton"), ("outside_range", "refus")])
 def test_a_misspelt_rule_is_refused(norm, name, value):
     """Otherwise it would act as the less strict rule."""

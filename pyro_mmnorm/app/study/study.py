@@ -68,7 +68,9 @@ def study(
     if quick:
         epochs = min(config.train.epochs, QUICK_EPOCHS)
         config, seeds = config.model_copy(update={"train": config.train.model_copy(update={"epochs": epochs})}), 1
-    folder = RunFolder(out or config.out, resume=not overwrite, overwrite=overwrite, inputs=input_files(config))
+    folder = RunFolder(
+        out or config.out, command="study", resume=not overwrite, overwrite=overwrite, inputs=input_files(config)
+    )
     with silent(progress is False):
         with folder.step("read"):
             cohort = read_cohort(config) if cohort is None else cohort

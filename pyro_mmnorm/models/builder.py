@@ -6,7 +6,7 @@ from typing import Any, Literal, TypedDict
 
 import numpy as np
 
-from pyro_mmnorm.config import ModelConfig, checked
+from pyro_mmnorm.config import MODEL_DEFAULTS, ModelConfig, checked
 from pyro_mmnorm.core.errors import InputError, check_known, hint
 from pyro_mmnorm.data.preprocess import Preprocess
 from pyro_mmnorm.models.fusion import FUSIONS, Fusion
@@ -14,7 +14,7 @@ from pyro_mmnorm.models.likelihoods import LIKELIHOODS, Likelihood, LocationScal
 from pyro_mmnorm.models.networks import Encoder, Network
 from pyro_mmnorm.models.priors import PRIORS, Prior, PseudoInputs, VampPrior
 
-__all__ = ["ModelOptions", "Weight", "check_options", "model_parts", "option_record", "with_defaults"]
+__all__ = ["ModelOptions", "Weight", "check_options", "lists_options", "model_parts", "option_record", "with_defaults"]
 
 type Named = str | Mapping[str, Any]
 """A name, or {name: ..., option: ...}."""
@@ -42,18 +42,35 @@ class ModelOptions(TypedDict, total=False):
     modality_weights: Mapping[str, Weight]
 
 
+def lists_options[F: Callable[..., Any]](function: F) -> F:
+    """Let `help` and the completion of notebooks list every option of `ModelOptions` with its default.
+
+    Editors that read types know them from `Unpack[ModelOptions]`; what is run reads `inspect.signature`.
+
+    Args:
+        function: A function with `**options: Unpack[ModelOptions]`.
+    """
+    signature = inspect.signature(function)
+    own = [p for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+    options = [
+        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=getattr(MODEL_DEFAULTS, name), annotation=kind)
+        for name, kind in ModelOptions.__annotations__.items()
+    ]
+    vars(function)["__signature__"] = signature.replace(parameters=[*own, *options])
+    return function
+
+
 def check_options(options: Mapping[str, Any], function: Callable[..., Any]) -> None:
     """Refuse keywords that a function with `ModelOptions` does not have.
 
     Args:
         options: The keywords that are no parameters of the function.
-        function: A function with `**options: Unpack[ModelOptions]`.
+        function: A function that `lists_options`.
 
     Raises:
         InputError: With the most similar keyword.
     """
-    own = [p.name for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
-    known = [*ModelOptions.__annotations__, *own]
+    known = [p.name for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
     for name in options:
         check_known(f"MMVAE.{function.__name__}", name, known)
 

@@ -21,6 +21,7 @@ from pyro_mmnorm.models.builder import (
     ModelOptions,
     Weight,
     check_options,
+    lists_options,
     model_parts,
     option_record,
     with_defaults,
@@ -171,6 +172,7 @@ class MMVAE(nn.Module):
             raise InputError("model.private_dim", f"{private_dim} with a joint expert", "0", "use experts: modalities")
 
     @classmethod
+    @lists_options
     def for_cohort(
         cls, cohort: Cohort, *, seed: int = 0, scaling: Scaling = "standard", **options: Unpack[ModelOptions]
     ) -> Self:
@@ -213,6 +215,7 @@ class MMVAE(nn.Module):
         return cls.build(Preprocess.fit(cohort.train, scaling=scaling), seed=seed, **options)
 
     @classmethod
+    @lists_options
     def build(cls, preprocess: Preprocess, *, seed: int = 0, **options: Unpack[ModelOptions]) -> Self:
         """A model for data in these units.
 

@@ -117,7 +117,9 @@ def test_a_callable_is_recorded_by_its_name():
 def test_every_option_is_typed_and_documented(function):
     names = list(ModelOptions.__annotations__)
     assert names == list(mm.ModelConfig.model_fields)
-    assert inspect.signature(function).parameters["options"].annotation == Unpack[ModelOptions]
+    assert function.__func__.__annotations__["options"] == Unpack[ModelOptions]  # what editors read
+    listed = inspect.signature(function).parameters  # what notebooks and help() read
+    assert {name: listed[name].default for name in names} == mm.ModelConfig().model_dump()
     assert all(re.search(rf"\b{name}\b", function.__doc__) for name in names)
 
 
@@ -136,7 +138,7 @@ def test_every_option_and_built_in_part_has_its_line_in_the_docstring():
 def test_an_unknown_option_is_refused_with_the_most_similar_one(cohort, option, close):
     with pytest.raises(InputError, match=rf"for_cohort: '{option}'; .* Did you mean '{close}'\?"):
         mm.MMVAE.for_cohort(cohort, **{option: 3})
-    with pytest.raises(InputError, match=r"MMVAE.build: 'zzz'; expected one of fusion, .*. Write one of them."):
+    with pytest.raises(InputError, match=r"MMVAE.build: 'zzz'; expected one of seed, fusion, .*\. Write one of them\."):
         mm.MMVAE.build(None, zzz=1)
 
 

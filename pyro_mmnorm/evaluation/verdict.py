@@ -55,7 +55,8 @@ def verdict(report: Mapping[str, Any]) -> Verdict:
         >>> spread = {"value": 1.43, "low": 1.38, "high": 1.48}
         >>> answer = verdict({"overall": {"n": 100, "sd": spread}})
         >>> answer.sentence, answer.evidence
-        ('Calibration check in 100 held-out controls: not calibrated.', ['SD of z 1.43 [1.38, 1.48] (0.95 to 1.05)'])
+        ('Calibration check in 100 held-out controls: not calibrated.',
+         ['SD of z: 1.43 [1.38, 1.48] (tolerance 0.95 to 1.05)'])
     """
     overall = report.get("overall", {})
     bounds = {name: (low, high) for name, (low, high) in (BOUNDS | report.get("bounds", {})).items()}
@@ -83,7 +84,7 @@ def outside(block: Mapping[str, Any]) -> str:
 
     Examples:
         >>> outside({"by": "site", "level": "X", "n": 60, "sd": {"value": 1.31, "low": 1.2, "high": 1.4}})
-        'Site X (n = 60): SD of z 1.31 [1.20, 1.40] (0.95 to 1.05). Do not compare these z with others.'
+        'Site X (n = 60): SD of z: 1.31 [1.20, 1.40] (tolerance 0.95 to 1.05). Do not compare these z with others.'
     """
     faults = [
         _with_tolerance(name, block[name], band)
@@ -106,7 +107,7 @@ def has_interval(measure: object) -> bool:
 def _with_tolerance(name: str, measure: Mapping[str, Any], band: tuple[float, float]) -> str:
     """A measure with its interval and, in brackets, the tolerance."""
     low, high = (number(_key(name), end) for end in band)
-    return f"{_name(name)} {interval(_key(name), measure)} ({low} to {high})"
+    return f"{_name(name)}: {interval(_key(name), measure)} (tolerance {low} to {high})"
 
 
 def _name(name: str) -> str:

@@ -53,8 +53,8 @@ def test_a_site_with_wrong_z_is_named_in_a_warning():
     report = make(3, spoil=1.5)
     warning = next(sentence for sentence in report["warnings"] if sentence.startswith("Site north (n = 60): "))
     north = next(g for g in report["groups"] if g["level"] == "north")
-    assert f"SD of z {north['sd']['value']:.2f}" in warning
-    assert "(0.95 to 1.05)" in warning
+    assert f"SD of z: {north['sd']['value']:.2f}" in warning
+    assert "(tolerance 0.95 to 1.05)" in warning
     assert not any("south" in sentence for sentence in report["warnings"])
 
 

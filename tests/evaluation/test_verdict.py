@@ -71,9 +71,9 @@ def test_a_subgroup_is_named_only_when_its_whole_interval_lies_outside():
         for level, sd in (("A", 1.31), ("B", 1.1), ("C", 0.7))
     ]
     assert [outside(block) for block in blocks] == [
-        "Site A (n = 24): SD of z 1.31 [1.21, 1.41] (0.95 to 1.05). Do not compare these z with others.",
+        "Site A (n = 24): SD of z: 1.31 [1.21, 1.41] (tolerance 0.95 to 1.05). Do not compare these z with others.",
         "",
-        "Site C (n = 24): SD of z 0.70 [0.60, 0.80] (0.95 to 1.05). Do not compare these z with others.",
+        "Site C (n = 24): SD of z: 0.70 [0.60, 0.80] (tolerance 0.95 to 1.05). Do not compare these z with others.",
     ]
 
 

@@ -388,7 +388,7 @@ def test_the_page_of_an_uncalibrated_run_is_red(copy, quick):
     page = Page(build_report(copy))
     assert 'class="note good"' not in page.source
     assert 'class="note bad"' in page.source
-    assert "SD of z 1.43 [1.38, 1.48] (0.95 to 1.05)" in page.words
+    assert "SD of z: 1.43 [1.38, 1.48] (tolerance 0.95 to 1.05)" in page.words
     assert "Limitations: X is off" in page.words
 
 
